@@ -1,0 +1,47 @@
+/** What the library tells its faces: one union, also what `--json` prints, a line each. */
+import type { ConversationId, DeviceId, MessageId, UserName } from "../shared/protocol/mod.ts";
+
+/** A message of a conversation, sent or received. The field order is the order `--json` prints. */
+export interface MessageEvent {
+  readonly type: "message";
+  readonly id: MessageId;
+  readonly conversation: ConversationId;
+  /** Who the cryptography says wrote it. */
+  readonly from: UserName;
+  readonly to: UserName;
+  readonly device: DeviceId;
+  /** Control and bidi characters are already gone. */
+  readonly text: string;
+  /** RFC 3339, UTC, milliseconds: when the server stored it. */
+  readonly time: string;
+  readonly seq: number;
+}
+
+/** A row that could not be shown as a message: never hidden, always with its reason (SECURITY M2). */
+export interface RefusedEvent {
+  readonly type: "refused";
+  readonly conversation: ConversationId;
+  readonly seq: number;
+  /** Who the server says it is from: a claim. */
+  readonly claimedFrom: UserName;
+  readonly reason: string;
+  readonly time: string;
+}
+
+export interface ConnectionEvent {
+  readonly type: "connection";
+  readonly state: "connected" | "reconnecting" | "closed";
+  /** host:port of the server, where connected. */
+  readonly server?: string;
+  readonly reason?: string;
+}
+
+/** Something a person should know: a new peer's fingerprint pinned, a changed key, a device added. */
+export interface NoticeEvent {
+  readonly type: "notice";
+  readonly code: "peer-pinned" | "key-changed" | "device-added" | "server-pinned" | "gap";
+  readonly name?: string;
+  readonly text: string;
+}
+
+export type ChatEvent = MessageEvent | RefusedEvent | ConnectionEvent | NoticeEvent;

@@ -1,0 +1,38 @@
+/**
+ * The bus's contract: how servers of one cluster hear of each other's work. Hints only, never the only copy: whoever
+ * misses one reads the log.
+ */
+import type { ConversationId, Record, UserName } from "../../shared/protocol/mod.ts";
+
+export interface Bus {
+  /** Says which users this server has sessions for, from now on. Repeated to a new leader by the implementation. */
+  announce(user: UserName, online: boolean): void;
+
+  /** Users with at least one session on any server of the cluster. */
+  online(): Promise<UserName[]>;
+
+  /** What happens elsewhere, in order per conversation. Set once, at start. */
+  listener: BusListener | undefined;
+}
+
+export interface BusListener {
+  /**
+   * Records were committed whose conversations have members with sessions here (the sender's own server is told too: there is one
+   * path of delivery). In order of seq per conversation.
+   */
+  onCommitted(committed: readonly Committed[]): void;
+  /** A user's devices changed; `conversations` are all of that user's, with their new epochs and members. */
+  onDevicesChanged(change: DevicesChanged): void;
+  /** The link was down and notices may have been missed: every session here should be told to read its logs. */
+  onGap(): void;
+}
+
+export interface Committed {
+  readonly record: Record;
+  readonly members: readonly UserName[];
+}
+
+export interface DevicesChanged {
+  readonly user: UserName;
+  readonly conversations: readonly { id: ConversationId; epoch: number; members: readonly UserName[] }[];
+}

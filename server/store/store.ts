@@ -1,0 +1,131 @@
+/**
+ * The store's contract: what every implementation (SQLite, memory, the link to the leader; later PostgreSQL) must do.
+ * One contract test suite runs against all of them.
+ *
+ * Everything is asynchronous and what is on the hot path takes batches. A promise resolves only after its change is
+ * committed to disk. Reads see every change that was acknowledged before they were asked for. Checks of rights are made
+ * inside the transaction that relies on them, never before an await.
+ *
+ * Methods reject with `StoreUnavailableError` where the store cannot be reached now (a leader died: the same call may be
+ * made again, every change is idempotent) and with `StoreFullError` where the disk is full.
+ */
+import type { ConversationId, DeviceId, MessageId, UserName } from "../../shared/protocol/mod.ts";
+import type { Append, ConversationHead, DirectoryEntry, Record, Stretching } from "../../shared/protocol/mod.ts";
+
+export interface Store {
+  /** Makes a user with a first device, all or nothing. The same user with the same device again is `created`: a retry. */
+  createUser(user: NewUser): Promise<"created" | "name-taken">;
+
+  /** What a login needs, or `undefined` for a name nobody has. */
+  account(name: UserName): Promise<Account | undefined>;
+
+  /**
+   * Adds a device to a user: raises the device revision, and with it the epoch of every conversation the user is in; the
+   * device's cursors begin at the heads of now, since nothing earlier was sealed for it. Idempotent by device id with the same certificate.
+   */
+  addDevice(name: UserName, device: NewDevice): Promise<"added" | "limit" | "id-taken">;
+
+  /** Keeps a session token's hash (32 bytes) for a device. An expired one is forgotten at some time. */
+  createSession(session: Session): Promise<void>;
+
+  /** The session of that token hash, if it has not expired at `nowMs`. */
+  session(tokenHash: Uint8Array, nowMs: number): Promise<Session | undefined>;
+
+  /** Ends it; unknown ones are fine. */
+  deleteSession(tokenHash: Uint8Array): Promise<void>;
+
+  /** Names in order, beginning behind `after` (which need not exist). */
+  users(after: string, limit: number): Promise<UserName[]>;
+
+  /** Public keys of those of the names that exist, in the order asked. */
+  directory(names: readonly UserName[]): Promise<DirectoryEntry[]>;
+
+  /** Makes the direct conversation of two users exist; `undefined` where one of them does not. `id` follows from their names. */
+  openDirect(id: ConversationId, user: UserName, peer: UserName): Promise<ConversationHead | undefined>;
+
+  /** This user's conversations in order of id, a page behind `after`, with this device's cursor. */
+  conversations(
+    user: UserName,
+    device: DeviceId,
+    after: ConversationId | undefined,
+    limit: number,
+  ): Promise<ConversationHead[]>;
+
+  /**
+   * Appends a batch in the order given: assigns `seq` without gaps, one transaction for the batch and whatever else is queued.
+   * Each record is judged by itself: a refused one does not stop the others, except that after a `stale-epoch` later records
+   * of the same device and conversation in the batch are refused the same way (they are sealed for that epoch too).
+   * A repeated (conversation, device, messageId) gets the first one's numbers and changes nothing.
+   */
+  append(records: readonly StoreAppend[]): Promise<AppendResult[]>;
+
+  /**
+   * Records of one conversation with seq > `after`, ascending, at most `limit` and about READ_BYTES_MAX bytes of bodies (always at least one).
+   * `undefined` where `user` is not a member.
+   */
+  read(user: UserName, conversation: ConversationId, after: number, limit: number): Promise<Record[] | undefined>;
+
+  /** Moves this device's cursors forward, never back, never past the head. Conversations it is not in are ignored. */
+  setCursors(
+    user: UserName,
+    device: DeviceId,
+    cursors: readonly { conversation: ConversationId; seq: number }[],
+  ): Promise<void>;
+
+  close(): Promise<void>;
+}
+
+export interface NewDevice {
+  readonly id: DeviceId;
+  /** Encoded certificate (docs/PROTOCOL.md §9), already checked by the caller. */
+  readonly certificate: Uint8Array;
+}
+
+export interface NewUser {
+  readonly name: UserName;
+  readonly stretching: Stretching;
+  /** The bcrypt hash, sealed under the pepper (SECURITY P4). */
+  readonly passwordHash: Uint8Array;
+  readonly identityKey: Uint8Array;
+  /** The client's sealed identity backup, sealed once more under the pepper; empty where there is none. */
+  readonly backup: Uint8Array;
+  readonly device: NewDevice;
+  readonly nowMs: number;
+}
+
+export interface Account {
+  readonly name: UserName;
+  readonly stretching: Stretching;
+  readonly passwordHash: Uint8Array;
+  readonly identityKey: Uint8Array;
+  readonly backup: Uint8Array;
+  readonly devices: readonly NewDevice[];
+}
+
+export interface Session {
+  readonly tokenHash: Uint8Array;
+  readonly user: UserName;
+  readonly device: DeviceId;
+  readonly expiresMs: number;
+}
+
+export interface StoreAppend extends Append {
+  readonly user: UserName;
+  readonly device: DeviceId;
+  readonly nowMs: number;
+}
+
+export type AppendResult =
+  | { readonly status: "stored"; readonly seq: number; readonly timeMs: number; readonly duplicate: boolean }
+  | { readonly status: "stale-epoch"; readonly epoch: number }
+  | { readonly status: "not-member" };
+
+/** The store cannot be reached now; the same call may be made again. */
+export class StoreUnavailableError extends Error {
+  override readonly name = "StoreUnavailableError";
+}
+
+/** The disk is full: nothing was changed. */
+export class StoreFullError extends Error {
+  override readonly name = "StoreFullError";
+}

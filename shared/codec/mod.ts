@@ -1,0 +1,6 @@
+/** Bytes and values: bounds-checked cursors, varints and schemas. Pure; knows no message of ours. */
+export * from "./error.ts";
+export * from "./reader.ts";
+export * from "./writer.ts";
+export * from "./varint.ts";
+export * from "./schema.ts";

@@ -1,0 +1,72 @@
+/**
+ * Every bound in the system, unit in the name. What happens when one is reached is said where it is enforced and, where a
+ * user can meet it, in docs/MANUAL.md. Relations between bounds are asserted at the end.
+ */
+import { assert } from "./assert.ts";
+
+// Text and messages.
+/** UTF-8 bytes of one text message. Refused by the client before sealing (exit code 2). */
+export const TEXT_BYTES_MAX = 1 << 20;
+/** Bytes of one sealed body in the log: the text, its header, and an RSA wrap for each device. */
+export const BODY_BYTES_MAX = TEXT_BYTES_MAX + (64 << 10);
+/** Bytes of one protocol message on a stream. A larger one closes the connection. */
+export const MESSAGE_BYTES_MAX = BODY_BYTES_MAX + (4 << 10);
+/** Characters of a user name. */
+export const NAME_CHARS_MAX = 32;
+/** Devices one user may have; a further one is refused until an old one is revoked. */
+export const DEVICES_PER_USER_MAX = 32;
+/** Records that one `read` may ask for, and the bytes of bodies it answers with (at least one record is always given). */
+export const READ_RECORDS_MAX = 256;
+export const READ_BYTES_MAX = 1 << 20;
+/** Entries in one page of the user list or of a sync answer. */
+export const PAGE_ENTRIES_MAX = 500;
+
+// Datagrams and connections (docs/PROTOCOL.md §2, §5).
+/** UDP payload bytes. 1,200 passes every path in use (RFC 9000 §14); SECURITY H10 says why we do not probe for more. */
+export const DATAGRAM_BYTES = 1200;
+/** Bytes of an RFC 5116 tag. */
+export const TAG_BYTES = 16;
+/** Type byte, connection id, packet number. */
+export const PROTECTED_HEADER_BYTES = 1 + 8 + 6;
+/** Plaintext bytes one protected packet can carry. */
+export const PAYLOAD_BYTES_MAX = DATAGRAM_BYTES - PROTECTED_HEADER_BYTES - TAG_BYTES;
+/** Packet numbers stay below this (SECURITY H2). */
+export const PACKET_NUMBER_LIMIT = 2 ** 48;
+/** Packets under one key before it is updated, and failed opens before the connection ends (SECURITY H2). */
+export const PACKETS_PER_KEY_MAX = 2 ** 24;
+export const FAILED_OPENS_MAX = 2 ** 20;
+export const KEY_AGE_US_MAX = 3600 * 1_000_000;
+/** Flow-control windows a receiver offers (bytes). */
+export const STREAM_WINDOW_BYTES = 256 << 10;
+export const CONNECTION_WINDOW_BYTES = 2 << 20;
+/** Streams a peer may have open at once, per direction. Further ones wait for MAX_STREAMS. */
+export const STREAMS_OPEN_MAX = 256;
+/** Silence after which a connection is dropped, and how often an idle client speaks to keep its NAT open (25 s NATs exist). */
+export const IDLE_TIMEOUT_US = 60 * 1_000_000;
+export const KEEP_ALIVE_US = 15 * 1_000_000;
+/** Handshake: the client resends INITIAL with back-off until this; a server forgets an unconfirmed connection after it. */
+export const HANDSHAKE_TIMEOUT_US = 10 * 1_000_000;
+/** Connections one server holds (slots are 24 bits; this is what memory allows by default). */
+export const CONNECTIONS_MAX = 65_536;
+/** RSA decryptions in flight and waiting at a server (SECURITY H7). */
+export const RSA_IN_FLIGHT_MAX = 2;
+export const RSA_QUEUED_MAX = 64;
+/** Bytes waiting to be sent to one client before live deliveries to it stop and it is told to read the log instead. */
+export const SEND_BUFFER_BYTES_MAX = 1 << 20;
+
+// Accounts.
+export const PASSWORD_CHARS_MIN = 10;
+export const SCRYPT_LOG2_N_MIN = 17;
+export const SESSION_DAYS = 30;
+export const BACKUP_BYTES_MAX = 16 << 10;
+export const CERTIFICATE_BYTES_MAX = 4 << 10;
+export const IDENTITY_KEY_BYTES_MAX = 1 << 10;
+/** Servers that one balancer may spawn: server numbers are 8 bits (SECURITY H3). */
+export const SERVERS_MAX = 128;
+
+assert(
+  MESSAGE_BYTES_MAX > BODY_BYTES_MAX && BODY_BYTES_MAX > TEXT_BYTES_MAX,
+  "A text fits its body, a body its message",
+);
+assert(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES, "One stream cannot be granted more than its connection");
+assert(KEEP_ALIVE_US * 2 < IDLE_TIMEOUT_US, "One lost keep-alive does not end an idle connection");

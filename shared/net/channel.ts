@@ -1,0 +1,76 @@
+/**
+ * What everything above the transport sees of a connection: streams of whole messages.
+ *
+ * Two implementations with one contract: `connection_channel.ts` over UDP, and the in-memory pair of the tests. All
+ * callbacks run on the event loop's thread, never from inside a call of the same channel's methods.
+ */
+import type { CloseReason } from "../errors.ts";
+
+/** An IP address and port. `host` is in its shortest text form, IPv4-mapped IPv6 folded to IPv4. */
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Lower is served first; within one priority streams take turns. */
+export type StreamPriority = 0 | 1 | 2;
+export const Priority = { interactive: 0, normal: 1, bulk: 2 } as const;
+
+export interface Channel {
+  /** 32 bytes: the same on both sides, different for every connection. Sign it to bind a login to it (SECURITY P6). */
+  readonly transcriptHash: Uint8Array;
+  readonly peer: Address;
+  /** Bytes queued in all streams and not yet acknowledged by the peer. */
+  readonly bufferedBytes: number;
+  readonly stats: ChannelStats;
+  /** Set right after the channel is handed over; events before that wait. */
+  handler: ChannelHandler | undefined;
+  /** Opens a stream of messages. It exists for the peer once something is sent on it. Waits inside where the peer's stream limit is reached. */
+  openStream(priority?: StreamPriority): ChannelStream;
+  /** Ends everything at once; the peer learns the code and reason. Later calls do nothing. */
+  close(code: number, reason: string): void;
+}
+
+export interface ChannelHandler {
+  /** The peer opened a stream. Set its handler now. */
+  onStream(stream: ChannelStream): void;
+  /** Called exactly once, after which nothing else is. */
+  onClose(reason: CloseReason): void;
+}
+
+export interface ChannelStream {
+  /** Unique within the channel. */
+  readonly id: number;
+  /** Bytes sent on this stream and not yet acknowledged by the peer. */
+  readonly bufferedBytes: number;
+  handler: StreamHandler | undefined;
+  /**
+   * Queues one message of at most MESSAGE_BYTES_MAX bytes; never blocks. After `finish`, `reset` or the channel's end it does nothing.
+   *
+   * @param message Copied before the call returns.
+   */
+  send(message: Uint8Array): void;
+  /** No more messages from this side. The stream is gone when both sides have finished. */
+  finish(): void;
+  /** Gives the stream up in both directions: nothing more is sent or delivered on it. */
+  reset(code: number): void;
+}
+
+export interface StreamHandler {
+  /** @param message Owned by the handler. */
+  onMessage(message: Uint8Array): void;
+  /** The peer sent everything it had. */
+  onFinish?(): void;
+  /** The peer gave the stream up. Not called for the channel's own end: that is `onClose`. */
+  onReset?(code: number): void;
+}
+
+/** Counters since the connection began; for `demo`, tests and benches. */
+export interface ChannelStats {
+  readonly datagramsSent: number;
+  readonly datagramsReceived: number;
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  readonly packetsLost: number;
+  readonly rttUs: number;
+}
