@@ -1,0 +1,23 @@
+/** The only folder that touches cryptographic primitives. */
+export { createPrimitives } from "./primitives.ts";
+export { systemRandom } from "./random.ts";
+export { equalBytes, hkdfExpand, hkdfExtract, hmacSha256, sha256 } from "./hkdf.ts";
+export { aeadOpen, aeadSeal, type SealOptions } from "./sealed_bytes.ts";
+export { x25519, x25519FromPrivate } from "./x25519.ts";
+export { Ed25519KeyPair, ed25519Verify } from "./ed25519.ts";
+export {
+  fingerprint,
+  formatFingerprint,
+  generateRsaPkcs8,
+  importOaepPrivate,
+  importOaepPublic,
+  importPssPrivate,
+  importPssPublic,
+  oaepDecrypt,
+  oaepEncrypt,
+  parseFingerprint,
+  pssSign,
+  pssVerify,
+  RSA_BYTES,
+  spkiFromPkcs8,
+} from "./rsa.ts";
