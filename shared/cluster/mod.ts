@@ -1,0 +1,3 @@
+/** What the processes of one data directory share: where things lie, who runs where, and the cluster's keys. */
+export * from "./paths.ts";
+export * from "./state.ts";
