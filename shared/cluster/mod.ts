@@ -1,3 +1,4 @@
 /** What the processes of one data directory share: where things lie, who runs where, and the cluster's keys. */
 export * from "./paths.ts";
+export * from "./keys.ts";
 export * from "./state.ts";
