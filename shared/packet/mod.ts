@@ -1,0 +1,3 @@
+/** Layout of packets: in clear, and protected. Pure. */
+export * from "./header.ts";
+export * from "./clear.ts";
