@@ -21,3 +21,16 @@ export {
   RSA_BYTES,
   spkiFromPkcs8,
 } from "./rsa.ts";
+export {
+  type Certificate,
+  type CertificateFault,
+  type CertificateFields,
+  type CertificateVerdict,
+  decodeCertificate,
+  isRsa3072Spki,
+  makeCertificate,
+  validityFault,
+  verifyCertificate,
+} from "./certificate.ts";
+export { directConversationId } from "./direct_id.ts";
+export { makeDeviceProof, makeEnrolProof, verifyDeviceProof, verifyEnrolProof } from "./proofs.ts";

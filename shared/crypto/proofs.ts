@@ -1,0 +1,49 @@
+/**
+ * Proofs that tie a login to one connection (docs/PROTOCOL.md §7.1, SECURITY P6): a stolen login secret alone is not a
+ * login, and a proof made for one server is worth nothing at another, because `bind` differs.
+ */
+import { concatBytes } from "./bytes.ts";
+import { type Ed25519KeyPair, ed25519Verify } from "./ed25519.ts";
+import { sha256 } from "./hkdf.ts";
+import { importPssPublic, pssSign, pssVerify } from "./rsa.ts";
+
+/**
+ * What an enrolled device sends with every login: 64 bytes.
+ *
+ * @param bind The connection's 32 bytes (docs/PROTOCOL.md §4).
+ */
+export function makeDeviceProof(leaf: Ed25519KeyPair, bind: Uint8Array): Uint8Array {
+  return leaf.sign(concatBytes(BIND_LABEL, bind));
+}
+
+/** @param leafKey From the device's verified certificate. */
+export function verifyDeviceProof(leafKey: Uint8Array, bind: Uint8Array, proof: Uint8Array): boolean {
+  return ed25519Verify(leafKey, proof, concatBytes(BIND_LABEL, bind));
+}
+
+/** What a new device sends to be enrolled: RSA-PSS by the identity key over this connection and its certificate. */
+export function makeEnrolProof(
+  identityPrivate: CryptoKey,
+  bind: Uint8Array,
+  certificate: Uint8Array,
+): Promise<Uint8Array> {
+  return pssSign(identityPrivate, enrolBytes(bind, certificate));
+}
+
+/** @param identityKey SPKI DER of the identity that the account already has. */
+export async function verifyEnrolProof(
+  identityKey: Uint8Array,
+  bind: Uint8Array,
+  certificate: Uint8Array,
+  proof: Uint8Array,
+): Promise<boolean> {
+  return await pssVerify(await importPssPublic(identityKey), proof, enrolBytes(bind, certificate));
+}
+
+function enrolBytes(bind: Uint8Array, certificate: Uint8Array): Uint8Array {
+  return concatBytes(ENROL_LABEL, bind, sha256(certificate));
+}
+
+const TEXT_ENCODER = new TextEncoder();
+const BIND_LABEL = TEXT_ENCODER.encode("fastchat/bind/1");
+const ENROL_LABEL = TEXT_ENCODER.encode("fastchat/enrol/1");
