@@ -1,0 +1,68 @@
+/** What the library throws for people: each class with the exit code that the command line documents for it. */
+
+/** Base of all; `exitCode` 1 means a fault of ours. */
+export class FastChatError extends Error {
+  override readonly name: string = "FastChatError";
+  readonly exitCode: number = 1;
+}
+
+/** Something the caller gave is wrong: a bad name, an empty text, a home that is somebody else's. */
+export class UsageError extends FastChatError {
+  override readonly name = "UsageError";
+  override readonly exitCode = 2;
+}
+
+/** Nobody answers, or the answers do not arrive. */
+export class CannotReachError extends FastChatError {
+  override readonly name = "CannotReachError";
+  override readonly exitCode = 3;
+}
+
+/** No valid password or session. */
+export class NotAuthenticatedError extends FastChatError {
+  override readonly name = "NotAuthenticatedError";
+  override readonly exitCode = 4;
+}
+
+/** The server understood and says no: unknown name, taken name, a limit. */
+export class RefusedError extends FastChatError {
+  override readonly name = "RefusedError";
+  override readonly exitCode = 5;
+
+  /** @param code An `ErrorCode` of shared/errors.ts. */
+  constructor(message: string, readonly code: number, options?: ErrorOptions) {
+    super(message, options);
+  }
+}
+
+export interface KeyChange {
+  /** What changed its key: a server (`HOST:PORT`), or a person (a name). */
+  readonly kind: "server" | "peer";
+  readonly subject: string;
+  /** As people compare them: `SHA256:…`. */
+  readonly pinned: string;
+  readonly offered: string;
+}
+
+/** A pinned key is not the one that was shown now. Nothing goes on until a person says so. */
+export class KeyChangedError extends FastChatError {
+  override readonly name = "KeyChangedError";
+  override readonly exitCode = 6;
+
+  constructor(readonly change: KeyChange, message: string = keyChangedText(change)) {
+    super(message);
+  }
+}
+
+/** The time the caller gave is over. */
+export class TimedOutError extends FastChatError {
+  override readonly name = "TimedOutError";
+  override readonly exitCode = 7;
+}
+
+function keyChangedText({ kind, subject, pinned, offered }: KeyChange): string {
+  const who = kind === "server" ? `server ${subject}` : subject;
+  const command = kind === "server" ? `fastchat trust --server ${subject}` : `fastchat trust ${subject}`;
+  return `The key of ${who} changed: it was ${pinned}, now ${offered} is shown. Somebody may be in between. ` +
+    `If you know why it changed and the new fingerprint is right, accept it with: ${command}`;
+}
