@@ -34,3 +34,5 @@ export {
 } from "./certificate.ts";
 export { directConversationId } from "./direct_id.ts";
 export { makeDeviceProof, makeEnrolProof, verifyDeviceProof, verifyEnrolProof } from "./proofs.ts";
+export { type StretchedPassword, StretchingRefused, type StretchOptions, stretchPassword } from "./password.ts";
+export { generatePassphrase, passwordBits, passwordProblem } from "./password_strength.ts";
