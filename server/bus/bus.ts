@@ -36,3 +36,9 @@ export interface DevicesChanged {
   readonly user: UserName;
   readonly conversations: readonly { id: ConversationId; epoch: number; members: readonly UserName[] }[];
 }
+
+/** What a store tells of, after each commit and in its order: the hub, which passes it on. Must not throw. */
+export interface CommitListener {
+  committed(committed: readonly Committed[]): void;
+  devicesChanged(change: DevicesChanged): void;
+}

@@ -9,11 +9,14 @@
  * Methods reject with `StoreUnavailableError` where the store cannot be reached now (a leader died: the same call may be
  * made again, every change is idempotent) and with `StoreFullError` where the disk is full.
  */
-import type { ConversationId, DeviceId, MessageId, UserName } from "../../shared/protocol/mod.ts";
+import type { ConversationId, DeviceId, UserName } from "../../shared/protocol/mod.ts";
 import type { Append, ConversationHead, DirectoryEntry, Record, Stretching } from "../../shared/protocol/mod.ts";
 
 export interface Store {
-  /** Makes a user with a first device, all or nothing. The same user with the same device again is `created`: a retry. */
+  /**
+   * Makes a user with a first device, all or nothing. The same name, identity key and device again is `created`: a retry,
+   * and changes nothing. Device ids are one name space: one that somebody else has is refused as `name-taken` too.
+   */
   createUser(user: NewUser): Promise<"created" | "name-taken">;
 
   /** What a login needs, or `undefined` for a name nobody has. */
@@ -40,8 +43,16 @@ export interface Store {
   /** Public keys of those of the names that exist, in the order asked. */
   directory(names: readonly UserName[]): Promise<DirectoryEntry[]>;
 
-  /** Makes the direct conversation of two users exist; `undefined` where one of them does not. `id` follows from their names. */
-  openDirect(id: ConversationId, user: UserName, peer: UserName): Promise<ConversationHead | undefined>;
+  /**
+   * Makes the direct conversation of two users exist; `undefined` where one of them does not. `id` follows from their names.
+   * Both see it from then on. The cursor is that of `device`, which belongs to `user`; 0 where none is given.
+   */
+  openDirect(
+    id: ConversationId,
+    user: UserName,
+    peer: UserName,
+    device?: DeviceId,
+  ): Promise<ConversationHead | undefined>;
 
   /** This user's conversations in order of id, a page behind `after`, with this device's cursor. */
   conversations(

@@ -1,0 +1,75 @@
+/**
+ * Where the leader's commits go: who of the cluster's servers has sessions of which users, and what each is told.
+ *
+ * A server is told of a record only if one of its users is a member. Order is the commits' order, for every server. A port
+ * that is closed takes its users with it: a dead server leaves no ghosts in the list of who is online.
+ */
+import type { UserName } from "../../shared/protocol/mod.ts";
+import type { CommitListener, Committed, DevicesChanged } from "./bus.ts";
+
+/** One server as the hub sees it. */
+export interface HubPort {
+  /** Records for this server, ascending per conversation. The objects are shared between ports. Must not throw. */
+  committed(committed: readonly Committed[]): void;
+  /** Must not throw. */
+  devicesChanged(change: DevicesChanged): void;
+}
+
+export class Hub implements CommitListener {
+  /** The ports of each user with a session; a user without one has no entry. */
+  readonly #ports = new Map<UserName, Set<HubPort>>();
+
+  /** This port has sessions of this user, or has none any more. Repeating it is fine. */
+  announce(port: HubPort, user: UserName, online: boolean): void {
+    const ports = this.#ports.get(user);
+    if (online) {
+      if (ports === undefined) this.#ports.set(user, new Set([port]));
+      else ports.add(port);
+    } else if (ports?.delete(port) && ports.size === 0) {
+      this.#ports.delete(user);
+    }
+  }
+
+  /** This port is gone, and its users with it. */
+  remove(port: HubPort): void {
+    for (const user of [...this.#ports.keys()]) this.announce(port, user, false);
+  }
+
+  /** Users with a session anywhere, in order of name. */
+  online(): UserName[] {
+    return [...this.#ports.keys()].sort();
+  }
+
+  committed(committed: readonly Committed[]): void {
+    const perPort = new Map<HubPort, Committed[]>();
+    for (const item of committed) {
+      for (const member of item.members) {
+        for (const port of this.#ports.get(member) ?? NOBODY) {
+          const items = perPort.get(port);
+          if (items === undefined) perPort.set(port, [item]);
+          // Two members on one server: it is told once. Items come in order, so looking at the last one is enough.
+          else if (items.at(-1) !== item) items.push(item);
+        }
+      }
+    }
+    for (const [port, items] of perPort) port.committed(items);
+  }
+
+  /** Tells each port of those conversations in which it has a member; the user's own ports hear of all. */
+  devicesChanged(change: DevicesChanged): void {
+    const perPort = new Map<HubPort, DevicesChanged["conversations"][number][]>();
+    for (const port of this.#ports.get(change.user) ?? NOBODY) perPort.set(port, []);
+    for (const conversation of change.conversations) {
+      for (const member of conversation.members) {
+        for (const port of this.#ports.get(member) ?? NOBODY) {
+          const told = perPort.get(port);
+          if (told === undefined) perPort.set(port, [conversation]);
+          else if (told.at(-1) !== conversation) told.push(conversation);
+        }
+      }
+    }
+    for (const [port, conversations] of perPort) port.devicesChanged({ user: change.user, conversations });
+  }
+}
+
+const NOBODY: readonly HubPort[] = [];

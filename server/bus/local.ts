@@ -1,0 +1,34 @@
+/** The bus of a server that sits beside the hub, in one process with it: the leader's own, and every server's in tests. */
+import type { UserName } from "../../shared/protocol/mod.ts";
+import type { Bus, BusListener, Committed, DevicesChanged } from "./bus.ts";
+import type { Hub, HubPort } from "./hub.ts";
+
+export class LocalBus implements Bus, HubPort {
+  listener: BusListener | undefined;
+  readonly #hub: Hub;
+
+  constructor(hub: Hub) {
+    this.#hub = hub;
+  }
+
+  announce(user: UserName, online: boolean): void {
+    this.#hub.announce(this, user, online);
+  }
+
+  online(): Promise<UserName[]> {
+    return Promise.resolve(this.#hub.online());
+  }
+
+  committed(committed: readonly Committed[]): void {
+    this.listener?.onCommitted(committed);
+  }
+
+  devicesChanged(change: DevicesChanged): void {
+    this.listener?.onDevicesChanged(change);
+  }
+
+  /** Leaves the hub, with all users. */
+  close(): void {
+    this.#hub.remove(this);
+  }
+}

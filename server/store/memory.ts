@@ -1,0 +1,322 @@
+/**
+ * The store in memory: the plain twin that the others are tested against, and what handlers' tests run on.
+ *
+ * Every change happens inside the call, as if each were a transaction of its own; answers still come a microtask later,
+ * so that nobody learns to rely on less than the contract says.
+ */
+import { DEVICES_PER_USER_MAX, READ_BYTES_MAX } from "../../shared/limits.ts";
+import type {
+  ConversationHead,
+  ConversationId,
+  DeviceId,
+  DirectoryEntry,
+  Record,
+  UserName,
+} from "../../shared/protocol/mod.ts";
+import type { CommitListener, Committed } from "../bus/bus.ts";
+import { sameBytes } from "./bytes.ts";
+import { StaleSenders } from "./stale_senders.ts";
+import {
+  type Account,
+  type AppendResult,
+  type NewDevice,
+  type NewUser,
+  type Session,
+  type Store,
+  type StoreAppend,
+  StoreUnavailableError,
+} from "./store.ts";
+
+export class MemoryStore implements Store {
+  readonly #listener: CommitListener | undefined;
+  readonly #users = new Map<UserName, User>();
+  readonly #devices = new Map<DeviceId, Device>();
+  readonly #sessions = new Map<string, Session>();
+  readonly #conversations = new Map<ConversationId, Conversation>();
+  #closed = false;
+
+  constructor(listener?: CommitListener) {
+    this.#listener = listener;
+  }
+
+  // deno-lint-ignore require-await
+  async createUser(user: NewUser): Promise<"created" | "name-taken"> {
+    this.#open();
+    const device = this.#devices.get(user.device.id);
+    const known = this.#users.get(user.name);
+    if (known !== undefined) {
+      const retried = device?.user === known && sameBytes(device.certificate, user.device.certificate) &&
+        sameBytes(known.identityKey, user.identityKey);
+      return retried ? "created" : "name-taken";
+    }
+    if (device !== undefined) return "name-taken";
+    const { name, stretching, passwordHash, identityKey, backup } = user;
+    const made: User = {
+      name,
+      stretching,
+      passwordHash,
+      identityKey,
+      backup,
+      devices: [],
+      revision: 1,
+      conversations: [],
+    };
+    this.#users.set(name, made);
+    this.#addDevice(made, user.device);
+    return "created";
+  }
+
+  // deno-lint-ignore require-await
+  async account(name: UserName): Promise<Account | undefined> {
+    this.#open();
+    const user = this.#users.get(name);
+    if (user === undefined) return undefined;
+    const { stretching, passwordHash, identityKey, backup } = user;
+    const devices = user.devices.map(({ id, certificate }) => ({ id, certificate }));
+    return { name, stretching: { ...stretching }, passwordHash, identityKey, backup, devices };
+  }
+
+  // deno-lint-ignore require-await
+  async addDevice(name: UserName, device: NewDevice): Promise<"added" | "limit" | "id-taken"> {
+    this.#open();
+    const user = this.#users.get(name);
+    if (user === undefined) throw new RangeError(`Cannot add a device: there is no user ${name}`);
+    const known = this.#devices.get(device.id);
+    if (known !== undefined) {
+      return known.user === user && sameBytes(known.certificate, device.certificate) ? "added" : "id-taken";
+    }
+    if (user.devices.length >= DEVICES_PER_USER_MAX) return "limit";
+    const added = this.#addDevice(user, device);
+    user.revision++;
+    for (const { id, log } of user.conversations) added.cursors.set(id, log.length);
+    const conversations = user.conversations.toSorted(byId).map((conversation) => ({
+      id: conversation.id,
+      epoch: epochOf(conversation),
+      members: namesOf(conversation),
+    }));
+    this.#listener?.devicesChanged({ user: name, conversations });
+    return "added";
+  }
+
+  // deno-lint-ignore require-await
+  async createSession(session: Session): Promise<void> {
+    this.#open();
+    if (this.#devices.get(session.device)?.user.name !== session.user) {
+      throw new RangeError(`Cannot keep a session: ${session.user} has no device ${session.device}`);
+    }
+    this.#sessions.set(session.tokenHash.toHex(), { ...session });
+  }
+
+  // deno-lint-ignore require-await
+  async session(tokenHash: Uint8Array, nowMs: number): Promise<Session | undefined> {
+    this.#open();
+    const session = this.#sessions.get(tokenHash.toHex());
+    return session !== undefined && session.expiresMs > nowMs ? { ...session } : undefined;
+  }
+
+  // deno-lint-ignore require-await
+  async deleteSession(tokenHash: Uint8Array): Promise<void> {
+    this.#open();
+    this.#sessions.delete(tokenHash.toHex());
+  }
+
+  // deno-lint-ignore require-await
+  async users(after: string, limit: number): Promise<UserName[]> {
+    this.#open();
+    return [...this.#users.keys()].filter((name) => name > after).sort().slice(0, limit);
+  }
+
+  // deno-lint-ignore require-await
+  async directory(names: readonly UserName[]): Promise<DirectoryEntry[]> {
+    this.#open();
+    return names.flatMap((name) => {
+      const user = this.#users.get(name);
+      if (user === undefined) return [];
+      const certificates = user.devices.map((device) => device.certificate);
+      return [{ name, identityKey: user.identityKey, deviceRevision: user.revision, certificates }];
+    });
+  }
+
+  // deno-lint-ignore require-await
+  async openDirect(
+    id: ConversationId,
+    user: UserName,
+    peer: UserName,
+    device?: DeviceId,
+  ): Promise<ConversationHead | undefined> {
+    this.#open();
+    const members = [...new Set([user, peer].sort())].map((name) => this.#users.get(name));
+    if (!members.every((member) => member !== undefined)) return undefined;
+    let conversation = this.#conversations.get(id);
+    if (conversation === undefined) {
+      conversation = { id, members, log: [], numbers: new Map() };
+      this.#conversations.set(id, conversation);
+      for (const member of members) member.conversations.push(conversation);
+    }
+    const own = this.#users.get(user)!;
+    return conversation.members.includes(own) ? headOf(conversation, this.#deviceOf(own, device)) : undefined;
+  }
+
+  // deno-lint-ignore require-await
+  async conversations(
+    user: UserName,
+    device: DeviceId,
+    after: ConversationId | undefined,
+    limit: number,
+  ): Promise<ConversationHead[]> {
+    this.#open();
+    const own = this.#users.get(user);
+    if (own === undefined) return [];
+    return own.conversations.toSorted(byId)
+      .filter(({ id }) => after === undefined || id > after)
+      .slice(0, limit)
+      .map((conversation) => headOf(conversation, this.#deviceOf(own, device)));
+  }
+
+  // deno-lint-ignore require-await
+  async append(records: readonly StoreAppend[]): Promise<AppendResult[]> {
+    this.#open();
+    const stale = new StaleSenders(), committed: Committed[] = [];
+    const results = records.map((record) => this.#append(record, stale, committed));
+    if (committed.length > 0) this.#listener?.committed(committed);
+    return results;
+  }
+
+  // deno-lint-ignore require-await
+  async read(
+    user: UserName,
+    conversation: ConversationId,
+    after: number,
+    limit: number,
+  ): Promise<Record[] | undefined> {
+    this.#open();
+    const found = this.#conversations.get(conversation);
+    if (found === undefined || !found.members.some((member) => member.name === user)) return undefined;
+    const records: Record[] = [];
+    let bytes = 0;
+    for (const record of found.log.slice(after, after + limit)) {
+      bytes += record.body.length;
+      if (bytes > READ_BYTES_MAX && records.length > 0) break;
+      records.push(record);
+    }
+    return records;
+  }
+
+  // deno-lint-ignore require-await
+  async setCursors(
+    user: UserName,
+    device: DeviceId,
+    cursors: readonly { conversation: ConversationId; seq: number }[],
+  ): Promise<void> {
+    this.#open();
+    const own = this.#users.get(user);
+    const found = own && this.#deviceOf(own, device);
+    if (found === undefined) return;
+    for (const { conversation: id, seq } of cursors) {
+      const conversation = this.#conversations.get(id);
+      if (!conversation?.members.includes(found.user)) continue;
+      const at = found.cursors.get(id) ?? 0;
+      found.cursors.set(id, Math.max(at, Math.min(seq, conversation.log.length)));
+    }
+  }
+
+  // deno-lint-ignore require-await
+  async close(): Promise<void> {
+    this.#closed = true;
+  }
+
+  #append(record: StoreAppend, stale: StaleSenders, committed: Committed[]): AppendResult {
+    const conversation = this.#conversations.get(record.conversation);
+    const sender = this.#devices.get(record.device);
+    if (conversation === undefined || sender === undefined) return NOT_MEMBER;
+    if (sender.user.name !== record.user || !conversation.members.includes(sender.user)) return NOT_MEMBER;
+    const number = `${record.device}/${record.messageId}`;
+    const first = conversation.numbers.get(number);
+    if (first !== undefined) return { status: "stored", seq: first.seq, timeMs: first.timeMs, duplicate: true };
+    const epoch = epochOf(conversation);
+    if (record.expectedEpoch !== epoch || stale.has(record)) {
+      stale.add(record);
+      return { status: "stale-epoch", epoch };
+    }
+    const stored: Record = {
+      conversation: record.conversation,
+      seq: conversation.log.length + 1,
+      timeMs: record.nowMs,
+      sender: record.user,
+      device: record.device,
+      messageId: record.messageId,
+      body: record.body,
+    };
+    conversation.log.push(stored);
+    conversation.numbers.set(number, stored);
+    committed.push({ record: stored, members: namesOf(conversation) });
+    return { status: "stored", seq: stored.seq, timeMs: stored.timeMs, duplicate: false };
+  }
+
+  #addDevice(user: User, { id, certificate }: NewDevice): Device {
+    const device: Device = { id, certificate, user, cursors: new Map() };
+    user.devices.push(device);
+    this.#devices.set(id, device);
+    return device;
+  }
+
+  #deviceOf(user: User, id: DeviceId | undefined): Device | undefined {
+    const device = id === undefined ? undefined : this.#devices.get(id);
+    return device?.user === user ? device : undefined;
+  }
+
+  #open(): void {
+    if (this.#closed) throw new StoreUnavailableError("Cannot use the store: it is closed");
+  }
+}
+
+interface User {
+  readonly name: UserName;
+  readonly stretching: Account["stretching"];
+  readonly passwordHash: Uint8Array;
+  readonly identityKey: Uint8Array;
+  readonly backup: Uint8Array;
+  readonly devices: Device[];
+  readonly conversations: Conversation[];
+  revision: number;
+}
+
+interface Device extends NewDevice {
+  readonly user: User;
+  readonly cursors: Map<ConversationId, number>;
+}
+
+interface Conversation {
+  readonly id: ConversationId;
+  readonly members: readonly User[];
+  /** The record with seq n is at n - 1. */
+  readonly log: Record[];
+  /** By device and message id: what makes `append` idempotent. */
+  readonly numbers: Map<string, Record>;
+}
+
+function epochOf(conversation: Conversation): number {
+  return conversation.members.reduce((sum, member) => sum + member.revision, 0);
+}
+
+function namesOf(conversation: Conversation): UserName[] {
+  return conversation.members.map((member) => member.name);
+}
+
+function headOf(conversation: Conversation, device: Device | undefined): ConversationHead {
+  return {
+    conversation: conversation.id,
+    kind: KIND_DIRECT,
+    members: namesOf(conversation),
+    head: conversation.log.length,
+    cursor: device?.cursors.get(conversation.id) ?? 0,
+    epoch: epochOf(conversation),
+  };
+}
+
+function byId(a: { id: string }, b: { id: string }): number {
+  return a.id < b.id ? -1 : 1;
+}
+
+const KIND_DIRECT = 1;
+const NOT_MEMBER: AppendResult = { status: "not-member" };
