@@ -1,0 +1,222 @@
+/**
+ * The server's side of the handshake (docs/PROTOCOL.md §2 to §4). Keeps nothing between calls: what an INITIAL needs is in
+ * the request it yields, what was answered is for the endpoint to remember.
+ *
+ * Order of work is the defence (SECURITY H7): size, layout, version, token, length and range of the ciphertext, and only
+ * then RSA, which the caller performs and bounds.
+ */
+import { assert } from "../assert.ts";
+import { DATAGRAM_BYTES, TAG_BYTES } from "../limits.ts";
+import {
+  ACCEPT_HEADER_BYTES,
+  chooseVersion,
+  decodeInitial,
+  ECHO_BYTES,
+  encodeAcceptBody,
+  encodeAcceptHeader,
+  encodeRetry,
+  type Initial,
+  initialVersion,
+  KeyKind,
+  RetryReason,
+  type ServerEntry,
+} from "../packet/mod.ts";
+import type { Primitives } from "../primitives.ts";
+import { deriveSecrets } from "./key_schedule.ts";
+import { type ConnectionSecrets, INITIAL_LABEL, RSA_CIPHERTEXT_BYTES, type ServerParameters } from "./parameters.ts";
+import { type AddressTokens, TokenPurpose } from "./token.ts";
+import { transcriptHash } from "./transcript.ts";
+
+/** What to do about an INITIAL; `undefined` from {@linkcode ServerHandshake.receive} means: nothing, silently. */
+export type InitialAction =
+  /** Send these bytes back. Smaller than what came. */
+  | { readonly type: "retry"; readonly packet: Uint8Array }
+  | { readonly type: "decrypt"; readonly request: DecryptRequest };
+
+/** An INITIAL whose sender's address is proven: worth one RSA decryption. Owns its bytes. */
+export interface DecryptRequest {
+  /** 32 hex digits, the same for the same INITIAL bytes: a repeated one gets the stored ACCEPT or nothing (SECURITY H1). */
+  readonly key: string;
+  /** 32 hex digits, the same for the same ciphertext: one that was decrypted before must not be again (SECURITY H7). */
+  readonly ciphertextKey: string;
+  /** For RSA-OAEP with {@linkcode INITIAL_LABEL}: 384 bytes, less than the modulus. */
+  readonly ciphertext: Uint8Array;
+  readonly label: string;
+  /** What the token was made for. */
+  readonly tokenPurpose: TokenPurpose;
+  readonly versionChosen: number;
+  readonly initial: Initial;
+  readonly initialBytes: Uint8Array;
+  readonly echo: Uint8Array;
+}
+
+/** What the server puts into ACCEPT. */
+export interface AcceptOptions {
+  /** The client's IP address: its next token is for this one. */
+  readonly host: string;
+  readonly nowSeconds: number;
+  /** 8 bytes, never given out before. */
+  readonly connectionId: Uint8Array;
+  /** 16 bytes (SECURITY H4). */
+  readonly resetToken: Uint8Array;
+  readonly parameters: ServerParameters;
+  readonly servers: readonly ServerEntry[];
+  /** Empty where there is none. */
+  readonly ticket?: Uint8Array;
+}
+
+export interface Accepted {
+  /** Send it, and keep it: the same INITIAL gets these bytes again while the connection is unconfirmed. */
+  readonly packet: Uint8Array;
+  readonly version: number;
+  readonly secrets: ConnectionSecrets;
+}
+
+export class ServerHandshake {
+  readonly #primitives: Primitives;
+  readonly #versions: readonly number[];
+  readonly #clusterKey: Uint8Array;
+  readonly #modulus: Uint8Array;
+  readonly #tokens: AddressTokens;
+
+  /**
+   * @param options.clusterKey RSA-3072 SPKI DER with the exponent 65,537: 422 bytes.
+   * @param options.versions Most wanted first.
+   */
+  constructor(options: {
+    readonly primitives: Primitives;
+    readonly versions: readonly number[];
+    readonly clusterKey: Uint8Array;
+    readonly tokens: AddressTokens;
+  }) {
+    this.#primitives = options.primitives;
+    this.#versions = options.versions;
+    this.#clusterKey = options.clusterKey;
+    this.#modulus = modulusOf(options.clusterKey);
+    this.#tokens = options.tokens;
+  }
+
+  /**
+   * Decides about one datagram whose first byte says INITIAL.
+   *
+   * @param datagram Borrowed.
+   * @param host The sender's IP address.
+   */
+  receive(datagram: Uint8Array, host: string, nowSeconds: number): InitialAction | undefined {
+    const version = initialVersion(datagram);
+    if (version === undefined) return undefined;
+    if (!this.#versions.includes(version)) return this.#retry(datagram, RetryReason.version, EMPTY);
+    const initial = decodeInitial(datagram);
+    if (!initial || !initial.versions.includes(version)) return undefined;
+    const tokenPurpose = this.#tokens.check(initial.token, host, nowSeconds);
+    if (tokenPurpose === undefined) {
+      return this.#retry(datagram, RetryReason.token, this.#tokens.make(TokenPurpose.retry, host, nowSeconds));
+    }
+    // No tickets are given out yet, so none is known; the client comes back with RSA.
+    if (initial.keyKind === KeyKind.ticket) return this.#retry(datagram, RetryReason.ticket, initial.token);
+    if (!this.#isCiphertext(initial.key)) return undefined;
+    return { type: "decrypt", request: this.#request(datagram, initial, tokenPurpose) };
+  }
+
+  /**
+   * ACCEPT and the connection's secrets, or `undefined` where the INITIAL is to be forgotten: one silent path for a
+   * ciphertext that does not open, a secret of a wrong length and an X25519 key of low order.
+   *
+   * @param keySecret What RSA-OAEP gave back for the request's ciphertext.
+   */
+  accept(request: DecryptRequest, keySecret: Uint8Array | undefined, options: AcceptOptions): Accepted | undefined {
+    if (keySecret?.length !== 32) return undefined;
+    const ephemeral = this.#primitives.keyAgreement();
+    const shared = ephemeral.agree(request.initial.clientEphemeral);
+    if (!shared) return undefined;
+    const transcript = transcriptHash(this.#primitives, {
+      versionsOffered: request.initial.versions,
+      versionChosen: request.versionChosen,
+      clusterKey: this.#clusterKey,
+      initial: request.initialBytes,
+      connectionId: options.connectionId,
+      serverEphemeral: ephemeral.publicKey,
+    });
+    const { acceptKey, acceptIv, ...secrets } = deriveSecrets(this.#primitives, { keySecret, shared, transcript });
+    const header = encodeAcceptHeader({
+      version: request.versionChosen,
+      echo: request.echo,
+      connectionId: options.connectionId,
+      serverEphemeral: ephemeral.publicKey,
+    });
+    const body = this.#acceptBody(options);
+    const packet = new Uint8Array(header.length + body.length + TAG_BYTES);
+    packet.set(header);
+    packet.set(body, header.length);
+    this.#primitives.packetKey(acceptKey, acceptIv).seal(packet, ACCEPT_HEADER_BYTES, body.length, 0);
+    return { packet, version: request.versionChosen, secrets };
+  }
+
+  /** The answer to an INITIAL there is no room for. @param initialBytes 1,200 bytes. */
+  busy(initialBytes: Uint8Array): Uint8Array {
+    return this.#retry(initialBytes, RetryReason.busy, EMPTY).packet;
+  }
+
+  #retry(datagram: Uint8Array, reason: RetryReason, token: Uint8Array): InitialAction & { type: "retry" } {
+    const version = this.#versions.find((own) => own === initialVersion(datagram)) ?? this.#versions[0]!;
+    const echo = this.#digest(datagram);
+    return { type: "retry", packet: encodeRetry({ version, echo, reason, versions: this.#versions, token }) };
+  }
+
+  #request(datagram: Uint8Array, initial: Initial, tokenPurpose: TokenPurpose): DecryptRequest {
+    const echo = this.#digest(datagram);
+    return {
+      key: echo.toHex(),
+      ciphertextKey: this.#digest(initial.key).toHex(),
+      ciphertext: initial.key,
+      label: INITIAL_LABEL,
+      tokenPurpose,
+      // The client's order decides among what we speak; at least the INITIAL's own version is in both lists.
+      versionChosen: chooseVersion(initial.versions, this.#versions)!,
+      initial,
+      initialBytes: datagram.slice(),
+      echo,
+    };
+  }
+
+  #acceptBody(options: AcceptOptions): Uint8Array {
+    const { parameters } = options;
+    return encodeAcceptBody({
+      versions: this.#versions,
+      resetToken: options.resetToken,
+      idleTimeoutSeconds: Math.floor(parameters.idleTimeoutUs / 1_000_000),
+      connectionWindowBytes: parameters.connectionWindowBytes,
+      streamWindowBytes: parameters.streamWindowBytes,
+      streamsMax: parameters.streamsMax,
+      token: this.#tokens.make(TokenPurpose.newToken, options.host, options.nowSeconds),
+      servers: options.servers,
+      ticket: options.ticket ?? EMPTY,
+    });
+  }
+
+  /** RFC 8017 §7.1.2: of the modulus' length and less than the modulus. */
+  #isCiphertext(key: Uint8Array): boolean {
+    if (key.length !== RSA_CIPHERTEXT_BYTES) return false;
+    const at = key.findIndex((byte, index) => byte !== this.#modulus[index]);
+    return at >= 0 && key[at]! < this.#modulus[at]!;
+  }
+
+  #digest(bytes: Uint8Array): Uint8Array {
+    return this.#primitives.sha256(bytes).slice(0, ECHO_BYTES);
+  }
+}
+
+/** The modulus in an RSA-3072 SPKI (RFC 8017 appendix A.1.1), whose DER has one layout for one size and exponent. */
+function modulusOf(spki: Uint8Array): Uint8Array {
+  const prefix = spki.subarray(0, SPKI_PREFIX.length), suffix = spki.subarray(prefix.length + RSA_CIPHERTEXT_BYTES);
+  assert(
+    prefix.toHex() === SPKI_PREFIX.toHex() && suffix.toHex() === SPKI_EXPONENT,
+    "A cluster key is RSA-3072 with the exponent 65,537",
+  );
+  return spki.slice(prefix.length, prefix.length + RSA_CIPHERTEXT_BYTES);
+}
+
+const EMPTY = new Uint8Array(0);
+const SPKI_PREFIX = Uint8Array.fromHex("308201a2300d06092a864886f70d01010105000382018f003082018a0282018100");
+const SPKI_EXPONENT = "0203010001";
+assert(RSA_CIPHERTEXT_BYTES < DATAGRAM_BYTES / 2, "A ciphertext fits an INITIAL with room to spare");
