@@ -1,0 +1,257 @@
+/**
+ * Keeps one process per server number alive. PURE: events and the time in, actions out.
+ *
+ * A slot is one server number. It holds at most one process: a new one is asked for only when nothing runs there, and what runs
+ * there is gone only when its exit was seen. A process that dies or falls silent is replaced after a pause that doubles with each
+ * failure in a row and is forgotten once a process has lived for a while.
+ *
+ * Events: {@linkcode Supervisor.found} (at start), `spawned`, `spawnFailed`, `answered`, `missed`, `exited`, `handleTimeout`.
+ * After each, drain {@linkcode Supervisor.pollAction}, then ask {@linkcode Supervisor.nextDeadlineUs}.
+ */
+import { assert } from "../shared/assert.ts";
+
+export type SupervisorAction =
+  /** Start a process; answer with `spawned` or `spawnFailed`. */
+  | { readonly type: "spawn"; readonly number: number }
+  /** Ask the process over its control socket to stop; a failure to ask needs no answer. */
+  | { readonly type: "stop"; readonly number: number; readonly pid: number }
+  /** Signal the process: SIGTERM, or SIGKILL where `hard`. */
+  | { readonly type: "signal"; readonly number: number; readonly pid: number; readonly hard: boolean }
+  /** The slot failed this often in a row, and will be tried again after `pauseUs`. Reported from FAILURES_REPORTED on. */
+  | { readonly type: "failing"; readonly number: number; readonly failures: number; readonly pauseUs: number };
+
+/** How a process of an earlier balancer was found: as we would start it; of another version or with other settings; not answering. */
+export type Fitness = "fit" | "other" | "deaf";
+
+/** What one slot is doing. */
+export type Phase =
+  /** No process, and none wanted before `deadlineUs` (or ever, where the slot is not wanted). */
+  | "empty"
+  /** A process was asked for. */
+  | "spawning"
+  /** There is a process that has not been ready yet. */
+  | "starting"
+  /** It was ready. */
+  | "running"
+  /** It was told to end. */
+  | "stopping";
+
+export class Supervisor {
+  readonly #slots = new Map<number, Slot>();
+  readonly #actions: SupervisorAction[] = [];
+
+  /** Wants one process for each number from 0 to count - 1, at once. */
+  constructor(count: number, nowUs: number) {
+    for (let number = 0; number < count; number++) this.#slots.set(number, new Slot(number, true, nowUs));
+  }
+
+  /**
+   * A process of an earlier balancer lives; said before the first {@linkcode handleTimeout}. One that is not fit is stopped and
+   * replaced, one beyond the wanted numbers only stopped.
+   */
+  found(number: number, pid: number, fitness: Fitness, nowUs: number): void {
+    let slot = this.#slots.get(number);
+    if (slot === undefined) this.#slots.set(number, slot = new Slot(number, false, nowUs));
+    assert(slot.phase === "empty", `Slot ${number} is found occupied once`);
+    slot.occupy(pid, nowUs);
+    slot.phase = "running";
+    if (fitness === "deaf") this.#stop(slot, nowUs, "signal");
+    else if (!slot.wanted || fitness === "other") this.#stop(slot, nowUs);
+  }
+
+  spawned(number: number, pid: number, nowUs: number): void {
+    const slot = this.#slot(number);
+    assert(slot.phase === "spawning", `Slot ${number} asked for a process`);
+    slot.occupy(pid, nowUs);
+    // Nobody wants it any more: stop was called while it was being started.
+    if (!slot.wanted) this.#stop(slot, nowUs);
+  }
+
+  spawnFailed(number: number, nowUs: number): void {
+    const slot = this.#slot(number);
+    assert(slot.phase === "spawning", `Slot ${number} asked for a process`);
+    this.#failed(slot, nowUs);
+  }
+
+  /** The process answered `status`. @param ready Whether clients may be sent there. */
+  answered(number: number, pid: number, ready: boolean, nowUs: number): void {
+    const slot = this.#slot(number);
+    if (slot.pid !== pid) return;
+    slot.missed = 0;
+    slot.ready = ready;
+    if (slot.phase === "starting" && ready) {
+      slot.phase = "running";
+      slot.readyAtUs = nowUs;
+    }
+    if (slot.phase === "running" && nowUs - slot.readyAtUs >= STABLE_US) slot.failures = 0;
+  }
+
+  /** It did not answer in time. Counted, not timed: where this program itself stood still, nobody is to blame. */
+  missed(number: number, pid: number, nowUs: number): void {
+    const slot = this.#slot(number);
+    if (slot.pid !== pid) return;
+    slot.missed++;
+    if (slot.missed < MISSED_MAX) return;
+    // A new process may take its time: it loads, migrates, waits for a predecessor's lock.
+    if (slot.phase === "running" || (slot.phase === "starting" && nowUs >= slot.deadlineUs)) {
+      slot.silent = true;
+      this.#stop(slot, nowUs, "signal");
+    }
+  }
+
+  exited(number: number, pid: number, nowUs: number): void {
+    const slot = this.#slot(number);
+    if (slot.pid !== pid) return;
+    const asked = slot.phase === "stopping" && !slot.silent;
+    slot.vacate(nowUs);
+    if (!asked && slot.wanted) this.#failed(slot, nowUs);
+  }
+
+  /** Nothing is wanted from now on. `done` tells when all are gone. */
+  stop(nowUs: number): void {
+    for (const slot of this.#slots.values()) {
+      slot.wanted = false;
+      if (slot.phase === "starting" || slot.phase === "running") this.#stop(slot, nowUs);
+    }
+  }
+
+  handleTimeout(nowUs: number): void {
+    for (const slot of this.#slots.values()) {
+      if (nowUs < slot.deadlineUs) continue;
+      if (slot.phase === "empty" && slot.wanted) this.#spawn(slot);
+      else if (slot.phase === "stopping") this.#insist(slot, nowUs);
+    }
+  }
+
+  /** @returns The next thing to do; `undefined` when that is all. */
+  pollAction(): SupervisorAction | undefined {
+    return this.#actions.shift();
+  }
+
+  /** When {@linkcode handleTimeout} must be called next; `undefined` where only events can change anything. */
+  nextDeadlineUs(): number | undefined {
+    let nextUs = Infinity;
+    for (const slot of this.#slots.values()) {
+      const timed = slot.phase === "stopping" || (slot.phase === "empty" && slot.wanted);
+      if (timed && slot.deadlineUs < nextUs) nextUs = slot.deadlineUs;
+    }
+    return nextUs === Infinity ? undefined : nextUs;
+  }
+
+  /** Whether clients may be sent to this server. */
+  healthy(number: number): boolean {
+    const slot = this.#slots.get(number);
+    return slot?.phase === "running" && slot.ready && slot.missed < UNHEALTHY_MISSED;
+  }
+
+  /** Whether clients may be sent to every wanted server. */
+  get allHealthy(): boolean {
+    return [...this.#slots.values()].every((slot) => !slot.wanted || this.healthy(slot.number));
+  }
+
+  /** After {@linkcode stop}: whether no process is left. */
+  get done(): boolean {
+    return [...this.#slots.values()].every((slot) => !slot.wanted && slot.phase === "empty");
+  }
+
+  /** Every process to ask for its status, and every slot for people to see. */
+  slots(): SlotView[] {
+    return [...this.#slots.values()].sort((a, b) => a.number - b.number);
+  }
+
+  #spawn(slot: Slot): void {
+    slot.phase = "spawning";
+    this.#actions.push({ type: "spawn", number: slot.number });
+  }
+
+  #failed(slot: Slot, nowUs: number): void {
+    slot.failures++;
+    const pauseUs = Math.min(PAUSE_US_MAX, PAUSE_US_MIN * 2 ** Math.min(slot.failures - 1, 30));
+    slot.phase = "empty";
+    slot.deadlineUs = nowUs + pauseUs;
+    if (slot.wanted && slot.failures >= FAILURES_REPORTED) {
+      this.#actions.push({ type: "failing", number: slot.number, failures: slot.failures, pauseUs });
+    }
+  }
+
+  /** Begins with a request, or with a signal for one that does not listen. */
+  #stop(slot: Slot, nowUs: number, first: "request" | "signal" = "request"): void {
+    slot.phase = "stopping";
+    slot.signals = 0;
+    slot.deadlineUs = nowUs + STOP_US_MAX;
+    if (first === "signal") this.#insist(slot, nowUs);
+    else this.#actions.push({ type: "stop", number: slot.number, pid: slot.pid! });
+  }
+
+  /** SIGTERM, then SIGKILL again and again: a process in an uninterruptible wait dies when it leaves it. */
+  #insist(slot: Slot, nowUs: number): void {
+    this.#actions.push({ type: "signal", number: slot.number, pid: slot.pid!, hard: slot.signals > 0 });
+    slot.signals++;
+    slot.deadlineUs = nowUs + SIGNAL_US_MAX;
+  }
+
+  #slot(number: number): Slot {
+    const slot = this.#slots.get(number);
+    assert(slot !== undefined, `There is a slot ${number}`);
+    return slot;
+  }
+}
+
+export type SlotView = Readonly<Pick<Slot, "number" | "wanted" | "phase" | "pid" | "failures" | "missed" | "spawns">>;
+
+class Slot {
+  phase: Phase = "empty";
+  pid: number | undefined;
+  /** Processes that have lived here, adopted ones too. */
+  spawns = 0;
+  /** Starts that failed or ended early, in a row. */
+  failures = 0;
+  /** Questions without an answer, in a row. */
+  missed = 0;
+  ready = false;
+  readyAtUs = 0;
+  /** Told to end because it did not answer: its end is a failure. */
+  silent = false;
+  /** Signals sent to the process that is being stopped. */
+  signals = 0;
+  /** Empty: when to spawn. Starting: when to give up waiting. Stopping: when to insist. */
+  deadlineUs: number;
+
+  constructor(readonly number: number, public wanted: boolean, nowUs: number) {
+    this.deadlineUs = nowUs;
+  }
+
+  occupy(pid: number, nowUs: number): void {
+    this.phase = "starting";
+    this.pid = pid;
+    this.spawns++;
+    this.missed = 0;
+    this.ready = false;
+    this.readyAtUs = nowUs;
+    this.silent = false;
+    this.deadlineUs = nowUs + START_US_MAX;
+  }
+
+  vacate(nowUs: number): void {
+    this.phase = "empty";
+    this.pid = undefined;
+    this.ready = false;
+    this.deadlineUs = nowUs;
+  }
+}
+
+/** The first restart comes at once for a person's eye; the pause never exceeds what an operator would wait for. */
+export const PAUSE_US_MIN = 100_000;
+export const PAUSE_US_MAX = 15_000_000;
+/** A process that was ready this long starts with a clean record. */
+export const STABLE_US = 30_000_000;
+/** Failures in a row from which on somebody should know. */
+export const FAILURES_REPORTED = 5;
+/** A process that answers nothing this long after its start is given up. One that answers "not ready" is waited for. */
+export const START_US_MAX = 30_000_000;
+/** Unanswered questions, one a second: from the first number on no client is sent there, at the second it is replaced. */
+export const UNHEALTHY_MISSED = 2;
+export const MISSED_MAX = 10;
+/** From the request to SIGTERM, which is a little more than a server takes for itself; then from signal to signal. */
+export const STOP_US_MAX = 12_000_000;
+export const SIGNAL_US_MAX = 3_000_000;
