@@ -1,0 +1,250 @@
+/**
+ * The home's database: one SQLite file that several processes of one person use at once.
+ *
+ * Every change is one `BEGIN IMMEDIATE` that reads again what it relies on ({@linkcode Database.transaction}); nothing read
+ * before an `await` is trusted after it. WAL with `synchronous=NORMAL`: a killed process loses nothing; a power cut may take
+ * the last moments, which the server's log gives back (rows are read again after the cursor, the outbox sends under the same ids).
+ */
+import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import { FastChatError } from "./errors.ts";
+
+/** A row as SQLite gives it; the table's own module knows its shape. */
+export type Row = Readonly<Record<string, unknown>>;
+
+export class Database {
+  readonly path: string;
+  readonly #db: DatabaseSync;
+  readonly #statements = new Map<string, StatementSync>();
+  readonly #listeners = new Set<() => void>();
+  #closed = false;
+  #told = false;
+
+  private constructor(path: string, db: DatabaseSync) {
+    this.path = path;
+    this.#db = db;
+  }
+
+  /**
+   * Opens the file, makes it (mode 0600) and brings its tables up to date.
+   *
+   * @throws FastChatError where a newer program wrote it.
+   */
+  static open(path: string): Database {
+    // SQLite would make it with the umask's mode; its -wal and -shm files take the mode of this one.
+    Deno.openSync(path, { create: true, append: true, mode: 0o600 }).close();
+    const db = new DatabaseSync(path);
+    try {
+      db.exec(`PRAGMA busy_timeout=${BUSY_TIMEOUT_MS}`);
+      switchToWal(db);
+      db.exec("PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON; PRAGMA foreign_keys=ON");
+      migrate(db, path);
+    } catch (error) {
+      db.close();
+      throw error;
+    }
+    return new Database(path, db);
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /**
+   * Runs `change` as one transaction that holds the write lock from its first read on. All or nothing.
+   *
+   * @param change Synchronous; must not begin another transaction.
+   */
+  transaction<T>(change: () => T): T {
+    this.#db.exec("BEGIN IMMEDIATE");
+    let result: T;
+    try {
+      result = change();
+      this.#db.exec("COMMIT");
+    } catch (error) {
+      if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
+      throw error;
+    }
+    this.#tell();
+    return result;
+  }
+
+  run(sql: string, ...values: SQLInputValue[]): number {
+    return Number(this.#statement(sql).run(...values).changes);
+  }
+
+  get(sql: string, ...values: SQLInputValue[]): Row | undefined {
+    return this.#statement(sql).get(...values) as Row | undefined;
+  }
+
+  all(sql: string, ...values: SQLInputValue[]): Row[] {
+    return this.#statement(sql).all(...values) as Row[];
+  }
+
+  /** A small value by name, for what is not worth a table. */
+  meta(key: string): string | undefined {
+    return this.get("SELECT value FROM meta WHERE key = ?", key)?.["value"] as string | undefined;
+  }
+
+  setMeta(key: string, value: string | undefined): void {
+    if (value === undefined) this.run("DELETE FROM meta WHERE key = ?", key);
+    else {this.run(
+        "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+        key,
+        value,
+      );}
+  }
+
+  /** Changes whenever another connection, of this or any process, has committed. */
+  dataVersion(): number {
+    return this.get("PRAGMA data_version")!["data_version"] as number;
+  }
+
+  /** Calls back, from a microtask, after transactions of this connection. @returns How to stop that. */
+  onCommit(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#listeners.clear();
+    this.#statements.clear();
+    this.#db.close();
+  }
+
+  #statement(sql: string): StatementSync {
+    let statement = this.#statements.get(sql);
+    if (!statement) this.#statements.set(sql, statement = this.#db.prepare(sql));
+    return statement;
+  }
+
+  #tell(): void {
+    if (this.#told || this.#listeners.size === 0) return;
+    this.#told = true;
+    queueMicrotask(() => {
+      this.#told = false;
+      for (const listener of [...this.#listeners]) listener();
+    });
+  }
+}
+
+/** SQLite's busy handler does not cover the switch to WAL, which two processes that start at once both try. */
+function switchToWal(db: DatabaseSync): void {
+  const deadline = performance.now() + BUSY_TIMEOUT_MS;
+  while (true) {
+    try {
+      db.exec("PRAGMA journal_mode=WAL");
+      return;
+    } catch (error) {
+      if (!/locked|busy/i.test(String(error)) || performance.now() > deadline) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+    }
+  }
+}
+
+function migrate(db: DatabaseSync, path: string): void {
+  const version = () => (db.prepare("PRAGMA user_version").get() as { user_version: number }).user_version;
+  if (version() === MIGRATIONS.length) return;
+  db.exec("BEGIN IMMEDIATE");
+  try {
+    const from = version();
+    if (from > MIGRATIONS.length) {
+      throw new FastChatError(
+        `Cannot open ${path}: it has version ${from}, this program knows up to ${MIGRATIONS.length}. Use a newer fastchat`,
+      );
+    }
+    for (const step of MIGRATIONS.slice(from)) db.exec(step);
+    db.exec(`PRAGMA user_version=${MIGRATIONS.length}`);
+    db.exec("COMMIT");
+  } catch (error) {
+    if (db.isTransaction) db.exec("ROLLBACK");
+    throw error;
+  }
+}
+
+const BUSY_TIMEOUT_MS = 10_000;
+
+/** Step n brings version n to n+1. Never changed once released. */
+const MIGRATIONS = [
+  `
+  CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+
+  -- Cluster keys, by the HOST:PORT that was asked.
+  CREATE TABLE servers (
+    address TEXT PRIMARY KEY,
+    fingerprint BLOB NOT NULL,
+    -- A key that was shown later and is not the pinned one: what 'trust --server' would accept.
+    offered BLOB
+  ) STRICT;
+
+  -- People's identities, pinned at first use.
+  CREATE TABLE peers (
+    cluster TEXT NOT NULL,
+    name TEXT NOT NULL,
+    fingerprint BLOB NOT NULL,
+    pinned_ms INTEGER NOT NULL,
+    offered BLOB,
+    PRIMARY KEY (cluster, name)
+  ) STRICT;
+
+  -- What the server last said of people's keys: the protocol's directory entries. Judged by the pins at every use.
+  CREATE TABLE directory (name TEXT PRIMARY KEY, entry BLOB NOT NULL) STRICT;
+
+  CREATE TABLE conversations (
+    id TEXT PRIMARY KEY,
+    peer TEXT NOT NULL,
+    -- Rows up to here are dealt with. This device begins at 'begins': what is before was not sealed for it.
+    cursor INTEGER NOT NULL,
+    begins INTEGER NOT NULL,
+    -- The last envelope of this device that the server stored.
+    sent_counter INTEGER NOT NULL DEFAULT 0,
+    sent_hash BLOB NOT NULL DEFAULT (zeroblob(32))
+  ) STRICT;
+
+  -- The last envelope received of each device, to see repeats and gaps.
+  CREATE TABLE chains (
+    conversation TEXT NOT NULL,
+    device TEXT NOT NULL,
+    counter INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    PRIMARY KEY (conversation, device)
+  ) STRICT;
+
+  -- Everything that can be shown, in the order it came to this home. 'text' is NULL where it was refused.
+  CREATE TABLE messages (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    conversation TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    recipient TEXT NOT NULL,
+    device TEXT NOT NULL,
+    time_ms INTEGER NOT NULL,
+    -- Sent by this person: 1 from this home, 2 from another device. Nobody has to be shown those.
+    own INTEGER NOT NULL,
+    text TEXT,
+    reason TEXT,
+    -- A refused row that may be read once its sender's new identity is trusted.
+    body BLOB,
+    UNIQUE (conversation, seq)
+  ) STRICT;
+  CREATE INDEX messages_id ON messages (id);
+
+  -- What was given to send() and has no place in the log yet. 'place' is its order.
+  CREATE TABLE outbox (
+    place INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    peer TEXT NOT NULL,
+    text TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    -- Once sealed: the same bytes are sent again until their fate is known.
+    conversation TEXT,
+    counter INTEGER,
+    epoch INTEGER,
+    body BLOB,
+    -- Why it failed for good, until whoever sent it has read that.
+    failure TEXT
+  ) STRICT;
+  `,
+];

@@ -1,0 +1,277 @@
+/** What was said: conversations, their messages, and how much of them has been shown. Tables `conversations`, `messages`, `chains`. */
+import type { ConversationId, DeviceId, MessageId, UserName } from "../shared/protocol/mod.ts";
+import type { Database, Row } from "./database.ts";
+import type { MessageEvent, RefusedEvent } from "./events.ts";
+
+export interface Conversation {
+  readonly id: ConversationId;
+  readonly peer: UserName;
+  /** Rows of the log up to and including this one are dealt with. */
+  readonly cursor: number;
+  /** Where this device began: it never reads up to here. */
+  readonly begins: number;
+}
+
+/** A line of the list of conversations. */
+export interface ConversationSummary {
+  readonly name: UserName;
+  readonly conversation: ConversationId;
+  /** Messages not yet marked as shown. */
+  readonly unread: number;
+  /** RFC 3339 of the newest message; absent where nothing was said yet. */
+  readonly lastTime?: string;
+}
+
+/** Something to show, and the cursor that says it was. */
+export interface Positioned {
+  readonly event: MessageEvent | RefusedEvent;
+  readonly position: number;
+}
+
+/** Who sent a row: someone else, this home, or another device of the same person. */
+export const Own = { no: 0, here: 1, elsewhere: 2 } as const;
+export type Own = (typeof Own)[keyof typeof Own];
+
+/** A row to keep. `text` is already sanitized. */
+export interface NewMessage {
+  readonly conversation: ConversationId;
+  readonly seq: number;
+  readonly id: MessageId;
+  readonly sender: UserName;
+  readonly recipient: UserName;
+  readonly device: DeviceId;
+  readonly timeMs: number;
+  readonly own: Own;
+  /** Absent where it was refused. */
+  readonly text?: string;
+  readonly reason?: string;
+  /** Kept only where the row may become readable. */
+  readonly body?: Uint8Array;
+}
+
+/** The last envelope of one device in one conversation. */
+export interface Chain {
+  readonly counter: number;
+  /** SHA-256 of its body: 32 bytes. */
+  readonly hash: Uint8Array;
+}
+
+/** Reads and changes the tables; whoever changes several things at once does it in one transaction of the database. */
+export class History {
+  readonly #db: Database;
+
+  constructor(database: Database) {
+    this.#db = database;
+  }
+
+  conversation(id: ConversationId): Conversation | undefined {
+    return toConversation(this.#db.get("SELECT * FROM conversations WHERE id = ?", id));
+  }
+
+  conversationWith(peer: UserName): Conversation | undefined {
+    return toConversation(this.#db.get("SELECT * FROM conversations WHERE peer = ?", peer));
+  }
+
+  /** Keeps it unless it is known; what is known stands, since the local cursor is never behind what was applied. */
+  addConversation({ id, peer, cursor }: { id: ConversationId; peer: UserName; cursor: number }): void {
+    this.#db.run(
+      "INSERT OR IGNORE INTO conversations (id, peer, cursor, begins) VALUES (?, ?, ?, ?)",
+      id,
+      peer,
+      cursor,
+      cursor,
+    );
+  }
+
+  setCursor(id: ConversationId, cursor: number): void {
+    this.#db.run("UPDATE conversations SET cursor = ? WHERE id = ?", cursor, id);
+  }
+
+  /** This device's own last stored envelope. */
+  sent(id: ConversationId): Chain {
+    const row = this.#db.get("SELECT sent_counter, sent_hash FROM conversations WHERE id = ?", id);
+    return {
+      counter: row?.["sent_counter"] as number ?? 0,
+      hash: row?.["sent_hash"] as Uint8Array ?? new Uint8Array(32),
+    };
+  }
+
+  /** Moves forward only: a late answer for an earlier envelope changes nothing. */
+  setSent(id: ConversationId, { counter, hash }: Chain): void {
+    this.#db.run(
+      "UPDATE conversations SET sent_counter = ?, sent_hash = ? WHERE id = ? AND sent_counter < ?",
+      counter,
+      hash,
+      id,
+      counter,
+    );
+  }
+
+  chain(conversation: ConversationId, device: DeviceId): Chain | undefined {
+    const row = this.#db.get(
+      "SELECT counter, hash FROM chains WHERE conversation = ? AND device = ?",
+      conversation,
+      device,
+    );
+    return row && { counter: row["counter"] as number, hash: row["hash"] as Uint8Array };
+  }
+
+  setChain(conversation: ConversationId, device: DeviceId, { counter, hash }: Chain): void {
+    this.#db.run(
+      `INSERT INTO chains (conversation, device, counter, hash) VALUES (?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET counter = excluded.counter, hash = excluded.hash`,
+      conversation,
+      device,
+      counter,
+      hash,
+    );
+  }
+
+  /** Whether a message of that id and device is already there (refused ones do not count: their id is only a claim). */
+  has(conversation: ConversationId, device: DeviceId, id: MessageId): boolean {
+    return this.#db.get(
+      "SELECT 1 FROM messages WHERE id = ? AND conversation = ? AND device = ? AND text IS NOT NULL",
+      id,
+      conversation,
+      device,
+    ) !== undefined;
+  }
+
+  /** Adds a row; one that has its (conversation, seq) already stays as it is. */
+  add(message: NewMessage): void {
+    this.#db.run(
+      `INSERT OR IGNORE INTO messages
+       (conversation, seq, id, sender, recipient, device, time_ms, own, text, reason, body)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      message.conversation,
+      message.seq,
+      message.id,
+      message.sender,
+      message.recipient,
+      message.device,
+      message.timeMs,
+      message.own,
+      message.text ?? null,
+      message.reason ?? null,
+      message.body ?? null,
+    );
+  }
+
+  /** Refused rows of a sender that kept their body, oldest first. */
+  retryable(sender: UserName): (NewMessage & { body: Uint8Array; position: number })[] {
+    return this.#db.all("SELECT * FROM messages WHERE sender = ? AND body IS NOT NULL ORDER BY position", sender)
+      .map((row) => ({
+        conversation: row["conversation"] as ConversationId,
+        seq: row["seq"] as number,
+        id: row["id"] as MessageId,
+        sender: row["sender"] as UserName,
+        recipient: row["recipient"] as UserName,
+        device: row["device"] as DeviceId,
+        timeMs: row["time_ms"] as number,
+        own: row["own"] as Own,
+        body: row["body"] as Uint8Array,
+        position: row["position"] as number,
+      }));
+  }
+
+  /** Puts a readable row in the place of a refused one, at a new position: it has not been shown. */
+  replace(message: NewMessage): void {
+    this.#db.run("DELETE FROM messages WHERE conversation = ? AND seq = ?", message.conversation, message.seq);
+    this.add(message);
+  }
+
+  /** The newest `limit` messages with someone, oldest first. Refused rows are not among them: they are nobody's words. */
+  messages(peer: UserName, limit: number): MessageEvent[] {
+    return this.#db.all(
+      `SELECT * FROM (SELECT m.* FROM messages m JOIN conversations c ON c.id = m.conversation
+       WHERE c.peer = ? AND m.text IS NOT NULL ORDER BY m.seq DESC LIMIT ?) ORDER BY seq`,
+      peer,
+      limit,
+    ).map((row) => toEvent(row) as MessageEvent);
+  }
+
+  /** What others sent and nobody was shown yet, oldest first. */
+  unshown(limit: number): Positioned[] {
+    return this.#db.all(
+      "SELECT * FROM messages WHERE position > ? AND own = 0 ORDER BY position LIMIT ?",
+      this.shown(),
+      limit,
+    ).map(toPositioned);
+  }
+
+  /** Everything behind a position, sent or received, in the order it came. */
+  after(position: number, limit: number): (Positioned & { own: Own })[] {
+    return this.#db.all("SELECT * FROM messages WHERE position > ? ORDER BY position LIMIT ?", position, limit)
+      .map((row) => ({ ...toPositioned(row), own: row["own"] as Own }));
+  }
+
+  /** The newest position; 0 where there is nothing. */
+  lastPosition(): number {
+    return this.#db.get("SELECT coalesce(max(position), 0) AS last FROM messages")!["last"] as number;
+  }
+
+  /** Everything up to here has been put out. */
+  shown(): number {
+    return Number(this.#db.meta(SHOWN) ?? 0);
+  }
+
+  /** Never back: of two processes that show at once the further one counts. */
+  markShown(position: number): void {
+    this.#db.transaction(() => {
+      if (position > this.shown()) this.#db.setMeta(SHOWN, String(Math.min(position, this.lastPosition())));
+    });
+  }
+
+  /** Conversations with their unread counts, newest first. */
+  summaries(): ConversationSummary[] {
+    return this.#db.all(
+      `SELECT c.peer, c.id, max(m.time_ms) AS last, coalesce(sum(m.own = 0 AND m.position > ?), 0) AS unread
+       FROM conversations c LEFT JOIN messages m ON m.conversation = c.id GROUP BY c.id ORDER BY last DESC, c.peer`,
+      this.shown(),
+    ).map((row) => ({
+      name: row["peer"] as UserName,
+      conversation: row["id"] as ConversationId,
+      unread: row["unread"] as number,
+      ...(row["last"] !== null && { lastTime: timeText(row["last"] as number) }),
+    }));
+  }
+}
+
+/** RFC 3339, UTC, milliseconds. */
+export function timeText(timeMs: number): string {
+  return new Date(timeMs).toISOString();
+}
+
+function toConversation(row: Row | undefined): Conversation | undefined {
+  return row && {
+    id: row["id"] as ConversationId,
+    peer: row["peer"] as UserName,
+    cursor: row["cursor"] as number,
+    begins: row["begins"] as number,
+  };
+}
+
+function toPositioned(row: Row): Positioned {
+  return { event: toEvent(row), position: row["position"] as number };
+}
+
+function toEvent(row: Row): MessageEvent | RefusedEvent {
+  const conversation = row["conversation"] as ConversationId, seq = row["seq"] as number;
+  const time = timeText(row["time_ms"] as number), sender = row["sender"] as UserName;
+  if (row["text"] === null) {
+    return { type: "refused", conversation, seq, claimedFrom: sender, reason: row["reason"] as string, time };
+  }
+  return {
+    type: "message",
+    id: row["id"] as MessageId,
+    conversation,
+    from: sender,
+    to: row["recipient"] as UserName,
+    device: row["device"] as DeviceId,
+    text: row["text"] as string,
+    time,
+    seq,
+  };
+}
+
+const SHOWN = "shown";

@@ -1,0 +1,244 @@
+/**
+ * What was given to `send()` and has no place in the log yet. Table `outbox`: the one road out of a home.
+ *
+ * A row's place is its order. It is sealed once, and the sealed bytes stay with it until its fate is known: sending the same
+ * bytes under the same id again is harmless, and the next envelope's `previous` names exactly what the server stores (SECURITY M1).
+ */
+import type { ConversationId, DeviceId, MessageId, UserName } from "../shared/protocol/mod.ts";
+import { sha256 } from "../shared/crypto/mod.ts";
+import type { Database, Row } from "./database.ts";
+import { FastChatError, KeyChangedError, RefusedError, TimedOutError, UsageError } from "./errors.ts";
+import type { KeyChange } from "./errors.ts";
+import { type Chain, type History, Own } from "./history.ts";
+import { sanitizeText } from "./sanitize.ts";
+
+export interface OutboxRow {
+  readonly place: number;
+  readonly id: MessageId;
+  readonly peer: UserName;
+  readonly text: string;
+  readonly createdMs: number;
+  /** Present once it was sealed: maybe on its way, maybe stored already. */
+  readonly sealed?: SealedRow;
+}
+
+export interface SealedRow {
+  readonly conversation: ConversationId;
+  readonly counter: number;
+  /** The conversation's epoch it was sealed for. */
+  readonly epoch: number;
+  readonly body: Uint8Array;
+}
+
+/** Where the log put it. */
+export interface Stored {
+  readonly conversation: ConversationId;
+  readonly seq: number;
+  readonly timeMs: number;
+}
+
+export type Fate =
+  | { readonly state: "waiting" }
+  | { readonly state: "stored"; readonly stored: Stored }
+  | { readonly state: "failed"; readonly error: FastChatError }
+  /** Neither in the outbox nor in the history. */
+  | { readonly state: "gone" };
+
+/** Changes are single statements or a transaction each; they may run inside no other. */
+export class Outbox {
+  readonly #db: Database;
+  readonly #history: History;
+
+  constructor(database: Database, history: History) {
+    this.#db = database;
+    this.#history = history;
+  }
+
+  /** Takes the next place. */
+  add({ id, peer, text, createdMs }: { id: MessageId; peer: UserName; text: string; createdMs: number }): void {
+    this.#db.transaction(() =>
+      this.#db.run("INSERT INTO outbox (id, peer, text, created_ms) VALUES (?, ?, ?, ?)", id, peer, text, createdMs)
+    );
+  }
+
+  /** Rows that wait behind a place, in order, without their texts. */
+  waiting(afterPlace: number, limit: number): { place: number; id: MessageId; peer: UserName }[] {
+    return this.#db.all(
+      "SELECT place, id, peer FROM outbox WHERE failure IS NULL AND place > ? ORDER BY place LIMIT ?",
+      afterPlace,
+      limit,
+    ).map((row) => ({
+      place: row["place"] as number,
+      id: row["id"] as MessageId,
+      peer: row["peer"] as UserName,
+    }));
+  }
+
+  get isEmpty(): boolean {
+    return this.#db.get("SELECT 1 FROM outbox WHERE failure IS NULL LIMIT 1") === undefined;
+  }
+
+  row(id: MessageId): OutboxRow | undefined {
+    return toRow(this.#db.get("SELECT * FROM outbox WHERE id = ? AND failure IS NULL", id));
+  }
+
+  /**
+   * Keeps what is about to be sent. Before this commits, nothing leaves.
+   *
+   * @returns Whether the row is still there: it may have been withdrawn while it was sealed.
+   */
+  seal(id: MessageId, { conversation, counter, epoch, body }: SealedRow): boolean {
+    return this.#db.transaction(() =>
+      this.#db.run(
+        "UPDATE outbox SET conversation = ?, counter = ?, epoch = ?, body = ? WHERE id = ? AND failure IS NULL",
+        conversation,
+        counter,
+        epoch,
+        body,
+        id,
+      ) > 0
+    );
+  }
+
+  /**
+   * The log has it: the row becomes a message. Whoever hears of it first does it, by an answer or a delivery.
+   *
+   * @returns Whether it was still waiting here.
+   */
+  stored(
+    id: MessageId,
+    { seq, timeMs }: { seq: number; timeMs: number },
+    { name, device }: { name: UserName; device: DeviceId },
+  ): boolean {
+    return this.#db.transaction(() => this.storedWithin(id, { seq, timeMs }, { name, device }));
+  }
+
+  /** {@linkcode stored} for a caller that is inside a transaction already. */
+  storedWithin(
+    id: MessageId,
+    { seq, timeMs }: { seq: number; timeMs: number },
+    { name, device }: { name: UserName; device: DeviceId },
+  ): boolean {
+    const row = toRow(this.#db.get("SELECT * FROM outbox WHERE id = ?", id));
+    if (row?.sealed === undefined) return false;
+    const { conversation, counter, body } = row.sealed;
+    this.#db.run("DELETE FROM outbox WHERE id = ?", id);
+    this.#history.setSent(conversation, { counter, hash: sha256(body) });
+    this.#history.add({
+      conversation,
+      seq,
+      id,
+      sender: name,
+      recipient: row.peer,
+      device,
+      timeMs,
+      own: Own.here,
+      text: sanitizeText(row.text),
+    });
+    return true;
+  }
+
+  /** It will never be stored; the reason waits for whoever sent it. */
+  fail(id: MessageId, error: FastChatError): void {
+    this.#db.transaction(() =>
+      this.#db.run("UPDATE outbox SET failure = ?, text = '', body = NULL WHERE id = ?", encodeFailure(error), id)
+    );
+  }
+
+  /**
+   * Takes a row back, if it has not been sealed. One that has been may be stored already, so it stays and is sent until
+   * its fate is known.
+   */
+  withdraw(id: MessageId): boolean {
+    return this.#db.transaction(() => this.#db.run("DELETE FROM outbox WHERE id = ? AND body IS NULL", id) > 0);
+  }
+
+  /** What became of a row. A failure is handed out once: reading it removes the row. */
+  fate(id: MessageId): Fate {
+    const row = this.#db.get("SELECT failure FROM outbox WHERE id = ?", id);
+    if (row !== undefined) {
+      if (row["failure"] === null) return { state: "waiting" };
+      this.#db.transaction(() => this.#db.run("DELETE FROM outbox WHERE id = ?", id));
+      return { state: "failed", error: decodeFailure(row["failure"] as string) };
+    }
+    const message = this.#db.get(
+      "SELECT conversation, seq, time_ms FROM messages WHERE id = ? AND own = ?",
+      id,
+      Own.here,
+    );
+    if (message === undefined) return { state: "gone" };
+    return {
+      state: "stored",
+      stored: {
+        conversation: message["conversation"] as ConversationId,
+        seq: message["seq"] as number,
+        timeMs: message["time_ms"] as number,
+      },
+    };
+  }
+
+  /** Failures whose sender died without reading them do not stay for ever. */
+  forgetFailures(beforeMs: number): void {
+    this.#db.transaction(() =>
+      this.#db.run("DELETE FROM outbox WHERE failure IS NOT NULL AND created_ms < ?", beforeMs)
+    );
+  }
+
+  /** The chain behind which the next envelope of a conversation comes, as far as the log is known to have it. */
+  chain(conversation: ConversationId): Chain {
+    return this.#history.sent(conversation);
+  }
+
+  /** The highest counter that may be in the log: a further envelope takes a higher one. */
+  lastCounter(conversation: ConversationId): number {
+    const row = this.#db.get(
+      "SELECT coalesce(max(counter), 0) AS last FROM outbox WHERE conversation = ?",
+      conversation,
+    );
+    return Math.max(row!["last"] as number, this.#history.sent(conversation).counter);
+  }
+}
+
+function toRow(row: Row | undefined): OutboxRow | undefined {
+  if (row === undefined) return undefined;
+  const body = row["body"] as Uint8Array | null;
+  return {
+    place: row["place"] as number,
+    id: row["id"] as MessageId,
+    peer: row["peer"] as UserName,
+    text: row["text"] as string,
+    createdMs: row["created_ms"] as number,
+    ...(body !== null && {
+      sealed: {
+        conversation: row["conversation"] as ConversationId,
+        counter: row["counter"] as number,
+        epoch: row["epoch"] as number,
+        body,
+      },
+    }),
+  };
+}
+
+/** A failure crosses from the process that sends to the one that waits. */
+function encodeFailure(error: FastChatError): string {
+  return JSON.stringify({
+    kind: error.name,
+    message: error.message,
+    code: error instanceof RefusedError ? error.code : undefined,
+    change: error instanceof KeyChangedError ? error.change : undefined,
+  });
+}
+
+function decodeFailure(text: string): FastChatError {
+  const { kind, message, code, change } = JSON.parse(text) as {
+    kind: string;
+    message: string;
+    code?: number;
+    change?: KeyChange;
+  };
+  if (change !== undefined) return new KeyChangedError(change, message);
+  if (code !== undefined) return new RefusedError(message, code);
+  if (kind === "UsageError") return new UsageError(message);
+  if (kind === "TimedOutError") return new TimedOutError(message);
+  return new FastChatError(message);
+}

@@ -1,0 +1,71 @@
+/** People's identities, pinned at first use by (cluster, name) → fingerprint (SECURITY H5, M1). Table `peers`. */
+import { equalBytes, formatFingerprint } from "../shared/crypto/mod.ts";
+import type { UserName } from "../shared/protocol/mod.ts";
+import type { Database } from "./database.ts";
+import { KeyChangedError } from "./errors.ts";
+
+export class Pins {
+  readonly #db: Database;
+  readonly #cluster: string;
+
+  /** @param clusterId 16 bytes: the same name in another cluster is somebody else. */
+  constructor(database: Database, clusterId: Uint8Array) {
+    this.#db = database;
+    this.#cluster = clusterId.toHex();
+  }
+
+  pinned(name: UserName): Uint8Array | undefined {
+    return this.#db.get("SELECT fingerprint FROM peers WHERE cluster = ? AND name = ?", this.#cluster, name)
+      ?.["fingerprint"] as Uint8Array | undefined;
+  }
+
+  /**
+   * Compares an identity with the pin, and pins it where there is none.
+   *
+   * @param fingerprint 32 bytes, of the identity key that the server shows for the name.
+   * @returns "changed" where another one is pinned; the new one is then kept as offered.
+   */
+  check(name: UserName, fingerprint: Uint8Array, nowMs: number): "pinned" | "known" | "changed" {
+    return this.#db.transaction(() => {
+      const pinned = this.pinned(name);
+      if (pinned === undefined) {
+        this.#db.run(
+          "INSERT INTO peers (cluster, name, fingerprint, pinned_ms) VALUES (?, ?, ?, ?)",
+          this.#cluster,
+          name,
+          fingerprint,
+          nowMs,
+        );
+        return "pinned";
+      }
+      if (equalBytes(pinned, fingerprint)) return "known";
+      this.#db.run("UPDATE peers SET offered = ? WHERE cluster = ? AND name = ?", fingerprint, this.#cluster, name);
+      return "changed";
+    });
+  }
+
+  /** Accepts an identity in place of whatever was pinned. */
+  trust(name: UserName, fingerprint: Uint8Array, nowMs: number): void {
+    this.#db.transaction(() =>
+      this.#db.run(
+        `INSERT INTO peers (cluster, name, fingerprint, pinned_ms) VALUES (?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET fingerprint = excluded.fingerprint, pinned_ms = excluded.pinned_ms, offered = NULL`,
+        this.#cluster,
+        name,
+        fingerprint,
+        nowMs,
+      )
+    );
+  }
+
+  /** The error that stops sending to a changed identity. */
+  changed(name: UserName, offered: Uint8Array): KeyChangedError {
+    const pinned = this.pinned(name);
+    return new KeyChangedError({
+      kind: "peer",
+      subject: name,
+      pinned: pinned ? formatFingerprint(pinned) : "unknown",
+      offered: formatFingerprint(offered),
+    });
+  }
+}
