@@ -36,3 +36,19 @@ export { directConversationId } from "./direct_id.ts";
 export { makeDeviceProof, makeEnrolProof, verifyDeviceProof, verifyEnrolProof } from "./proofs.ts";
 export { type StretchedPassword, StretchingRefused, type StretchOptions, stretchPassword } from "./password.ts";
 export { generatePassphrase, passwordBits, passwordProblem } from "./password_strength.ts";
+export { type BackupFault, openBackup, sealBackup } from "./backup.ts";
+export {
+  type Envelope,
+  type EnvelopeContent,
+  type EnvelopeFault,
+  envelopeHash,
+  type EnvelopeHeader,
+  InnerType,
+  NO_PREVIOUS,
+  openEnvelope,
+  type OpenEnvelopeOptions,
+  readEnvelope,
+  sealEnvelope,
+  type SealEnvelopeOptions,
+} from "./envelope.ts";
+export { decryptPem, encryptPem, type EncryptPemOptions, PEM_ITERATIONS, pkcs8FromPem, pkcs8ToPem } from "./pem.ts";

@@ -122,7 +122,7 @@ function unleet(text: string): string {
   return text.replace(/[013457@$!]/g, (character) => LEET[character]!);
 }
 
-/** Below this, a rented machine needs days at most: 2^36 scrypts of 0.4 s are some 800 years of one core. */
+/** 2^36 scrypts of 0.4 s are some 870 years of one core: months for somebody with a rack, too long to be worth most chats. */
 const BITS_MIN = 36;
 const WORD_BITS = 9;
 const UNKNOWN_WORD_BITS = 15;
