@@ -1,0 +1,176 @@
+/**
+ * The table of commands: name, usage, words, options, help, handler. It feeds the command line, `--help` and suggestions.
+ * Handlers are loaded when they are called, so that `--help` and mistakes answer at once.
+ */
+import type { Options } from "./options.ts";
+import { VERSION } from "./version.ts";
+
+export interface Command {
+  readonly name: string;
+  readonly usage: string;
+  readonly summary: string;
+  /** A screen of help: what it does, then an example. */
+  readonly help: string;
+  /** How many words may follow: at least and at most. */
+  readonly words: readonly [number, number];
+  /** Options beside the common ones. */
+  readonly options: readonly string[];
+  run(words: readonly string[], options: Options): Promise<void>;
+}
+
+const account = () => import("./commands/account.ts");
+const messages = () => import("./commands/messages.ts");
+const people = () => import("./commands/people.ts");
+
+export const COMMANDS = {
+  chat: {
+    name: "chat",
+    usage: "fastchat [--home DIR] HOST PORT [-u NAME]",
+    summary: "chat; signs you up or logs you in by prompt",
+    help:
+      `Opens a chat on the server at HOST PORT. The first time it asks for a name and a password and signs you up or logs
+you in; after that it remembers both, and "fastchat" alone is enough while there is only one account here.
+
+  fastchat chat.example.org 9000
+  fastchat 127.0.0.1 9000 -u alice`,
+    words: [0, 2],
+    options: ["no-server-backup"],
+    run: async (words, options) => (await import("./commands/chat.ts")).chat(words, options),
+  },
+  register: {
+    name: "register",
+    usage: "fastchat register NAME --server HOST:PORT[#FINGERPRINT]",
+    summary: "sign up; makes your keys",
+    help:
+      `Signs up as NAME: makes your identity and this device's keys, and keeps a backup of the identity on the server, sealed by
+your password (not with --no-server-backup). With the server's FINGERPRINT, which its balancer prints at start, the first contact
+is proven too. The password comes from --password-file, FASTCHAT_PASSWORD or a prompt; leave it empty at the prompt to be
+offered one.
+
+  fastchat register alice --server chat.example.org:9000`,
+    words: [1, 1],
+    options: ["server", "json", "no-server-backup"],
+    run: async (words, options) => (await account()).register(words, options),
+  },
+  login: {
+    name: "login",
+    usage: "fastchat login NAME --server HOST:PORT[#FINGERPRINT]",
+    summary: "log in here; adds this device",
+    help:
+      `Logs in as NAME on this machine. In an empty home this adds a device: the same person, with messages from now on.
+
+  fastchat login alice --server chat.example.org:9000`,
+    words: [1, 1],
+    options: ["server", "json"],
+    run: async (words, options) => (await account()).login(words, options),
+  },
+  send: {
+    name: "send",
+    usage: "fastchat send NAME TEXT|- [--json]",
+    summary: "send a message; prints its id once it is stored",
+    help:
+      `Sends TEXT to NAME, or standard input where TEXT is "-" (one newline at the end is left out). Prints the message id once the server has
+stored it on disk. Up to 1 MiB of UTF-8.
+
+  fastchat send bob "see you at ten"
+  git log -1 | fastchat send bob -`,
+    words: [2, 2],
+    options: ["json"],
+    run: async (words, options) => (await messages()).send(words, options),
+  },
+  recv: {
+    name: "recv",
+    usage: "fastchat recv [--wait SECONDS] [--json]",
+    summary: "print what arrived since last time",
+    help:
+      `Prints what arrived since last time, oldest first, once. With nothing there it waits up to SECONDS for the first message. Nothing is
+no error: the exit code is 0.
+
+  fastchat recv --wait 30 --json`,
+    words: [0, 0],
+    options: ["wait", "json"],
+    run: async (words, options) => (await messages()).recv(words, options),
+  },
+  listen: {
+    name: "listen",
+    usage: "fastchat listen [--json]",
+    summary: "print messages as they come, until interrupted",
+    help:
+      `Prints what arrived since last time and then every message as it comes, until Ctrl-C. Other commands may use the same home meanwhile.
+
+  fastchat listen --json | while read -r line; do …; done`,
+    words: [0, 0],
+    options: ["json"],
+    run: async (words, options) => (await messages()).listen(words, options),
+  },
+  history: {
+    name: "history",
+    usage: "fastchat history NAME [--limit N] [--json]",
+    summary: "what you and NAME wrote",
+    help:
+      `Prints the newest N messages (50 without --limit) of your conversation with NAME, sent and received, oldest first. Works offline.
+
+  fastchat history bob --limit 10`,
+    words: [1, 1],
+    options: ["limit", "json"],
+    run: async (words, options) => (await messages()).history(words, options),
+  },
+  users: {
+    name: "users",
+    usage: "fastchat users [--json]",
+    summary: "everybody on the server",
+    help: `Lists everybody who has signed up, and who of them is online.`,
+    words: [0, 0],
+    options: ["json"],
+    run: async (_words, options) => (await people()).users(options, false),
+  },
+  online: {
+    name: "online",
+    usage: "fastchat online [--json]",
+    summary: "who is online",
+    help: `Lists who is online now.`,
+    words: [0, 0],
+    options: ["json"],
+    run: async (_words, options) => (await people()).users(options, true),
+  },
+  trust: {
+    name: "trust",
+    usage: "fastchat trust NAME | fastchat trust --server HOST:PORT",
+    summary: "accept a changed key, after you compared it",
+    help:
+      `When a person's or a server's key changes, fastchat stops and shows both fingerprints: somebody may be in between. Ask the person (or
+whoever runs the server) by another way whether the new fingerprint is theirs; then accept it with this command.
+
+  fastchat trust bob
+  fastchat trust --server chat.example.org:9000`,
+    words: [0, 1],
+    options: ["server", "json"],
+    run: async (words, options) => (await people()).trust(words, options),
+  },
+} as const satisfies Record<string, Command>;
+
+/** The command of that name. */
+export function findCommand(name: string): Command | undefined {
+  return Object.hasOwn(COMMANDS, name) ? COMMANDS[name as keyof typeof COMMANDS] : undefined;
+}
+
+/** What `fastchat --help` prints. */
+export function overview(): string {
+  const commands = Object.values(COMMANDS).map(({ usage, summary }) => `  ${usage.padEnd(58)}${summary}`);
+  return `fastchat ${VERSION}: end-to-end encrypted chat on your own server
+
+${commands.join("\n")}
+
+Options everywhere:
+  --home DIR            everything of one person on one machine (or FASTCHAT_HOME); without it each person has a folder
+  -u, --user NAME       which of the accounts on this machine
+  --password-file FILE  the password is its first line (or FASTCHAT_PASSWORD, or a prompt)
+  --timeout SECONDS     give up after that long (20)
+  -h, --help            this page; with a command, its page
+  -V, --version         the version
+
+Exit codes: 0 ok, 1 internal error, 2 wrong usage, 3 cannot reach the server, 4 not authenticated, 5 refused by the server,
+6 a key changed, 7 timed out.
+
+Begin with: fastchat HOST PORT`;
+}

@@ -1,0 +1,77 @@
+/** `register` and `login`. */
+import { formatFingerprint } from "../../shared/crypto/mod.ts";
+import { NAME_RULE, parseUserName, type UserName } from "../../shared/protocol/mod.ts";
+import { ChatClient } from "../chat_client.ts";
+import type { Options } from "../options.ts";
+import { UsageError } from "../errors.ts";
+import { defaultHome, explicitHome } from "../homes.ts";
+import { printLine } from "../output.ts";
+import { newPassword, passwordFor } from "../password.ts";
+import { parseServerAddress } from "../server_address.ts";
+import { printProgress, timeoutMs } from "./open.ts";
+
+export async function register(words: readonly string[], options: Options): Promise<void> {
+  const { name, server, home } = target("register", words, options);
+  const password = await newPassword(name, options.passwordFile);
+  await finish(
+    "registered",
+    options,
+    await ChatClient.register({
+      server,
+      home,
+      name,
+      password,
+      serverBackup: options.serverBackup,
+      timeoutMs: timeoutMs(options),
+      onProgress: printProgress,
+    }),
+  );
+}
+
+export async function login(words: readonly string[], options: Options): Promise<void> {
+  const { name, server, home } = target("login", words, options);
+  const password = await passwordFor(name, options.passwordFile);
+  await finish(
+    "logged-in",
+    options,
+    await ChatClient.login({
+      server,
+      home,
+      name,
+      password,
+      timeoutMs: timeoutMs(options),
+      onProgress: printProgress,
+    }),
+  );
+}
+
+/** What a person typed as a name. @throws UsageError */
+export function parseName(input: string): UserName {
+  const name = parseUserName(input);
+  if (name === undefined) throw new UsageError(`${JSON.stringify(input)} cannot be a name: a name is ${NAME_RULE}`);
+  return name;
+}
+
+function target(command: string, words: readonly string[], options: Options) {
+  const name = parseName(words[0]!);
+  if (options.server === undefined) {
+    throw new UsageError(`Say which server: fastchat ${command} ${name} --server HOST:PORT`);
+  }
+  const address = parseServerAddress(options.server);
+  return { name, server: options.server, home: explicitHome(options.home) ?? defaultHome(name, address) };
+}
+
+async function finish(type: string, options: Options, chat: ChatClient): Promise<void> {
+  try {
+    const fingerprint = formatFingerprint(chat.serverFingerprint);
+    if (options.json) {
+      printLine(JSON.stringify({ type, name: chat.name, server: chat.server, fingerprint, home: chat.home }));
+    } else {
+      printLine(`${type === "registered" ? "Signed up" : "Logged in"} as ${chat.name} on ${chat.server}`);
+      printLine(`Server key ${fingerprint}: compare it with the one its balancer printed`);
+      printLine(`Your things are in ${chat.home}`);
+    }
+  } finally {
+    await chat.close();
+  }
+}

@@ -1,0 +1,113 @@
+/** `send`, `recv`, `listen`, `history`. */
+import { TEXT_BYTES_MAX } from "../../shared/limits.ts";
+import { ChatClient } from "../chat_client.ts";
+import type { Options } from "../options.ts";
+import { UsageError } from "../errors.ts";
+import { eventJson } from "../faces/json.ts";
+import { eventLine, historyLine } from "../faces/lines.ts";
+import { chooseHome } from "../homes.ts";
+import { printError, printLine } from "../output.ts";
+import { checkText } from "../text.ts";
+import { parseName } from "./account.ts";
+import { timeoutMs, untilInterrupted, withClient } from "./open.ts";
+
+export async function send(words: readonly string[], options: Options): Promise<void> {
+  const to = parseName(words[0]!);
+  const text = words[1] === "-" ? await readStandardInput() : words[1]!;
+  checkText(text);
+  await withClient(options, async (chat) => {
+    const sent = await chat.send(to, text, { timeoutMs: timeoutMs(options) });
+    printLine(options.json ? JSON.stringify({ type: "sent", to, ...sent }) : sent.id);
+  });
+}
+
+export async function recv(_words: readonly string[], options: Options): Promise<void> {
+  await withClient(options, async (chat) => {
+    if (showUnshown(chat, options)) return;
+    if (options.wait === undefined) return;
+    await chat.waitForUnshown(options.wait * 1000);
+    showUnshown(chat, options);
+  });
+}
+
+export async function listen(_words: readonly string[], options: Options): Promise<void> {
+  const { signal, dispose } = untilInterrupted();
+  try {
+    await withClient(options, async (chat) => {
+      const notices = showNotices(chat, options);
+      while (!signal.aborted) {
+        showUnshown(chat, options);
+        await chat.waitForUnshown(POLL_MS, signal);
+      }
+      await chat.close();
+      await notices;
+    });
+  } finally {
+    dispose();
+  }
+}
+
+export function history(words: readonly string[], options: Options): Promise<void> {
+  const name = parseName(words[0]!);
+  const chat = ChatClient.offline({ home: chooseHome(options) });
+  try {
+    for (const event of chat.history(name, options.limit ?? HISTORY_DEFAULT)) {
+      printLine(options.json ? eventJson(event) : historyLine(event, chat.name));
+    }
+  } finally {
+    chat.close();
+  }
+  return Promise.resolve();
+}
+
+/** Prints everything not yet shown; the cursor moves behind each page only after it was written. */
+function showUnshown(chat: ChatClient, options: Options): boolean {
+  let any = false;
+  for (;;) {
+    const page = chat.unshown(PAGE);
+    if (page.length === 0) return any;
+    for (const { event, position } of page) {
+      printLine(options.json ? eventJson(event) : eventLine(event, chat.name));
+      chat.markShown(position);
+    }
+    any = true;
+  }
+}
+
+/** Connection changes and notices go to standard error as text; with --json they are lines of the stream. */
+async function showNotices(chat: ChatClient, options: Options): Promise<void> {
+  for await (const event of chat.events()) {
+    if (event.type === "message" || event.type === "refused") continue;
+    if (options.json) printLine(eventJson(event));
+    else printError(eventLine(event, chat.name));
+  }
+}
+
+async function readStandardInput(): Promise<string> {
+  const pieces: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const piece of Deno.stdin.readable) {
+    pieces.push(piece);
+    bytes += piece.length;
+    // One newline may follow the longest text; whatever is more need not be read to be refused.
+    if (bytes > TEXT_BYTES_MAX + 1) break;
+  }
+  const all = new Uint8Array(bytes);
+  let at = 0;
+  for (const piece of pieces) {
+    all.set(piece, at);
+    at += piece.length;
+  }
+  if (bytes > TEXT_BYTES_MAX + 1) {
+    throw new UsageError(`The text is longer than ${TEXT_BYTES_MAX} bytes, the most a message holds`);
+  }
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(all).replace(/\r?\n$/, "");
+  } catch {
+    throw new UsageError("Standard input is not UTF-8 text");
+  }
+}
+
+const PAGE = 100;
+const HISTORY_DEFAULT = 50;
+const POLL_MS = 60_000;

@@ -1,0 +1,50 @@
+/** Opens the account a command means, and closes it again whatever happens. */
+import { ChatClient } from "../chat_client.ts";
+import type { Options } from "../options.ts";
+import { chooseHome } from "../homes.ts";
+import { printError } from "../output.ts";
+import { givenPassword } from "../password.ts";
+
+/** Seconds a command waits for the server before it gives up, without `--timeout`. */
+export const TIMEOUT_SECONDS = 20;
+
+export function timeoutMs(options: Options): number {
+  return (options.timeout ?? TIMEOUT_SECONDS) * 1000;
+}
+
+/** Connects as the account that `--home` or `-u` names, runs `use`, closes. */
+export async function withClient<T>(options: Options, use: (chat: ChatClient) => Promise<T>): Promise<T> {
+  const home = chooseHome(options);
+  const password = await givenPassword(options.passwordFile);
+  const chat = await ChatClient.open({
+    home,
+    timeoutMs: timeoutMs(options),
+    onProgress: printProgress,
+    ...(options.user === undefined ? {} : { name: options.user }),
+    ...(password === undefined ? {} : { password }),
+  });
+  try {
+    return await use(chat);
+  } finally {
+    await chat.close();
+  }
+}
+
+/** What takes longer than a moment is said on standard error, where somebody is looking. */
+export function printProgress(text: string): void {
+  if (Deno.stderr.isTerminal()) printError(text);
+}
+
+/** Aborts at the first Ctrl-C or TERM. `dispose` gives the signals back. */
+export function untilInterrupted(): { signal: AbortSignal; dispose(): void } {
+  const controller = new AbortController();
+  const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
+  const abort = () => controller.abort();
+  for (const signal of signals) Deno.addSignalListener(signal, abort);
+  return {
+    signal: controller.signal,
+    dispose() {
+      for (const signal of signals) Deno.removeSignalListener(signal, abort);
+    },
+  };
+}

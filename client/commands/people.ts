@@ -1,0 +1,44 @@
+/** `users`, `online`, `trust`. */
+import { ChatClient } from "../chat_client.ts";
+import type { Options } from "../options.ts";
+import { UsageError } from "../errors.ts";
+import { chooseHome } from "../homes.ts";
+import { paint, printLine } from "../output.ts";
+import { parseServerAddress } from "../server_address.ts";
+import { parseName } from "./account.ts";
+import { timeoutMs, withClient } from "./open.ts";
+
+export async function users(options: Options, onlineOnly: boolean): Promise<void> {
+  await withClient(options, async (chat) => {
+    for (const user of onlineOnly ? await chat.online() : await chat.users()) {
+      if (options.json) printLine(JSON.stringify({ type: "user", ...user }));
+      else printLine(`${user.online ? paint("green", "●") : " "} ${user.name}`);
+    }
+  });
+}
+
+export async function trust(words: readonly string[], options: Options): Promise<void> {
+  if ((words.length === 1) === (options.server !== undefined)) {
+    throw new UsageError("Say whom to trust: fastchat trust NAME, or fastchat trust --server HOST:PORT");
+  }
+  if (options.server === undefined) return await trustPeer(words[0]!, options);
+  parseServerAddress(options.server);
+  const home = chooseHome(options);
+  const fingerprint = await ChatClient.trustServer({ home, server: options.server, timeoutMs: timeoutMs(options) });
+  report(options, "server", options.server, fingerprint);
+}
+
+async function trustPeer(word: string, options: Options): Promise<void> {
+  const name = parseName(word);
+  await withClient(options, async (chat) => {
+    report(options, "name", name, await chat.trust(name));
+  });
+}
+
+function report(options: Options, kind: "name" | "server", subject: string, fingerprint: string): void {
+  printLine(
+    options.json
+      ? JSON.stringify({ type: "trusted", [kind]: subject, fingerprint })
+      : `Trusting ${subject} with key ${fingerprint} from now on`,
+  );
+}

@@ -1,0 +1,126 @@
+/** The command line → one typed value, or a UsageError that says what would have been right. No effects. */
+import { parseArgs, type ParseArgsConfig } from "node:util";
+import { type Command, COMMANDS, findCommand } from "./commands.ts";
+import { UsageError } from "./errors.ts";
+import type { Options } from "./options.ts";
+import { nearest } from "./suggest.ts";
+
+/** What the words of the command line mean. */
+export interface Invocation {
+  readonly command: Command;
+  /** Words behind the command (for chat: HOST and PORT, or none). */
+  readonly words: readonly string[];
+  readonly options: Options;
+}
+
+/** @param args As the operating system gave them; one leading `--` is dropped. */
+export function parseCommandLine(args: readonly string[]): Invocation {
+  const { values, positionals } = parseWords(args[0] === "--" ? args.slice(1) : [...args]);
+  const options = toOptions(values);
+  const [first, ...rest] = positionals;
+  const command = first === undefined ? undefined : findCommand(first);
+  if (command !== undefined) {
+    checkOptions(command, values);
+    if (!options.help) checkCount(command, rest);
+    return { command, words: rest, options };
+  }
+  checkOptions(COMMANDS.chat, values);
+  if (first !== undefined && !options.help) checkChat(positionals);
+  return { command: COMMANDS.chat, words: positionals, options };
+}
+
+type Values = Partial<Record<string, string | boolean>>;
+
+function parseWords(args: string[]): { values: Values; positionals: string[] } {
+  try {
+    return parseArgs({ args, options: OPTIONS, allowPositionals: true, strict: true });
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    const unknown = /Unknown option '(-[^']*)'/.exec(message)?.[1];
+    if (unknown === undefined) throw new UsageError(message);
+    const guess = nearest(unknown.replace(/^-+/, ""), Object.keys(OPTIONS));
+    throw new UsageError(
+      `There is no option ${unknown}` + (guess ? `; did you mean --${guess}?` : "") +
+        ` (a text that begins with a dash goes behind --: fastchat send NAME -- -text)`,
+    );
+  }
+}
+
+function toOptions(values: Values): Options {
+  const text = (name: string) => values[name] as string | undefined;
+  const wait = number("wait", text("wait"), 0, 1_000_000);
+  const timeout = number("timeout", text("timeout"), 0.1, 1_000_000);
+  const limit = number("limit", text("limit"), 1, 1_000_000);
+  if (limit !== undefined && !Number.isInteger(limit)) throw new UsageError("--limit takes a whole number");
+  return {
+    ...given("home", text("home")),
+    ...given("user", text("user")),
+    ...given("server", text("server")),
+    ...given("passwordFile", text("password-file")),
+    ...given("wait", wait),
+    ...given("limit", limit),
+    ...given("timeout", timeout),
+    json: values["json"] === true,
+    serverBackup: values["no-server-backup"] !== true,
+    help: values["help"] === true,
+    version: values["version"] === true,
+  };
+}
+
+function given<K extends string, T>(key: K, value: T | undefined): { [P in K]?: T } {
+  return (value === undefined ? {} : { [key]: value }) as { [P in K]?: T };
+}
+
+function number(name: string, text: string | undefined, min: number, max: number): number | undefined {
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (text.trim() !== "" && value >= min && value <= max) return value;
+  throw new UsageError(`--${name} takes a number from ${min} to ${max}, not ${JSON.stringify(text)}`);
+}
+
+function checkOptions(command: Command, values: Values): void {
+  for (const name of Object.keys(values)) {
+    if (COMMON_OPTIONS.includes(name) || command.options.includes(name)) continue;
+    throw new UsageError(`fastchat ${command.name} takes no --${name}. Usage: ${command.usage}`);
+  }
+}
+
+function checkCount(command: Command, words: readonly string[]): void {
+  const [min, max] = command.words;
+  if (words.length < min) throw new UsageError(`Something is missing. Usage: ${command.usage}`);
+  if (words.length > max) {
+    throw new UsageError(`${JSON.stringify(words[max])} is one word too many. Usage: ${command.usage}`);
+  }
+}
+
+/** A chat is exactly HOST and PORT; anything else in first place is a mistyped command. */
+function checkChat(words: readonly string[]): void {
+  const [first, second] = words as [string, string?];
+  if (words.length === 2 && /^\d+$/.test(second!)) {
+    const port = Number(second);
+    if (port >= 1 && port <= 65535) return;
+    throw new UsageError(`A port is a number from 1 to 65535, not ${second}`);
+  }
+  const guess = nearest(first, Object.keys(COMMANDS));
+  throw new UsageError(
+    `There is no command ${JSON.stringify(first)}` + (guess ? `; did you mean "fastchat ${guess}"?` : "") +
+      `. A chat is: fastchat HOST PORT. All commands: fastchat --help`,
+  );
+}
+
+const OPTIONS = {
+  home: { type: "string" },
+  user: { type: "string", short: "u" },
+  server: { type: "string" },
+  "password-file": { type: "string" },
+  json: { type: "boolean" },
+  wait: { type: "string" },
+  limit: { type: "string" },
+  timeout: { type: "string" },
+  "no-server-backup": { type: "boolean" },
+  help: { type: "boolean", short: "h" },
+  version: { type: "boolean", short: "V" },
+} satisfies ParseArgsConfig["options"];
+
+/** Taken by every command. */
+const COMMON_OPTIONS = ["home", "user", "password-file", "timeout", "help", "version"];

@@ -1,0 +1,259 @@
+/** The plain-line chat: prints what comes above the line you type. Without a terminal it reads lines and prints lines. */
+import { formatFingerprint } from "../../shared/crypto/mod.ts";
+import { parseUserName } from "../../shared/protocol/mod.ts";
+import type { ChatClient } from "../chat_client.ts";
+import { FastChatError } from "../errors.ts";
+import type { MessageEvent } from "../events.ts";
+import { paint, paintName, printLine } from "../output.ts";
+import { nearest } from "../suggest.ts";
+import { eventLine, historyLine } from "./lines.ts";
+import { type Line, parseLine, SLASH_COMMANDS } from "./slash.ts";
+import { LineTerminal } from "./terminal.ts";
+
+export class ChatFace {
+  readonly #chat: ChatClient;
+  /** Whom a plain text goes to. */
+  #to: string | undefined;
+  /** Messages from others than `#to` since each was last looked at. */
+  readonly #unread = new Map<string, number>();
+  readonly #names = new Set<string>();
+  readonly #leaving = new AbortController();
+  #terminal: LineTerminal | undefined;
+
+  constructor(chat: ChatClient) {
+    this.#chat = chat;
+  }
+
+  /** Until the person leaves, the input ends (what was typed is sent first), or `signal` aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    signal.addEventListener("abort", () => this.#leaving.abort());
+    const interactive = Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
+    if (interactive) this.#startTerminal();
+    try {
+      this.#greet();
+      const showing = [this.#showMessages(), this.#showEvents()];
+      if (!interactive) await this.#readLines();
+      await Promise.all(showing);
+    } finally {
+      this.#terminal?.close();
+    }
+  }
+
+  #startTerminal(): void {
+    this.#terminal = new LineTerminal({
+      complete: (before) => this.#complete(before),
+      onLine: (line) => void this.#enter(line),
+      onLeave: () => this.#leaving.abort(),
+    });
+    this.#terminal.start();
+    this.#showPrompt();
+  }
+
+  #greet(): void {
+    const { name, connectedTo, conversations } = this.#chat;
+    this.#print(paint("dim", `* ${name} on ${connectedTo}, end-to-end encrypted. /help lists commands`));
+    for (const { name } of conversations.call(this.#chat)) this.#names.add(name);
+    if (this.#names.size === 0) this.#print(paint("dim", "* /all shows who is here; @NAME hello writes to somebody"));
+  }
+
+  /** Everything not shown yet, then everything that comes; the cursor moves behind each after it is on the screen. */
+  async #showMessages(): Promise<void> {
+    while (!this.#leaving.signal.aborted) {
+      for (const { event, position } of this.#chat.unshown(100)) {
+        this.#print(eventLine(event, this.#chat.name));
+        this.#chat.markShown(position);
+        if (event.type === "message") this.#noticeSender(event);
+      }
+      await this.#chat.waitForUnshown(60_000, this.#leaving.signal);
+    }
+    await this.#chat.close();
+  }
+
+  async #showEvents(): Promise<void> {
+    for await (const event of this.#chat.events()) {
+      if (event.type === "connection" && event.state === "closed") continue;
+      if (event.type === "connection" || event.type === "notice") this.#print(eventLine(event, this.#chat.name));
+    }
+  }
+
+  #noticeSender({ from }: MessageEvent): void {
+    this.#names.add(from);
+    if (this.#to === undefined) this.#talkTo(from);
+    else if (from !== this.#to) this.#unread.set(from, (this.#unread.get(from) ?? 0) + 1);
+  }
+
+  async #readLines(): Promise<void> {
+    const decoder = new TextDecoderStream();
+    let pending = "";
+    for await (const piece of Deno.stdin.readable.pipeThrough(decoder)) {
+      const lines = (pending + piece).split("\n");
+      pending = lines.pop()!;
+      for (const line of lines) await this.#enter(line.replace(/\r$/, ""));
+      if (this.#leaving.signal.aborted) return;
+    }
+    if (pending !== "") await this.#enter(pending);
+    this.#leaving.abort();
+  }
+
+  async #enter(line: string): Promise<void> {
+    if (line.trim() === "") return;
+    try {
+      await this.#act(parseLine(line), line);
+    } catch (error) {
+      if (this.#leaving.signal.aborted && !(error instanceof FastChatError)) return;
+      const message = error instanceof Error ? error.message : String(error);
+      this.#print(paint("red", `* ${message}`));
+      if (!line.startsWith("/") && !line.startsWith("\\")) this.#print(paint("red", `* not sent: ${line}`));
+    }
+  }
+
+  async #act(line: Line, typed: string): Promise<void> {
+    switch (line.type) {
+      case "text":
+        if (this.#to === undefined) {
+          this.#print(paint("yellow", "* To whom? /to NAME, or @NAME and your text. /online shows who is here"));
+          return;
+        }
+        return await this.#send(this.#to, line.text);
+      case "direct":
+        this.#talkTo(this.#parseName(line.name));
+        if (line.text !== "") await this.#send(this.#to!, line.text);
+        return;
+      case "unknown": {
+        const guess = nearest(line.word, SLASH_COMMANDS.map(({ name }) => name));
+        this.#print(
+          paint(
+            "yellow",
+            `* There is no /${line.word}${guess ? `; did you mean /${guess}?` : ""}. /help lists commands`,
+          ),
+        );
+        return;
+      }
+      case "command":
+        return await this.#command(line, typed);
+    }
+  }
+
+  async #command(line: Extract<Line, { type: "command" }>, typed: string): Promise<void> {
+    const [first, second] = line.words;
+    switch (line.name) {
+      case "to":
+        if (first === undefined) return this.#usage("to");
+        return this.#talkTo(this.#parseName(first));
+      case "msg": {
+        const text = line.rest.slice(first?.length ?? 0).trimStart();
+        if (first === undefined || text === "") return this.#usage("msg");
+        return await this.#send(this.#parseName(first), text);
+      }
+      case "read":
+        return this.#read(first, second, typed);
+      case "unread":
+        return this.#showUnread();
+      case "online":
+        return this.#printPeople(await this.#chat.online());
+      case "all":
+        return this.#printPeople(await this.#chat.users());
+      case "trust": {
+        if (first === undefined) return this.#usage("trust");
+        const name = this.#parseName(first);
+        this.#print(`* Trusting ${name} with key ${await this.#chat.trust(name)} from now on`);
+        return;
+      }
+      case "whoami":
+        this.#print(`* ${this.#chat.name} on ${this.#chat.server}, now at ${this.#chat.connectedTo}`);
+        this.#print(`* your identity  ${this.#chat.identityFingerprint}`);
+        this.#print(`* server key     ${formatFingerprint(this.#chat.serverFingerprint)}`);
+        this.#print(`* your things    ${this.#chat.home}`);
+        return;
+      case "help":
+        for (const { usage, help } of SLASH_COMMANDS) this.#print(`  ${paint("bold", usage.padEnd(18))}${help}`);
+        return;
+      case "quit":
+        this.#leaving.abort();
+        return;
+    }
+  }
+
+  async #send(to: string, text: string): Promise<void> {
+    const late = setTimeout(() => this.#print(paint("dim", `* waiting for the server to store: ${text}`)), LATE_MS);
+    try {
+      const { time } = await this.#chat.send(to, text);
+      this.#names.add(to);
+      const date = new Date(time);
+      const clock = `${String(date.getHours()).padStart(2, "0")}:${String(date.getMinutes()).padStart(2, "0")}`;
+      const shown = text.replaceAll("\n", "\n      ");
+      this.#print(`${paint("dim", clock)} ${paint("bold", "me")} → ${to}: ${shown} ${paint("green", "✓")}`);
+    } finally {
+      clearTimeout(late);
+    }
+  }
+
+  #read(first: string | undefined, second: string | undefined, _typed: string): void {
+    const countOnly = first !== undefined && /^\d+$/.test(first) && second === undefined && this.#to !== undefined;
+    const name = countOnly || first === undefined ? this.#to : this.#parseName(first);
+    if (name === undefined) return this.#usage("read");
+    const count = Number((countOnly ? first : second) ?? 20);
+    if (!Number.isInteger(count) || count < 1) return this.#usage("read");
+    const events = this.#chat.history(name, count);
+    if (events.length === 0) this.#print(`* nothing yet between you and ${name}`);
+    for (const event of events) this.#print(historyLine(event, this.#chat.name));
+    this.#unread.delete(name);
+  }
+
+  #showUnread(): void {
+    if (this.#unread.size === 0) this.#print("* nothing unread");
+    for (const [name, count] of this.#unread) {
+      this.#print(`* ${paintName(name)}: ${count} since you last looked; /read ${name}, or /to ${name}`);
+    }
+  }
+
+  #printPeople(people: readonly { name: string; online: boolean }[]): void {
+    if (people.length === 0) this.#print("* nobody");
+    for (const { name, online } of people) {
+      this.#names.add(name);
+      this.#print(
+        `  ${online ? paint("green", "●") : " "} ${paintName(name)}${name === this.#chat.name ? " (you)" : ""}`,
+      );
+    }
+  }
+
+  #talkTo(name: string): void {
+    this.#to = name;
+    this.#names.add(name);
+    this.#unread.delete(name);
+    this.#showPrompt();
+  }
+
+  #showPrompt(): void {
+    this.#terminal?.setPrompt(`${paint("dim", `[${this.#to ?? "-"}]`)} `);
+  }
+
+  #parseName(word: string): string {
+    const name = parseUserName(word.replace(/^@/, ""));
+    if (name === undefined) throw new Error(`${JSON.stringify(word)} cannot be a name`);
+    return name;
+  }
+
+  #usage(name: string): void {
+    this.#print(paint("yellow", `* ${SLASH_COMMANDS.find((command) => command.name === name)!.usage}`));
+  }
+
+  #complete(before: string): readonly string[] {
+    const word = before.slice(before.lastIndexOf(" ") + 1);
+    const first = word === before;
+    if (first && /^[/\\]/.test(word)) {
+      return SLASH_COMMANDS.map(({ name }) => word[0] + name).filter((candidate) => candidate.startsWith(word));
+    }
+    const at = word.startsWith("@") ? "@" : "";
+    if (word === "" || (first && at === "")) return [];
+    return [...this.#names].map((name) => at + name).filter((candidate) => candidate.startsWith(word)).sort();
+  }
+
+  #print(text: string): void {
+    if (this.#terminal) this.#terminal.print(text);
+    else printLine(text);
+  }
+}
+
+/** A send that takes longer says so. */
+const LATE_MS = 1500;

@@ -1,0 +1,55 @@
+/** Events as lines of text for people. Colour where standard output wants it. */
+import type { ChatEvent, MessageEvent } from "../events.ts";
+import { paint, paintName } from "../output.ts";
+
+/** What a reader of `me` sees of an event. Continuation lines are indented, so that a text cannot pose as another's line. */
+export function eventLine(event: ChatEvent, me: string): string {
+  switch (event.type) {
+    case "message":
+      return messageLine(event, me);
+    case "refused":
+      return `${clock(event.time)} ${
+        paint("red", `[not shown: ${event.reason}; the server says it is from ${event.claimedFrom}]`)
+      }`;
+    case "connection":
+      return paint("dim", connectionText(event));
+    case "notice":
+      return paint(event.code === "key-changed" ? ["bold", "red"] : "yellow", `* ${event.text}`);
+  }
+}
+
+/** A message of the past, with its day. */
+export function historyLine(event: MessageEvent, me: string): string {
+  return `${paint("dim", localDay(event.time))} ${messageLine(event, me)}`;
+}
+
+function messageLine(event: MessageEvent, me: string): string {
+  const from = event.from === me ? `${paint("bold", "me")} → ${event.to}` : paintName(event.from);
+  return `${clock(event.time)} ${from}: ${event.text.replaceAll("\n", "\n      ")}`;
+}
+
+function connectionText(event: Extract<ChatEvent, { type: "connection" }>): string {
+  switch (event.state) {
+    case "connected":
+      return `* connected${event.server ? ` to ${event.server}` : ""}`;
+    case "reconnecting":
+      return `* reconnecting${event.reason ? `: ${event.reason}` : ""}`;
+    case "closed":
+      return `* closed${event.reason ? `: ${event.reason}` : ""}`;
+  }
+}
+
+/** The time of day here. */
+function clock(time: string): string {
+  const date = new Date(time);
+  return paint("dim", `${two(date.getHours())}:${two(date.getMinutes())}`);
+}
+
+function localDay(time: string): string {
+  const date = new Date(time);
+  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+}
+
+function two(value: number): string {
+  return String(value).padStart(2, "0");
+}

@@ -1,0 +1,15 @@
+/** What may stand behind any command, parsed: config.ts makes it, commands use it. */
+
+export interface Options {
+  readonly home?: string;
+  readonly user?: string;
+  readonly server?: string;
+  readonly passwordFile?: string;
+  readonly json: boolean;
+  readonly wait?: number;
+  readonly limit?: number;
+  readonly timeout?: number;
+  readonly serverBackup: boolean;
+  readonly help: boolean;
+  readonly version: boolean;
+}

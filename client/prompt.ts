@@ -1,0 +1,83 @@
+/** Questions to a person at the terminal. Questions go to standard error, so that output can be piped. */
+import type { Key } from "./faces/editor.ts";
+import { KeyReader } from "./faces/keys.ts";
+
+/** Whether somebody is there to ask. */
+export function canAsk(): boolean {
+  return Deno.stdin.isTerminal() && Deno.stderr.isTerminal();
+}
+
+/** Thrown where the person pressed Ctrl-C or closed the input instead of answering. */
+export class NoAnswerError extends Error {
+  override readonly name = "NoAnswerError";
+}
+
+/** Asks for a line. */
+export function ask(question: string): Promise<string> {
+  return readAnswer(question, (text) => text);
+}
+
+/** Asks for a line that is not shown while it is typed. */
+export function askHidden(question: string): Promise<string> {
+  return readAnswer(question, () => "");
+}
+
+/** Asks until the answer is one of the letters; Enter takes the first. */
+export async function askChoice(question: string, letters: readonly string[]): Promise<string> {
+  for (;;) {
+    const answer = (await ask(question)).trim().toLowerCase();
+    const chosen = answer === "" ? letters[0] : letters.find((letter) => letter === answer[0]);
+    if (chosen !== undefined) return chosen;
+  }
+}
+
+/** One line to the person, beside the questions. */
+export function printNotice(text: string): void {
+  say(text + "\n");
+}
+
+async function readAnswer(question: string, echo: (text: string) => string): Promise<string> {
+  let answer: string[] = [];
+  say(question);
+  Deno.stdin.setRaw(true);
+  try {
+    for (;;) {
+      const key = await nextKey();
+      if (key === undefined) throw new NoAnswerError();
+      if ("text" in key) {
+        answer.push(...key.text);
+        say(echo(key.text));
+      } else if (key.name === "enter") {
+        return answer.join("");
+      } else if (key.name === "ctrl-c" || (key.name === "ctrl-d" && answer.length === 0)) {
+        throw new NoAnswerError();
+      } else if (key.name === "backspace" && answer.length > 0) {
+        if (echo(answer.pop()!) !== "") say("\b \b");
+      } else if (key.name === "ctrl-u") {
+        if (echo("x") !== "") say("\b \b".repeat(answer.length));
+        answer = [];
+      }
+    }
+  } finally {
+    Deno.stdin.setRaw(false);
+    say("\n");
+  }
+}
+
+/** The next key, or `undefined` at the end of input. What was typed ahead of a question answers the next one. */
+async function nextKey(): Promise<Key | undefined> {
+  const buffer = new Uint8Array(1024);
+  while (ahead.length === 0) {
+    const count = await Deno.stdin.read(buffer);
+    if (count === null) return undefined;
+    ahead.push(...reader.push(buffer.subarray(0, count)));
+  }
+  return ahead.shift();
+}
+
+function say(text: string): void {
+  Deno.stderr.writeSync(new TextEncoder().encode(text));
+}
+
+const reader = new KeyReader();
+const ahead: Key[] = [];

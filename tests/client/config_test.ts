@@ -1,0 +1,78 @@
+import assert from "node:assert/strict";
+import { COMMANDS, overview } from "../../client/commands.ts";
+import { parseCommandLine } from "../../client/config.ts";
+import { UsageError } from "../../client/errors.ts";
+import { parseServerAddress } from "../../client/server_address.ts";
+import { nearest } from "../../client/suggest.ts";
+import { checkText } from "../../client/text.ts";
+import { TEXT_BYTES_MAX } from "../../shared/limits.ts";
+import { formatFingerprint } from "../../shared/crypto/mod.ts";
+
+function refused(args: string[], pattern: RegExp): void {
+  assert.throws(() => parseCommandLine(args), (error) => error instanceof UsageError && pattern.test(error.message));
+}
+
+Deno.test("parseCommandLine() reads commands with options on either side", () => {
+  const parsed = parseCommandLine(["--home", "/h", "send", "bob", "hi there", "--json"]);
+  assert.equal(parsed.command, COMMANDS.send);
+  assert.deepEqual(parsed.words, ["bob", "hi there"]);
+  assert.equal(parsed.options.home, "/h");
+  assert.equal(parsed.options.json, true);
+});
+
+Deno.test("parseCommandLine() drops one leading --, and keeps what follows a later one as text", () => {
+  assert.deepEqual(parseCommandLine(["--", "send", "bob", "--", "--help"]).words, ["bob", "--help"]);
+});
+
+Deno.test("parseCommandLine() takes exactly a host and a port as a chat", () => {
+  assert.equal(parseCommandLine(["example.org", "9000", "-u", "alice"]).command, COMMANDS.chat);
+  assert.equal(parseCommandLine([]).command, COMMANDS.chat);
+  refused(["example.org", "0"], /1 to 65535/);
+  refused(["example.org", "65536"], /1 to 65535/);
+  refused(["example.org"], /no command/);
+  refused(["example.org", "9000", "x"], /no command/);
+});
+
+Deno.test("parseCommandLine() answers a mistyped word with the one that was meant", () => {
+  refused(["snd", "bob", "hi"], /did you mean "fastchat send"/);
+  refused(["hisotry", "bob"], /did you mean "fastchat history"/);
+  refused(["send", "bob", "hi", "--jsn"], /did you mean --json/);
+});
+
+Deno.test("parseCommandLine() refuses missing and surplus words, and options of other commands", () => {
+  refused(["send", "bob"], /missing.*fastchat send/);
+  refused(["recv", "bob"], /too many/);
+  refused(["send", "bob", "hi", "--limit", "3"], /takes no --limit/);
+  refused(["recv", "--wait", "soon"], /--wait takes a number/);
+  refused(["history", "bob", "--limit", "1.5"], /whole number/);
+  refused(["history", "bob", "--limit", "0"], /from 1/);
+});
+
+Deno.test("overview() names every command and every exit code", () => {
+  for (const { usage } of Object.values(COMMANDS)) assert(overview().includes(usage));
+  for (let code = 0; code <= 7; code++) assert.match(overview(), new RegExp(`\\b${code} \\w`));
+});
+
+Deno.test("parseServerAddress() reads names, IPv6 and fingerprints, and says what is wrong", () => {
+  const fingerprint = new Uint8Array(32).fill(7);
+  assert.deepEqual(parseServerAddress("Chat.example.org:9000"), { host: "chat.example.org", port: 9000 });
+  assert.deepEqual(parseServerAddress("[::1]:9000"), { host: "::1", port: 9000 });
+  assert.deepEqual(parseServerAddress(`h:1#${formatFingerprint(fingerprint)}`), { host: "h", port: 1, fingerprint });
+  for (const wrong of ["", "h", ":9", "h:0", "h:65536", "h:9#zz", "::1:9000", "a b:9", "h:9x"]) {
+    assert.throws(() => parseServerAddress(wrong), UsageError, wrong);
+  }
+});
+
+Deno.test("checkText() takes 1 byte to 1 MiB of well-formed text", () => {
+  checkText("x");
+  checkText("é".repeat(TEXT_BYTES_MAX / 2));
+  for (const wrong of ["", "x".repeat(TEXT_BYTES_MAX + 1), "é".repeat(TEXT_BYTES_MAX / 2) + "x", "\ud800"]) {
+    assert.throws(() => checkText(wrong), UsageError);
+  }
+});
+
+Deno.test("nearest() finds what was meant and nothing far away", () => {
+  assert.equal(nearest("lsiten", ["send", "listen"]), "listen");
+  assert.equal(nearest("hist", ["history", "send"]), "history");
+  assert.equal(nearest("localhost", ["login", "listen"]), undefined);
+});
