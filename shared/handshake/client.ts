@@ -292,7 +292,7 @@ export class ClientHandshake {
         idleTimeoutUs: body.idleTimeoutSeconds * 1_000_000,
         connectionWindowBytes: body.connectionWindowBytes,
         streamWindowBytes: body.streamWindowBytes,
-        streamsMax: body.streamsMax,
+        streamsOpenMax: body.streamsOpenMax,
       },
       resetToken: body.resetToken,
       token: body.token,

@@ -8,7 +8,7 @@ export interface ServerParameters {
   readonly connectionWindowBytes: number;
   readonly streamWindowBytes: number;
   /** Streams the client may open before the first MAX_STREAMS. */
-  readonly streamsMax: number;
+  readonly streamsOpenMax: number;
 }
 
 /** The keys that outlive the handshake; `acceptKey` and `acceptIv` do not. */

@@ -187,7 +187,7 @@ export class ServerHandshake {
       idleTimeoutSeconds: Math.floor(parameters.idleTimeoutUs / 1_000_000),
       connectionWindowBytes: parameters.connectionWindowBytes,
       streamWindowBytes: parameters.streamWindowBytes,
-      streamsMax: parameters.streamsMax,
+      streamsOpenMax: parameters.streamsOpenMax,
       token: this.#tokens.make(TokenPurpose.newToken, options.host, options.nowSeconds),
       servers: options.servers,
       ticket: options.ticket ?? EMPTY,

@@ -8,7 +8,8 @@
 import { assert } from "../assert.ts";
 import { DecodeError, Reader, Writer } from "../codec/mod.ts";
 import { DATAGRAM_BYTES, TAG_BYTES } from "../limits.ts";
-import { CONNECTION_ID_BYTES, PacketType, VERSIONS_MAX } from "./header.ts";
+import { PacketType, VERSIONS_MAX } from "./header.ts";
+import { CONNECTION_ID_BYTES } from "./protected.ts";
 
 /** §2.1: which server may I talk to? */
 export interface Locate {
@@ -95,7 +96,7 @@ export interface AcceptBody {
   readonly idleTimeoutSeconds: number;
   readonly connectionWindowBytes: number;
   readonly streamWindowBytes: number;
-  readonly streamsMax: number;
+  readonly streamsOpenMax: number;
   /** A new address token for the next time. */
   readonly token: Uint8Array;
   readonly servers: readonly ServerEntry[];
@@ -241,7 +242,7 @@ export function encodeAcceptBody(body: AcceptBody): Uint8Array {
   writer.u16(body.idleTimeoutSeconds);
   writer.varint(body.connectionWindowBytes);
   writer.varint(body.streamWindowBytes);
-  writer.varint(body.streamsMax);
+  writer.varint(body.streamsOpenMax);
   writeBytes8(writer, body.token);
   const room = ACCEPT_BODY_BYTES_MAX - writer.length - 1 - 2 - body.ticket.length;
   const servers = fitting(body.servers, room);
@@ -264,7 +265,7 @@ export function decodeAcceptBody(plaintext: Uint8Array): AcceptBody | undefined 
       idleTimeoutSeconds: reader.u16(),
       connectionWindowBytes: reader.varint(),
       streamWindowBytes: reader.varint(),
-      streamsMax: reader.varint(),
+      streamsOpenMax: reader.varint(),
       token: reader.bytes(reader.u8()),
       servers: Array.from({ length: reader.u8() }, () => ({
         number: reader.u8(),

@@ -1,15 +1,13 @@
 /** What every datagram begins with: packet types, versions, connection ids (docs/PROTOCOL.md §1, SECURITY H3). Pure. */
 import { assert } from "../assert.ts";
 
-/** First byte of a datagram. Anything else is dropped without an answer. */
+/** First byte of a packet in clear; protected.ts has that of all others. Anything else is dropped without an answer. */
 export const PacketType = {
   locate: 0x01,
   located: 0x02,
   initial: 0x03,
   retry: 0x04,
   accept: 0x05,
-  /** Protected, key phase 0; phase 1 is this | 0x01. */
-  protected: 0x40,
 } as const;
 export type PacketType = (typeof PacketType)[keyof typeof PacketType];
 
@@ -18,13 +16,7 @@ export const SUPPORTED_VERSIONS: readonly number[] = [1];
 /** Entries in a list of versions: at least one, at most this. */
 export const VERSIONS_MAX = 16;
 
-export const CONNECTION_ID_BYTES = 8;
 const SLOTS_MAX = 1 << 24;
-
-/** Whether a datagram is a protected packet (or a stateless reset, which looks like one). */
-export function isProtected(datagram: Uint8Array): boolean {
-  return (datagram[0]! & 0xfe) === PacketType.protected;
-}
 
 /** The first of `wanted`, most wanted first, that is also in `offered`. */
 export function chooseVersion(wanted: readonly number[], offered: readonly number[]): number | undefined {
