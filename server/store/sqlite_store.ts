@@ -1,0 +1,130 @@
+/** The store of the process that leads: reads run at once, changes go through the group commit. */
+import type { ConversationHead, ConversationId, DeviceId } from "../../shared/protocol/mod.ts";
+import type { DirectoryEntry, Record, UserName } from "../../shared/protocol/mod.ts";
+import type { SqliteDatabase } from "./sqlite.ts";
+import {
+  type Account,
+  type AppendResult,
+  type NewDevice,
+  type NewUser,
+  type Session,
+  type Store,
+  type StoreAppend,
+  StoreUnavailableError,
+} from "./store.ts";
+import { type Change, GroupWriter, type GroupWriterOptions, storeError } from "./writer.ts";
+
+export class SqliteStore implements Store {
+  readonly #database: SqliteDatabase;
+  readonly #writer: GroupWriter;
+  #closed: Promise<void> | undefined;
+
+  /** @param database Owned from now on: closed with the store. */
+  constructor(database: SqliteDatabase, options: GroupWriterOptions) {
+    this.#database = database;
+    this.#writer = new GroupWriter(database, options);
+  }
+
+  /** Transactions committed since the start. */
+  get transactions(): number {
+    return this.#writer.transactions;
+  }
+
+  createUser(user: NewUser): Promise<"created" | "name-taken"> {
+    return this.#write(ROW_BYTES, (database) => database.createUser(user));
+  }
+
+  account(name: UserName): Promise<Account | undefined> {
+    return this.#read(() => this.#database.account(name));
+  }
+
+  addDevice(name: UserName, device: NewDevice): Promise<"added" | "limit" | "id-taken"> {
+    return this.#write(ROW_BYTES, (database, notices) => database.addDevice(name, device, notices));
+  }
+
+  createSession(session: Session): Promise<void> {
+    return this.#write(ROW_BYTES, (database) => database.createSession(session));
+  }
+
+  session(tokenHash: Uint8Array, nowMs: number): Promise<Session | undefined> {
+    return this.#read(() => this.#database.session(tokenHash, nowMs));
+  }
+
+  deleteSession(tokenHash: Uint8Array): Promise<void> {
+    return this.#write(ROW_BYTES, (database) => database.deleteSession(tokenHash));
+  }
+
+  users(after: string, limit: number): Promise<UserName[]> {
+    return this.#read(() => this.#database.users(after, limit));
+  }
+
+  directory(names: readonly UserName[]): Promise<DirectoryEntry[]> {
+    return this.#read(() => this.#database.directory(names));
+  }
+
+  openDirect(
+    id: ConversationId,
+    user: UserName,
+    peer: UserName,
+    device?: DeviceId,
+  ): Promise<ConversationHead | undefined> {
+    const open = () => this.#database.openDirect(id, user, peer, device);
+    // Most often it is there already, and then nothing changes.
+    return this.#database.isOpen(id) ? this.#read(open) : this.#write(ROW_BYTES, open);
+  }
+
+  conversations(
+    user: UserName,
+    device: DeviceId,
+    after: ConversationId | undefined,
+    limit: number,
+  ): Promise<ConversationHead[]> {
+    return this.#read(() => this.#database.conversations(user, device, after, limit));
+  }
+
+  append(records: readonly StoreAppend[]): Promise<AppendResult[]> {
+    let bytes = 0;
+    for (const { body } of records) bytes += ROW_BYTES + body.length;
+    return this.#write(bytes, (database, notices) => database.append(records, notices));
+  }
+
+  read(user: UserName, conversation: ConversationId, after: number, limit: number): Promise<Record[] | undefined> {
+    return this.#read(() => this.#database.read(user, conversation, after, limit));
+  }
+
+  setCursors(
+    user: UserName,
+    device: DeviceId,
+    cursors: readonly { conversation: ConversationId; seq: number }[],
+  ): Promise<void> {
+    if (cursors.length === 0) return Promise.resolve();
+    return this.#write(
+      cursors.length * ROW_BYTES,
+      (database) => database.setCursors(user, device, cursors),
+    );
+  }
+
+  /** Commits what is queued, writes the WAL back and closes the database. */
+  close(): Promise<void> {
+    return this.#closed ??= this.#writer.drain().then(() => this.#database.close());
+  }
+
+  #write<T>(bytes: number, change: Change<T>): Promise<T> {
+    if (this.#closed) return Promise.reject(new StoreUnavailableError(CLOSED));
+    return this.#writer.write(bytes, change);
+  }
+
+  // deno-lint-ignore require-await
+  async #read<T>(query: () => T): Promise<T> {
+    if (this.#closed) throw new StoreUnavailableError(CLOSED);
+    try {
+      return query();
+    } catch (error) {
+      throw storeError(error);
+    }
+  }
+}
+
+const CLOSED = "Cannot use the store: it is closed";
+/** About what a row costs beside its body. */
+const ROW_BYTES = 128;

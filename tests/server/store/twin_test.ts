@@ -1,0 +1,160 @@
+/** Random operations on SQLite and on the in-memory twin agree: answers, what was told, and what is there at the end. */
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { MemoryStore } from "../../../server/store/memory.ts";
+import { SqliteDatabase } from "../../../server/store/sqlite.ts";
+import { SqliteStore } from "../../../server/store/sqlite_store.ts";
+import type { Store } from "../../../server/store/store.ts";
+import type { MessageId } from "../../../shared/protocol/mod.ts";
+import { silentLogger } from "../../../shared/log.ts";
+import { plain } from "./contract.ts";
+import { bytesOf, deviceOf, directOf, idOf, nameOf, newDevice, newUser, Told } from "./fixtures.ts";
+
+Deno.test("SqliteStore and MemoryStore agree on random operations", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "fastchat-store-" });
+  let run = 0;
+  try {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 60 }), async (steps) => {
+        const path = `${directory}/${run++}.db`;
+        const told = new Told(), twinTold = new Told(), twin = new MemoryStore(twinTold);
+        let store = openSqlite(path, told);
+        for (const [at, current] of steps.entries()) {
+          if (current === "reopen") {
+            await store.close();
+            store = openSqlite(path, told);
+            continue;
+          }
+          const [found, wanted] = [await outcome(store, current), await outcome(twin, current)];
+          assert.deepEqual(found, wanted, `step ${at}`);
+        }
+        assert.deepEqual(plain(told), plain(twinTold));
+        assert.deepEqual(await contentOf(store), await contentOf(twin));
+        await store.close();
+      }),
+      { numRuns: 60 },
+    );
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+type Step = ((store: Store) => Promise<unknown>) | "reopen";
+
+const NAMES = ["alice", "bob", "carol"];
+const user = fc.constantFrom(...NAMES);
+const device = fc.record({ user, number: fc.integer({ min: 1, max: 3 }) });
+const conversation = fc.tuple(user, user).map(([one, two]) => directOf(one, two));
+const record = fc.record({
+  conversation,
+  messageId: fc.integer({ min: 0, max: 30 }).map((number) => idOf<MessageId>("message", number)),
+  expectedEpoch: fc.integer({ min: 1, max: 5 }),
+  body: fc.uint8Array({ maxLength: 20 }),
+  sender: device,
+  honest: fc.integer({ min: 0, max: 9 }),
+  nowMs: fc.integer({ min: 0, max: 1e6 }),
+});
+
+/** Signing up and opening come more often than chance would have it, or nothing ever happens. */
+const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 4,
+    arbitrary: call(
+      device,
+      (store, { user, number }) => store.createUser({ ...newUser(user), device: newDevice(user, number) }),
+    ),
+  },
+  {
+    weight: 2,
+    arbitrary: call(device, (store, { user, number }) => store.addDevice(nameOf(user), newDevice(user, number))),
+  },
+  {
+    weight: 5,
+    arbitrary: call(
+      fc.tuple(user, user, device),
+      (store, [one, two, { user, number }]) =>
+        store.openDirect(directOf(one, two), nameOf(one), nameOf(two), deviceOf(user, number)),
+    ),
+  },
+  {
+    weight: 12,
+    arbitrary: call(
+      fc.array(record, { minLength: 1, maxLength: 8 }),
+      (store, records) =>
+        store.append(records.map(({ sender, honest, ...rest }) => ({
+          ...rest,
+          user: nameOf(honest === 0 ? "bob" : sender.user),
+          device: deviceOf(sender.user, sender.number),
+        }))),
+    ),
+  },
+  {
+    weight: 3,
+    arbitrary: call(
+      fc.tuple(user, conversation, fc.nat(10), fc.nat(10)),
+      (store, [name, id, after, limit]) => store.read(nameOf(name), id, after, limit),
+    ),
+  },
+  {
+    weight: 3,
+    arbitrary: call(
+      fc.tuple(user, device, fc.array(fc.record({ conversation, seq: fc.nat(10) }), { maxLength: 4 })),
+      (store, [name, { user, number }, cursors]) => store.setCursors(nameOf(name), deviceOf(user, number), cursors),
+    ),
+  },
+  {
+    weight: 2,
+    arbitrary: call(
+      fc.tuple(device, fc.nat(3), fc.nat(100)),
+      (store, [{ user, number }, token, expiresMs]) =>
+        store.createSession({
+          tokenHash: tokenOf(token),
+          user: nameOf(user),
+          device: deviceOf(user, number),
+          expiresMs,
+        }),
+    ),
+  },
+  {
+    weight: 2,
+    arbitrary: call(fc.tuple(fc.nat(3), fc.nat(100)), (store, [token, nowMs]) => store.session(tokenOf(token), nowMs)),
+  },
+  { weight: 1, arbitrary: call(fc.nat(3), (store, token) => store.deleteSession(tokenOf(token))) },
+  { weight: 1, arbitrary: fc.constant("reopen" as const) },
+);
+
+function call<T>(values: fc.Arbitrary<T>, run: (store: Store, value: T) => Promise<unknown>): fc.Arbitrary<Step> {
+  return values.map((value) => (store: Store) => run(store, value));
+}
+
+async function outcome(store: Store, run: (store: Store) => Promise<unknown>): Promise<unknown> {
+  try {
+    return { value: plain(await run(store)) };
+  } catch (error) {
+    return { error: (error as Error).message };
+  }
+}
+
+/** Everything that can be read. */
+async function contentOf(store: Store): Promise<unknown> {
+  const content: unknown[] = [await store.users("", 10), await store.directory(NAMES.map(nameOf))];
+  for (const name of NAMES) {
+    content.push(await store.account(nameOf(name)));
+    for (const number of [1, 2, 3]) {
+      content.push(await store.conversations(nameOf(name), deviceOf(name, number), undefined, 10));
+    }
+    for (const peer of NAMES) content.push(await store.read(nameOf(name), directOf(name, peer), 0, 100));
+  }
+  for (const token of [0, 1, 2, 3]) content.push(await store.session(tokenOf(token), 0));
+  return plain(content);
+}
+
+function tokenOf(number: number): Uint8Array {
+  const token = new Uint8Array(32);
+  token.set(bytesOf(`token ${number}`));
+  return token;
+}
+
+function openSqlite(path: string, told: Told): SqliteStore {
+  return new SqliteStore(new SqliteDatabase(path), { listener: told, logger: silentLogger });
+}
