@@ -1,0 +1,28 @@
+/** `deno task bench [NAME] [--json]`: runs one measurement, or lists them. */
+
+const BENCHES: Record<string, string> = {
+  dm: "dm200 through one server: 100 clients in pairs, 200-byte bodies, stored and encrypted; `max` and 500/s",
+  channel: "CPU of relaying a 200-byte message at 1, 4 and 16 a datagram, transport alone",
+  store: "rows a second and time to commit, direct and over the link",
+  balance: "spread of 1,000 clients over 4 and 16 servers by each strategy",
+  e2ee: "sealing and opening one envelope, by number of devices",
+};
+
+if (import.meta.main) {
+  const [name, ...rest] = Deno.args[0] === "--" ? Deno.args.slice(1) : Deno.args;
+  if (name === undefined || BENCHES[name] === undefined) {
+    console.log("deno task bench NAME [--json]\n");
+    for (const [bench, question] of Object.entries(BENCHES)) console.log(`  ${bench.padEnd(10)}${question}`);
+    console.log("\n  all       every one of them, in this order");
+    if (name !== undefined && name !== "all") Deno.exit(2);
+  }
+  const chosen = name === "all" ? Object.keys(BENCHES) : name === undefined ? [] : [name];
+  for (const bench of chosen) {
+    console.error(`\n${bench}: ${BENCHES[bench]}`);
+    const { code } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "--frozen", "-A", "--no-check", new URL(`./${bench}.ts`, import.meta.url).href, ...rest],
+      stdin: "null",
+    }).spawn().status;
+    if (code !== 0) Deno.exit(code);
+  }
+}
