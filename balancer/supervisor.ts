@@ -144,6 +144,11 @@ export class Supervisor {
     return slot?.phase === "running" && slot.ready && slot.missed < UNHEALTHY_MISSED;
   }
 
+  /** The process that has this number now. */
+  pidOf(number: number): number | undefined {
+    return this.#slots.get(number)?.pid;
+  }
+
   /** Whether clients may be sent to every wanted server. */
   get allHealthy(): boolean {
     return [...this.#slots.values()].every((slot) => !slot.wanted || this.healthy(slot.number));

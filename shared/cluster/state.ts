@@ -49,13 +49,14 @@ export interface ServerStatus {
 /** `{"command":"stop"}`: the server answers `{}` at once, tells its clients to go elsewhere, and exits 0 within this. */
 export const SERVER_STOP_MS_MAX = 10_000;
 
-/** DIR/run/balancer.json, for people and scripts. */
+/** DIR/run/balancer.json: for people and scripts, and for the next balancer to know how the servers were started. */
 export interface BalancerState {
   readonly pid: number;
   readonly host: string;
   readonly port: number;
   readonly version: string;
   readonly startedAt: string;
+  readonly serverArguments: readonly string[];
 }
 
 export async function writeServerState(dataDir: string, state: ServerState): Promise<void> {
@@ -113,6 +114,25 @@ export function parseServerStatus(value: Readonly<Record<string, unknown>>): Ser
 
 export async function writeBalancerState(dataDir: string, state: BalancerState): Promise<void> {
   await writePrivateFile(dataPaths(dataDir).balancer.state, JSON.stringify(state) + "\n");
+}
+
+/** What the last balancer wrote that did not stop cleanly; `undefined` where there is none or it cannot be understood. */
+export async function readBalancerState(dataDir: string): Promise<BalancerState | undefined> {
+  let text: string;
+  try {
+    text = await Deno.readTextFile(dataPaths(dataDir).balancer.state);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+  const value = parseObject(text);
+  if (value === undefined) return undefined;
+  const { pid, host, port, version, startedAt, serverArguments } = value;
+  if (!isCount(pid, 1) || !isText(host) || !isCount(port, 1, 65_535) || !isText(version) || !isText(startedAt)) {
+    return undefined;
+  }
+  if (!Array.isArray(serverArguments) || !serverArguments.every(isText)) return undefined;
+  return { pid, host, port, version, startedAt, serverArguments };
 }
 
 export async function removeBalancerState(dataDir: string): Promise<void> {

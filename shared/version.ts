@@ -1,0 +1,4 @@
+/** The version of all three programs. */
+import config from "../deno.json" with { type: "json" };
+
+export const VERSION: string = config.version;
