@@ -1,0 +1,82 @@
+/**
+ * The table of all requests: who may ask, how large it may be, how often, and who answers.
+ *
+ * A request above its size is treated as one that its schema refuses: the connection ends.
+ */
+import {
+  BACKUP_BYTES_MAX,
+  CERTIFICATE_BYTES_MAX,
+  IDENTITY_KEY_BYTES_MAX,
+  MESSAGE_BYTES_MAX,
+  NAME_CHARS_MAX,
+  PAGE_ENTRIES_MAX,
+} from "../shared/limits.ts";
+import type { RequestOf, RequestType, Response } from "../shared/protocol/mod.ts";
+import type { Caller, Services } from "./context.ts";
+import * as auth from "./handlers/auth.ts";
+import * as conversations from "./handlers/conversations.ts";
+import * as directory from "./handlers/directory.ts";
+import * as log from "./handlers/log.ts";
+import type { RightsNeeded } from "./rights.ts";
+
+export type Handler<K extends RequestType> = (
+  request: RequestOf<K>,
+  caller: Caller,
+  services: Services,
+) => Response | Promise<Response>;
+
+export interface Command<K extends RequestType> {
+  readonly rights: RightsNeeded;
+  /** Of the encoded request. */
+  readonly bytesMax: number;
+  /** Which of a connection's buckets it takes from. Handlers of accounts look at the address besides (SECURITY P7). */
+  readonly rate: "request" | "append";
+  readonly handle: Handler<K>;
+}
+
+export type Commands = { readonly [K in Exclude<RequestType, "append">]: Command<K> } & {
+  /** Appends go to the store in batches (append_queue.ts) and have no handler of their own. */
+  readonly append: Omit<Command<"append">, "handle">;
+};
+
+/** Room for tags, lengths and numbers beside what is counted. */
+const FRAME_BYTES = 256;
+const NAME_BYTES = 4 * NAME_CHARS_MAX;
+
+export const commands: Commands = {
+  stretch: { rights: "none", bytesMax: FRAME_BYTES + NAME_BYTES, rate: "request", handle: auth.stretch },
+  register: {
+    rights: "none",
+    bytesMax: FRAME_BYTES + NAME_BYTES + IDENTITY_KEY_BYTES_MAX + BACKUP_BYTES_MAX + CERTIFICATE_BYTES_MAX,
+    rate: "request",
+    handle: auth.register,
+  },
+  login: { rights: "none", bytesMax: FRAME_BYTES + NAME_BYTES, rate: "request", handle: auth.login },
+  backup: { rights: "enrolling", bytesMax: FRAME_BYTES, rate: "request", handle: auth.backup },
+  enrol: { rights: "enrolling", bytesMax: 1024 + CERTIFICATE_BYTES_MAX, rate: "request", handle: auth.enrol },
+  resume: { rights: "none", bytesMax: FRAME_BYTES + NAME_BYTES, rate: "request", handle: auth.resume },
+  logout: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: auth.logout },
+  users: { rights: "session", bytesMax: FRAME_BYTES + NAME_BYTES, rate: "request", handle: directory.users },
+  directory: {
+    rights: "session",
+    bytesMax: FRAME_BYTES + 17 * NAME_BYTES,
+    rate: "request",
+    handle: directory.directory,
+  },
+  openDirect: {
+    rights: "session",
+    bytesMax: FRAME_BYTES + NAME_BYTES,
+    rate: "request",
+    handle: conversations.openDirect,
+  },
+  sync: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: conversations.sync },
+  read: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: log.read },
+  append: { rights: "session", bytesMax: MESSAGE_BYTES_MAX, rate: "append" },
+  acknowledge: {
+    rights: "session",
+    bytesMax: FRAME_BYTES + PAGE_ENTRIES_MAX * (16 + 8),
+    rate: "request",
+    handle: conversations.acknowledge,
+  },
+  subscribe: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: conversations.subscribe },
+};

@@ -1,0 +1,407 @@
+/**
+ * One client's connection: what it has shown of itself, and the streams on which it asks (docs/PROTOCOL.md §7).
+ *
+ * Requests of one stream are answered in order, one after the other; appends alone are pipelined. Streams do not wait for
+ * one another.
+ */
+import { decode, DecodeError, write, Writer } from "../shared/codec/mod.ts";
+import { CloseCode, type CloseReason, ErrorCode, RequestError } from "../shared/errors.ts";
+import type { Channel, ChannelHandler, ChannelStream, StreamHandler } from "../shared/net/channel.ts";
+import {
+  type DeviceId,
+  type Request,
+  request as requestSchema,
+  type RequestOf,
+  type RequestType,
+  type Response,
+  response as responseSchema,
+  type UserName,
+} from "../shared/protocol/mod.ts";
+import type { Appender, AppendQueue } from "./append_queue.ts";
+import { type Command, commands, type Handler } from "./commands.ts";
+import type { Caller, Services, Standing } from "./context.ts";
+import { addressKey, Bucket } from "./rate_limiter.ts";
+import { checkRights } from "./rights.ts";
+import type { Server } from "./server.ts";
+import type { Session } from "./sessions.ts";
+import { type AppendResult, type StoreAppend, StoreFullError, StoreUnavailableError } from "./store/store.ts";
+
+export interface ConnectionOptions {
+  readonly services: Services;
+  readonly server: Server;
+  readonly appends: AppendQueue;
+  /** Per connection and second; 0 means no limit. */
+  readonly requestRate: number;
+  readonly appendRate: number;
+}
+
+export class Connection implements ChannelHandler, Caller {
+  readonly bind: Uint8Array;
+  readonly options: ConnectionOptions;
+  readonly #channel: Channel;
+  readonly #buckets: Readonly<Record<"request" | "append", Bucket>>;
+  #standing: Standing = NOBODY;
+  #closed = false;
+
+  /** Takes the channel over. */
+  constructor(channel: Channel, options: ConnectionOptions) {
+    const { services, server, requestRate, appendRate } = options;
+    const nowUs = services.clock.nowUs();
+    this.#channel = channel;
+    this.options = options;
+    this.bind = channel.transcriptHash;
+    this.#buckets = {
+      request: new Bucket({ ratePerSecond: requestRate, burst: BURST_SECONDS * requestRate }, nowUs),
+      append: new Bucket({ ratePerSecond: appendRate, burst: BURST_SECONDS * appendRate }, nowUs),
+    };
+    server.connected(channel, nowUs);
+    channel.handler = this;
+  }
+
+  onStream(stream: ChannelStream): void {
+    stream.handler = new RequestStream(stream, this);
+  }
+
+  onClose(reason: CloseReason): void {
+    this.#closed = true;
+    const session = this.#standing.rights === "session" ? this.#standing.session : undefined;
+    this.#standing = NOBODY;
+    this.options.server.disconnected(this.#channel, session);
+    this.options.services.logger.log("debug", "connection-closed", { code: reason.code, byPeer: reason.byPeer });
+  }
+
+  get standing(): Standing {
+    return this.#standing;
+  }
+
+  /** Looked up for each use: a client may move. */
+  get address(): string {
+    return addressKey(this.#channel.peer.host);
+  }
+
+  beginEnrolling(user: UserName): void {
+    this.#refuseSecondLogIn();
+    this.#standing = { rights: "enrolling", user };
+  }
+
+  beginSession(login: { user: UserName; device: DeviceId; tokenHash: Uint8Array }): void {
+    this.#refuseSecondLogIn();
+    const session: Session = {
+      user: login.user,
+      device: login.device,
+      tokenHash: login.tokenHash.toHex(),
+      channel: this.#channel,
+      feed: undefined,
+      sent: new Set(),
+    };
+    this.#standing = { rights: "session", session };
+    this.options.server.sessionBegan(session);
+  }
+
+  endSession(): void {
+    if (this.#standing.rights !== "session") return;
+    const { session } = this.#standing;
+    this.#standing = NOBODY;
+    this.options.server.sessionEnded(session);
+    this.options.server.sessions.closeToken(session);
+  }
+
+  subscribe(): void {
+    if (this.#standing.rights === "session") this.options.server.fanout.subscribe(this.#standing.session);
+  }
+
+  /** Takes from this connection's bucket: 0, or the milliseconds to wait. */
+  takeToken(rate: "request" | "append"): number {
+    return this.#buckets[rate].take(this.options.services.clock.nowUs());
+  }
+
+  /** A message that its schema refuses: the peer is no client of ours, or not of this version. */
+  malformed(reason: string): void {
+    this.options.services.logger.log("info", "malformed-message", { address: this.address, reason });
+    this.#channel.close(CloseCode.malformedMessage, "Malformed message");
+  }
+
+  /** Our own bug: this connection ends, the server goes on. */
+  failed(error: unknown): void {
+    this.options.services.logger.log("error", "connection-failed", { error });
+    this.#channel.close(CloseCode.internal, "The server made a mistake");
+  }
+
+  /** The check before the handler's first await was made for another time. */
+  #refuseSecondLogIn(): void {
+    if (this.#closed) throw new RequestError(ErrorCode.unavailable, "The connection has ended");
+    checkRights("none", this.#standing);
+  }
+}
+
+/** One stream of requests. */
+class RequestStream implements StreamHandler, Appender {
+  readonly #stream: ChannelStream;
+  readonly #connection: Connection;
+  /** Requests that wait for those before them. */
+  readonly #queue: Request[] = [];
+  #queuedBytes = 0;
+  /** A request other than an append is being answered. */
+  #busy = false;
+  /** Appends that the store has not judged yet. */
+  #appending = 0;
+  /** What the first refused append was told: all behind it on this stream hear the same, so that none overtakes it. */
+  #refusal: Refusal | undefined;
+  /** A refusal to be sent when the appends before it are answered; nothing behind it is read. */
+  #late: { readonly record: StoreAppend; readonly refusal: Refusal } | undefined;
+  /** The peer sends nothing more, or must not. */
+  #inputEnded = false;
+  #gone = false;
+
+  constructor(stream: ChannelStream, connection: Connection) {
+    this.#stream = stream;
+    this.#connection = connection;
+  }
+
+  onMessage(message: Uint8Array): void {
+    if (this.#inputEnded) return;
+    const request = this.#decode(message);
+    if (request === undefined) return;
+    if (request.type === "append" && !this.#busy && this.#queue.length === 0) return this.#append(request);
+    this.#queuedBytes += message.length;
+    if (this.#queue.length >= QUEUE_MAX || this.#queuedBytes > QUEUE_BYTES_MAX) return this.#giveUp();
+    this.#queue.push(request);
+    this.#advance();
+  }
+
+  onFinish(): void {
+    this.#inputEnded = true;
+    this.#finishIfDone();
+  }
+
+  onReset(): void {
+    this.#inputEnded = true;
+    this.#gone = true;
+    this.#queue.length = 0;
+  }
+
+  get refusing(): boolean {
+    return this.#refusal !== undefined;
+  }
+
+  settled(record: StoreAppend, result: AppendResult): void {
+    const { standing, options } = this.#connection;
+    if (result.status === "stored") {
+      options.services.counters.stored += result.duplicate ? 0 : 1;
+      if (result.duplicate && standing.rights === "session") standing.session.sent.delete(record.messageId);
+      this.#answerAppend(
+        { type: "stored", messageId: record.messageId, seq: result.seq, timeMs: result.timeMs },
+      );
+      return;
+    }
+    if (result.status === "not-member") {
+      return this.refused(record, ErrorCode.forbidden, "You are not in this conversation");
+    }
+    this.#refuse(record, {
+      code: ErrorCode.staleEpoch,
+      message: "The members' devices have changed: fetch the directory and seal again",
+      epoch: result.epoch,
+      retryAfterMs: 0,
+    });
+  }
+
+  refused(record: StoreAppend, code: ErrorCode, message: string): void {
+    this.#refuse(record, { code, message, epoch: 0, retryAfterMs: 0 });
+  }
+
+  #refuse(record: StoreAppend, refusal: Refusal): void {
+    this.#refusal ??= refusal;
+    const { standing } = this.#connection;
+    if (standing.rights === "session") standing.session.sent.delete(record.messageId);
+    this.#answerAppend({ type: "error", ...this.#refusal, messageId: record.messageId });
+  }
+
+  #answerAppend(response: Response): void {
+    this.#appending--;
+    this.#send(response);
+    if (this.#appending === 0) this.#advance();
+  }
+
+  #decode(message: Uint8Array): Request | undefined {
+    try {
+      const request = decode(requestSchema, message);
+      const { bytesMax } = commands[request.type];
+      if (message.length <= bytesMax) return request;
+      this.#connection.malformed(`${request.type} has ${message.length} bytes, at most ${bytesMax}`);
+    } catch (error) {
+      if (!(error instanceof DecodeError)) throw error;
+      this.#connection.malformed(error.message);
+    }
+    this.#inputEnded = true;
+    return undefined;
+  }
+
+  /** Hands an append to the store's next batch; the hot path of the whole server. */
+  #append(append: RequestOf<"append">): void {
+    const { standing, options } = this.#connection;
+    const { conversation, messageId, expectedEpoch, body } = append;
+    const session = standing.rights === "session" ? standing.session : undefined;
+    const record: StoreAppend = {
+      conversation,
+      messageId,
+      expectedEpoch,
+      body,
+      user: session?.user ?? NO_USER,
+      device: session?.device ?? NO_DEVICE,
+      nowMs: options.services.nowMs(),
+    };
+    this.#appending++;
+    if (this.#refusal !== undefined && this.#appending === 1) return this.#refuse(record, this.#refusal);
+    // Behind a refusal, and behind others that wait, the queue refuses it in its turn.
+    const refusal = this.#refusal === undefined ? this.#judge(session) : undefined;
+    if (refusal !== undefined) return this.#refuseBehind(record, refusal);
+    if (!options.appends.submit(record, this)) return this.#refuseBehind(record, busy(BUSY_MS));
+    if (session === undefined) return;
+    if (session.sent.size >= SENT_MARKS_MAX) session.sent.clear();
+    session.sent.add(messageId);
+  }
+
+  #judge(session: Session | undefined): Refusal | undefined {
+    if (session === undefined) return NOT_LOGGED_IN;
+    const waitMs = this.#connection.takeToken("append");
+    return waitMs > 0 ? busy(waitMs) : undefined;
+  }
+
+  /** Refuses an append that was not handed in, while others of this stream may be under way: its answer comes behind theirs. */
+  #refuseBehind(record: StoreAppend, refusal: Refusal): void {
+    if (this.#appending === 1) return this.#refuse(record, refusal);
+    this.#appending--;
+    this.#inputEnded = true;
+    this.#queue.length = 0;
+    this.#late = { record, refusal };
+  }
+
+  /** Takes up what waits, as far as its turn has come. */
+  #advance(): void {
+    if (this.#late !== undefined && this.#appending === 0) {
+      const { record, refusal } = this.#late;
+      this.#late = undefined;
+      this.#appending++;
+      return this.#refuse(record, refusal);
+    }
+    while (!this.#busy && this.#queue.length > 0) {
+      const next = this.#queue[0]!;
+      if (next.type === "append") {
+        this.#queue.shift();
+        this.#append(next);
+      } else if (this.#appending === 0) {
+        this.#queue.shift();
+        this.#busy = true;
+        this.#answer(next);
+      } else return;
+    }
+    if (this.#queue.length === 0) this.#queuedBytes = 0;
+    this.#finishIfDone();
+  }
+
+  async #answer(request: Exclude<Request, { type: "append" }>): Promise<void> {
+    let response: Response;
+    try {
+      response = await this.#perform(request);
+    } catch (error) {
+      response = this.#explain(request.type, error);
+    }
+    this.#busy = false;
+    try {
+      this.#send(response);
+    } catch (error) {
+      // An answer that its own schema refuses is our bug; it must not end the connections of everybody else.
+      this.#connection.failed(error);
+    }
+    this.#advance();
+  }
+
+  #perform(request: Exclude<Request, { type: "append" }>): Response | Promise<Response> {
+    const command = commands[request.type] as Command<RequestType>;
+    checkRights(command.rights, this.#connection.standing);
+    const waitMs = this.#connection.takeToken(command.rate);
+    if (waitMs > 0) throw new RequestError(ErrorCode.busy, "Too many requests: wait a moment", waitMs);
+    return (command.handle as Handler<RequestType>)(request, this.#connection, this.#connection.options.services);
+  }
+
+  #explain(type: RequestType, error: unknown): Response {
+    if (error instanceof RequestError) {
+      return errorResponse({ code: error.code, message: error.message, epoch: 0, retryAfterMs: error.retryAfterMs });
+    }
+    if (error instanceof StoreUnavailableError) {
+      return errorResponse({
+        code: ErrorCode.unavailable,
+        message: "The store cannot be reached now",
+        epoch: 0,
+        retryAfterMs: BUSY_MS,
+      });
+    }
+    this.#connection.options.services.logger.log("error", "request-failed", { request: type, error });
+    if (error instanceof StoreFullError) {
+      return errorResponse({
+        code: ErrorCode.diskFull,
+        message: "The server's disk is full",
+        epoch: 0,
+        retryAfterMs: 0,
+      });
+    }
+    return errorResponse({ code: ErrorCode.internal, message: "The server made a mistake", epoch: 0, retryAfterMs: 0 });
+  }
+
+  #send(response: Response): void {
+    if (this.#gone) return;
+    WRITER.reset();
+    write(responseSchema, WRITER, response);
+    this.#stream.send(WRITER.view());
+  }
+
+  /** The peer has finished and has all its answers: so have we. */
+  #finishIfDone(): void {
+    if (!this.#inputEnded || this.#gone || this.#busy || this.#appending > 0 || this.#queue.length > 0) return;
+    this.#gone = true;
+    this.#stream.finish();
+  }
+
+  /** Far more than a client of ours ever has under way. */
+  #giveUp(): void {
+    this.#inputEnded = true;
+    this.#gone = true;
+    this.#queue.length = 0;
+    this.#stream.reset(ErrorCode.busy);
+  }
+}
+
+interface Refusal {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly epoch: number;
+  readonly retryAfterMs: number;
+}
+
+function busy(retryAfterMs: number): Refusal {
+  return { code: ErrorCode.busy, message: "Too many messages: wait a moment", epoch: 0, retryAfterMs };
+}
+
+function errorResponse(refusal: { code: number; message: string; epoch: number; retryAfterMs: number }): Response {
+  return { type: "error", ...refusal, messageId: undefined };
+}
+
+const NOT_LOGGED_IN: Refusal = {
+  code: ErrorCode.notAuthenticated,
+  message: "Log in first",
+  epoch: 0,
+  retryAfterMs: 0,
+};
+const NOBODY: Standing = { rights: "none" };
+const NO_USER = "" as UserName;
+const NO_DEVICE = "" as DeviceId;
+/** Responses are copied by the stream that sends them, so one buffer serves all. */
+const WRITER = new Writer(4096);
+/** Requests that may wait on one stream, and their bytes. */
+const QUEUE_MAX = 1024;
+const QUEUE_BYTES_MAX = 8 << 20;
+/** How many seconds' worth of its rate a connection may use at once. */
+const BURST_SECONDS = 4;
+const BUSY_MS = 500;
+/** Above this a connection's own records come back to it as deliveries too, which it recognises. */
+const SENT_MARKS_MAX = 16_384;

@@ -1,0 +1,78 @@
+/** What handlers are given: the services of this server, and who is asking. */
+import type { Clock } from "../shared/net/clock.ts";
+import type { Logger } from "../shared/log.ts";
+import type { Primitives } from "../shared/primitives.ts";
+import type { DeviceId, UserName } from "../shared/protocol/mod.ts";
+import type { Bus } from "./bus/bus.ts";
+import type { PasswordHasher } from "./password_pool.ts";
+import type { Pepper } from "./pepper.ts";
+import type { Session } from "./sessions.ts";
+import type { Store } from "./store/store.ts";
+import type { Throttles } from "./throttles.ts";
+
+export interface Services {
+  readonly store: Store;
+  readonly bus: Bus;
+  readonly primitives: Primitives;
+  readonly clock: Clock;
+  /** Milliseconds since 1970. */
+  readonly nowMs: () => number;
+  /** 16 bytes. */
+  readonly clusterId: Uint8Array;
+  /** 32 bytes: makes salts for names that nobody has (SECURITY P3). */
+  readonly saltKey: Uint8Array;
+  readonly pepper: Pepper;
+  readonly passwords: PasswordHasher;
+  readonly throttles: Throttles;
+  readonly settings: AccountSettings;
+  readonly counters: Counters;
+  readonly logger: Logger;
+}
+
+export interface AccountSettings {
+  readonly registration: "open" | "closed";
+  /** The least scrypt cost accepted and the one proposed: SCRYPT_LOG2_N_MIN, lower in tests only. */
+  readonly scryptLog2N: number;
+  /** A bcrypt hash that no secret has, of the same cost as real ones. */
+  readonly dummyHash: string;
+  readonly sessionDays: number;
+}
+
+/** What happened since the start; for `status`. */
+export interface Counters {
+  stored: number;
+  signUps: number;
+  logIns: number;
+  logInsRefused: number;
+  resumed: number;
+  enrolled: number;
+  /** RSA signatures checked. */
+  rsaVerifications: number;
+}
+
+export function newCounters(): Counters {
+  return { stored: 0, signUps: 0, logIns: 0, logInsRefused: 0, resumed: 0, enrolled: 0, rsaVerifications: 0 };
+}
+
+/** What a connection has shown of who it is (docs/PROTOCOL.md §7.1). */
+export type Standing =
+  | { readonly rights: "none" }
+  /** The password was right, the device is unknown: it may fetch the backup and enrol, nothing else (P6). */
+  | { readonly rights: "enrolling"; readonly user: UserName }
+  | { readonly rights: "session"; readonly session: Session };
+
+/** The connection that asks, as handlers see it. */
+export interface Caller {
+  /** From `addressKey`: what rates are counted by. */
+  readonly address: string;
+  /** 32 bytes that name this connection and no other: what proofs sign. */
+  readonly bind: Uint8Array;
+  readonly standing: Standing;
+  /** @throws RequestError where the connection has logged in meanwhile. */
+  beginEnrolling(user: UserName): void;
+  /** @throws RequestError where the connection has logged in meanwhile. */
+  beginSession(login: { user: UserName; device: DeviceId; tokenHash: Uint8Array }): void;
+  endSession(): void;
+  /** From now on what is committed is delivered here. */
+  subscribe(): void;
+}

@@ -1,0 +1,112 @@
+/**
+ * One committed record to many connections. Pure: it decides and calls `send`, which never blocks.
+ *
+ * A record is encoded once, whoever gets it. A connection with too much waiting gets nothing live: what it missed is noted
+ * and, when it has caught up, named by `behind`; the log has it all.
+ */
+import { write, Writer } from "../shared/codec/mod.ts";
+import { type ConversationId, type Event, event } from "../shared/protocol/mod.ts";
+import type { Committed, DevicesChanged } from "./bus/bus.ts";
+import { Feed } from "./feed.ts";
+import type { Session, Sessions } from "./sessions.ts";
+
+export class Fanout {
+  readonly #sessions: Sessions;
+  readonly #writer = new Writer(4096);
+  /** Feeds that missed something and have not been told yet. */
+  readonly #behind = new Set<Feed>();
+  /** Records handed to connections, for the counters. */
+  delivered = 0;
+  /** Deliveries left out because too much was waiting. */
+  skipped = 0;
+
+  constructor(sessions: Sessions) {
+    this.#sessions = sessions;
+  }
+
+  /** From now on the session gets what is committed. */
+  subscribe(session: Session): void {
+    session.feed ??= new Feed(session.channel);
+  }
+
+  /** The connection is gone. */
+  unsubscribe(session: Session): void {
+    if (session.feed) this.#behind.delete(session.feed);
+    session.feed = undefined;
+  }
+
+  /** In order of seq per conversation, as the bus brings them. */
+  committed(batch: readonly Committed[], nowUs: number): void {
+    for (let i = 0; i < batch.length; i++) this.#deliver(batch[i]!, nowUs);
+  }
+
+  devicesChanged(change: DevicesChanged): void {
+    for (const { id, epoch, members } of change.conversations) {
+      let message: Uint8Array | undefined;
+      for (const member of members) {
+        for (const session of this.#sessions.of(member)) {
+          if (session.feed === undefined) continue;
+          message ??= this.#encode({ type: "devicesChanged", name: change.user, conversation: id, epoch });
+          session.feed.announce(message);
+        }
+      }
+    }
+  }
+
+  /** Tells one session to read a conversation up to `head`, as soon as its connection has room. */
+  hint(session: Session, conversation: ConversationId, head: number): void {
+    if (session.feed === undefined) return;
+    session.feed.miss(conversation, head);
+    this.#behind.add(session.feed);
+  }
+
+  /** Tells those that have caught up what they missed. Cheap where nobody is behind; called every few tens of milliseconds. */
+  catchUp(): void {
+    for (const feed of this.#behind) {
+      if (!feed.hasRoom) continue;
+      this.#behind.delete(feed);
+      for (const [conversation, head] of feed.takeMissed()) {
+        feed.announce(this.#encode({ type: "behind", conversation, head }));
+      }
+    }
+  }
+
+  /** Finishes streams that delivered nothing since `beforeUs`. */
+  finishIdle(beforeUs: number): void {
+    for (const session of this.#sessions) session.feed?.finishIdle(beforeUs);
+  }
+
+  get feedsBehind(): number {
+    return this.#behind.size;
+  }
+
+  #deliver({ record, members }: Committed, nowUs: number): void {
+    let message: Uint8Array | undefined;
+    for (let m = 0; m < members.length; m++) {
+      const sessions = this.#sessions.of(members[m]!);
+      for (let s = 0; s < sessions.length; s++) {
+        const session = sessions[s]!;
+        // Who handed it in on this very connection has `stored`; the user's other connections need the record.
+        if (session.device === record.device && session.sent.delete(record.messageId)) continue;
+        const feed = session.feed;
+        if (feed === undefined) continue;
+        if (feed.isOverfull(record.conversation)) {
+          this.skipped++;
+          feed.miss(record.conversation, record.seq);
+          this.#behind.add(feed);
+          continue;
+        }
+        message ??= this.#encode({ type: "deliver", record });
+        feed.deliver(record.conversation, message, nowUs);
+        this.delivered++;
+      }
+    }
+  }
+
+  /** Borrowed until the next call. */
+  #encode(value: Event): Uint8Array {
+    this.#writer.reset();
+    write(event, this.#writer, value);
+    return this.#writer.view();
+  }
+}

@@ -1,0 +1,76 @@
+/**
+ * After the link to the leader was down, notices may be missing: every session is told of the conversations in which it may
+ * have missed something, and reads the log. One pass at a time; a gap during a pass makes another.
+ */
+import { PAGE_ENTRIES_MAX } from "../shared/limits.ts";
+import type { Logger } from "../shared/log.ts";
+import type { ConversationId } from "../shared/protocol/mod.ts";
+import type { Server } from "./server.ts";
+import type { Session } from "./sessions.ts";
+import type { Store } from "./store/store.ts";
+
+export class GapRepair {
+  readonly #store: Pick<Store, "conversations">;
+  readonly #server: Server;
+  readonly #logger: Logger;
+  readonly #pause: (ms: number) => Promise<void>;
+  #running: Promise<void> | undefined;
+  #again = false;
+  #stopped = false;
+
+  constructor(
+    options: {
+      store: Pick<Store, "conversations">;
+      server: Server;
+      logger: Logger;
+      pause: (ms: number) => Promise<void>;
+    },
+  ) {
+    this.#store = options.store;
+    this.#server = options.server;
+    this.#logger = options.logger;
+    this.#pause = options.pause;
+  }
+
+  /** Begins a pass, or asks for another after the one under way. */
+  start(): void {
+    this.#again = true;
+    this.#running ??= this.#run().finally(() => this.#running = undefined);
+  }
+
+  /** Ends after the question to the store that is under way. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    while (this.#again && !this.#stopped) {
+      this.#again = false;
+      // Who comes during the pass synchronises anyway.
+      for (const session of [...this.#server.sessions]) {
+        while (!this.#stopped && session.feed !== undefined && !await this.#hint(session)) await this.#pause(RETRY_MS);
+      }
+    }
+  }
+
+  /** @returns Whether it is done: not where the store cannot be reached yet. */
+  async #hint(session: Session): Promise<boolean> {
+    try {
+      let after: ConversationId | undefined;
+      while (true) {
+        const heads = await this.#store.conversations(session.user, session.device, after, PAGE_ENTRIES_MAX);
+        for (const { conversation, head, cursor } of heads) {
+          if (head > cursor) this.#server.fanout.hint(session, conversation, head);
+        }
+        if (heads.length < PAGE_ENTRIES_MAX) return true;
+        after = heads.at(-1)!.conversation;
+      }
+    } catch (error) {
+      this.#logger.log("warn", "gap-repair-failed", { error });
+      return false;
+    }
+  }
+}
+
+const RETRY_MS = 500;

@@ -1,0 +1,115 @@
+/**
+ * What a server decides: who is here, who hears of what, who has been silent too long. Pure: `runtime.ts` brings the events
+ * and the time, and does what waits.
+ */
+import { CloseCode } from "../shared/errors.ts";
+import type { Channel } from "../shared/net/channel.ts";
+import type { UserName } from "../shared/protocol/mod.ts";
+import type { Committed, DevicesChanged } from "./bus/bus.ts";
+import { Fanout } from "./fanout.ts";
+import { type Session, Sessions } from "./sessions.ts";
+
+export interface ServerOptions {
+  /** Told of a user's first session here and of the end of the last one. */
+  readonly announce: (user: UserName, online: boolean) => void;
+}
+
+export class Server {
+  readonly sessions = new Sessions();
+  readonly fanout = new Fanout(this.sessions);
+  readonly #announce: ServerOptions["announce"];
+  /** Connections that have not logged in, and since when: in order of coming. */
+  readonly #strangers = new Map<Channel, number>();
+  readonly #channels = new Set<Channel>();
+  #finishIdleAtUs = 0;
+  /** Connections that ended; their counters, summed up. */
+  readonly ended = { datagramsSent: 0, datagramsReceived: 0, bytesSent: 0, bytesReceived: 0, packetsLost: 0 };
+
+  constructor(options: ServerOptions) {
+    this.#announce = options.announce;
+  }
+
+  connected(channel: Channel, nowUs: number): void {
+    this.#channels.add(channel);
+    this.#strangers.set(channel, nowUs);
+  }
+
+  /** @param session What the connection had logged in as, if it had. */
+  disconnected(channel: Channel, session: Session | undefined): void {
+    if (!this.#channels.delete(channel)) return;
+    this.#strangers.delete(channel);
+    if (session) this.sessionEnded(session);
+    const { stats } = channel;
+    this.ended.datagramsSent += stats.datagramsSent;
+    this.ended.datagramsReceived += stats.datagramsReceived;
+    this.ended.bytesSent += stats.bytesSent;
+    this.ended.bytesReceived += stats.bytesReceived;
+    this.ended.packetsLost += stats.packetsLost;
+  }
+
+  sessionBegan(session: Session): void {
+    this.#strangers.delete(session.channel);
+    if (this.sessions.add(session)) this.#announce(session.user, true);
+  }
+
+  /** Logged out, or gone. */
+  sessionEnded(session: Session): void {
+    this.fanout.unsubscribe(session);
+    if (this.sessions.remove(session)) this.#announce(session.user, false);
+  }
+
+  committed(batch: readonly Committed[], nowUs: number): void {
+    this.fanout.committed(batch, nowUs);
+  }
+
+  devicesChanged(change: DevicesChanged): void {
+    this.fanout.devicesChanged(change);
+  }
+
+  /** Everything that happens with time alone. Called every {@linkcode TICK_MS}. */
+  tick(nowUs: number): void {
+    this.fanout.catchUp();
+    for (const [channel, sinceUs] of this.#strangers) {
+      if (nowUs - sinceUs < STRANGER_US_MAX) break;
+      this.#strangers.delete(channel);
+      channel.close(CloseCode.none, "Nobody logged in on this connection");
+    }
+    if (nowUs < this.#finishIdleAtUs) return;
+    this.#finishIdleAtUs = nowUs + IDLE_STREAM_US / 6;
+    this.fanout.finishIdle(nowUs - IDLE_STREAM_US);
+  }
+
+  /** Sends every client to another server. */
+  stop(): void {
+    for (const channel of [...this.#channels]) channel.close(CloseCode.goElsewhere, "This server is stopping");
+  }
+
+  get connections(): number {
+    return this.#channels.size;
+  }
+
+  /** Counters over all connections there were. */
+  traffic(): {
+    datagramsSent: number;
+    datagramsReceived: number;
+    bytesSent: number;
+    bytesReceived: number;
+    packetsLost: number;
+  } {
+    const sum = { ...this.ended };
+    for (const { stats } of this.#channels) {
+      sum.datagramsSent += stats.datagramsSent;
+      sum.datagramsReceived += stats.datagramsReceived;
+      sum.bytesSent += stats.bytesSent;
+      sum.bytesReceived += stats.bytesReceived;
+      sum.packetsLost += stats.packetsLost;
+    }
+    return sum;
+  }
+}
+
+export const TICK_MS = 50;
+/** A stream of a conversation in which nothing happens is finished after this. */
+export const IDLE_STREAM_US = 60 * 1_000_000;
+/** A sign-up makes an RSA key on the client's machine in between; that is seconds, never minutes. */
+export const STRANGER_US_MAX = 300 * 1_000_000;
