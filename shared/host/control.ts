@@ -17,7 +17,10 @@ export type ControlHandler = (request: ControlRequest) => object | Promise<objec
 
 export interface ControlServer {
   readonly path: string;
-  /** Stops listening and ends what is connected, but lets answers that are due be written first (up to a second). */
+  /**
+   * Stops listening and ends what is connected, but lets answers that are due be written first (up to a second). The socket's file
+   * is gone then.
+   */
   close(): Promise<void>;
 }
 
@@ -89,6 +92,7 @@ class Server implements ControlServer {
   readonly #connections = new Set<Deno.Conn>();
   /** Requests whose answer is not written yet. */
   readonly #answering = new Set<Promise<void>>();
+  readonly #running: Promise<void>;
   #closed = false;
 
   constructor(listener: LocalListener, handlers: Readonly<Record<string, ControlHandler>>, logger: Logger) {
@@ -96,13 +100,14 @@ class Server implements ControlServer {
     this.#listener = listener;
     this.#handlers = handlers;
     this.#logger = logger;
-    this.#run();
+    this.#running = this.#run();
   }
 
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    this.#listener.close();
+    await this.#listener.close();
+    await this.#running;
     let timer: ReturnType<typeof setTimeout> | undefined;
     const enough = new Promise<void>((resolve) => timer = setTimeout(resolve, CLOSE_MS_MAX));
     await Promise.race([Promise.all(this.#answering), enough]);

@@ -21,8 +21,11 @@ export interface LocalListener {
    * `Interrupted`) once the listener is closed.
    */
   accept(): Promise<Deno.Conn>;
-  /** Stops listening and removes the socket's file. Repeating it does nothing. */
-  close(): void;
+  /**
+   * Stops listening. Resolves when the socket's file is gone: wait for that before you let go of the lock that owns it, or the
+   * file removed may be your successor's. Repeating it does nothing.
+   */
+  close(): Promise<void>;
 }
 
 /** @throws PrivateFileError for an open directory. @throws Deno.errors.AddrInUse where the path is taken (see above). */
@@ -76,6 +79,7 @@ export function usesTcp(path: string): boolean {
 class UnixListener implements LocalListener {
   readonly path: string;
   readonly #listener: Deno.UnixListener;
+  readonly #accepting = new Set<Promise<unknown>>();
   #closed = false;
 
   constructor(path: string, listener: Deno.UnixListener) {
@@ -84,13 +88,19 @@ class UnixListener implements LocalListener {
   }
 
   accept(): Promise<Deno.Conn> {
-    return this.#listener.accept();
+    const accepted = this.#listener.accept();
+    const settled = accepted.then(() => {}, () => {}).finally(() => this.#accepting.delete(settled));
+    this.#accepting.add(settled);
+    return accepted;
   }
 
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#listener.close();
+  async close(): Promise<void> {
+    if (!this.#closed) {
+      this.#closed = true;
+      this.#listener.close();
+    }
+    // Deno removes the file when the last accept lets go of the listener.
+    await Promise.all(this.#accepting);
   }
 }
 
@@ -133,7 +143,8 @@ class TcpListener implements LocalListener {
     return waiting.promise;
   }
 
-  close(): void {
+  // deno-lint-ignore require-await
+  async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     const { port } = this.#listener.addr;
