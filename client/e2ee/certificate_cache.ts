@@ -7,7 +7,7 @@ export class CertificateCache {
 
   /** @param clusterId 16 bytes: certificates of other clusters are refused. */
   constructor(clusterId: Uint8Array) {
-    this.#clusterId = clusterId.slice();
+    this.#clusterId = new Uint8Array(clusterId);
   }
 
   /** The verdict on these exact bytes, apart from validity in time, which changes. */

@@ -50,7 +50,7 @@ export class Identity {
   static async fromPkcs8(pkcs8: Uint8Array): Promise<Identity> {
     const privateKey = await importPssPrivate(pkcs8), spki = await spkiFromPkcs8(pkcs8);
     if (!isRsa3072Spki(spki)) throw new RangeError("Identity key has another exponent than 65537");
-    return new Identity(pkcs8.slice(), spki, privateKey);
+    return new Identity(new Uint8Array(pkcs8), spki, privateKey);
   }
 
   /** Reads a key file. @returns `undefined` where the passphrase is wrong. @throws DecodeError where it is no key file. */

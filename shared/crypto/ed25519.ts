@@ -12,7 +12,8 @@ export class Ed25519KeyPair {
   readonly #privateKey: KeyObject;
 
   private constructor(pkcs8: Uint8Array) {
-    this.pkcs8 = pkcs8.slice();
+    // Not `slice`, which shares memory where the caller holds a `Buffer`.
+    this.pkcs8 = new Uint8Array(pkcs8);
     this.#privateKey = createPrivateKey({ key: Buffer.from(this.pkcs8), format: "der", type: "pkcs8" });
     if (this.#privateKey.asymmetricKeyType !== "ed25519") throw new TypeError("Key is not an Ed25519 key");
     const spki = createPublicKey(this.#privateKey).export({ format: "der", type: "spki" });
