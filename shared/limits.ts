@@ -44,6 +44,22 @@ export const STREAMS_OPEN_MAX = 256;
 /** Silence after which a connection is dropped, and how often an idle client speaks to keep its NAT open (25 s NATs exist). */
 export const IDLE_TIMEOUT_US = 60 * 1_000_000;
 export const KEEP_ALIVE_US = 15 * 1_000_000;
+/** Packet numbers a receiver remembers, to open each packet once; a multiple of 32. */
+export const REPLAY_WINDOW_PACKETS = 4096;
+/** How long an acknowledgement may be held back, and the ranges one connection remembers to acknowledge. */
+export const ACK_DELAY_US_MAX = 25_000;
+export const ACK_RANGES_MAX = 64;
+/** Bytes in flight, whatever the congestion controller thinks, and the packets that we keep notes of. */
+export const CONGESTION_WINDOW_BYTES_MAX = 4 << 20;
+export const PACKETS_IN_FLIGHT_MAX = 32_768;
+/** Pieces that wait out of order in all streams of one connection; more than this is not a network's doing and closes it. */
+export const PIECES_MAX = 4096;
+/** Bytes and number of unreliable hints and tickets that wait in one connection; the oldest hint is dropped. */
+export const HINT_BYTES_MAX = 1024;
+export const HINTS_QUEUED_MAX = 64;
+export const TICKET_BYTES_MAX = 1024;
+/** UTF-8 bytes of the reason in a CLOSE frame. */
+export const CLOSE_REASON_BYTES_MAX = 200;
 /** Handshake: the client resends INITIAL with back-off until this; a server forgets an unconfirmed connection after it. */
 export const HANDSHAKE_TIMEOUT_US = 10 * 1_000_000;
 /** Connections one server holds (slots are 24 bits; this is what memory allows by default). */

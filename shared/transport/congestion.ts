@@ -1,0 +1,18 @@
+/** What a congestion controller is told, and the one thing it decides: how many bytes may be in flight. */
+
+export interface Controller {
+  /** Bytes that may be in flight now. */
+  readonly windowBytes: number;
+  /**
+   * A packet was acknowledged.
+   *
+   * @param appLimited The application, not the window, kept us from sending more: then an ack proves nothing about the path.
+   */
+  onAcked(bytes: number, sentUs: number, appLimited: boolean): void;
+  /** Packets were lost together. @param newestSentUs When the newest of them had been sent. */
+  onLost(newestSentUs: number, nowUs: number): void;
+  /** Everything was lost for so long that the path must have changed (RFC 9002 §7.6). */
+  onPersistentCongestion(): void;
+  /** Another path: start as on a new connection (RFC 9000 §9.4). */
+  reset(): void;
+}

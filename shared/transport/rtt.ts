@@ -1,0 +1,88 @@
+/** The round-trip estimator (RFC 9002 §5). */
+import { ACK_DELAY_US_MAX } from "../limits.ts";
+
+export class RttEstimator {
+  #latestUs = 0;
+  #minUs = Infinity;
+  #smoothedUs: number;
+  #varianceUs: number;
+  #firstSampleUs = Infinity;
+  readonly #initialUs: number;
+
+  /** @param initialUs What to assume before the first sample: RFC 9002 §6.2.2, or what the handshake measured. */
+  constructor(initialUs = INITIAL_RTT_US) {
+    this.#initialUs = initialUs;
+    this.#smoothedUs = initialUs;
+    this.#varianceUs = initialUs / 2;
+  }
+
+  get smoothedUs(): number {
+    return this.#smoothedUs;
+  }
+
+  get latestUs(): number {
+    return this.#latestUs;
+  }
+
+  get minUs(): number {
+    return this.#minUs;
+  }
+
+  get hasSample(): boolean {
+    return this.#minUs !== Infinity;
+  }
+
+  /** When the first sample of this path was taken; `Infinity` before. */
+  get firstSampleUs(): number {
+    return this.#firstSampleUs;
+  }
+
+  /**
+   * @param sampleUs From sending a packet to its first acknowledgement.
+   * @param ackDelayUs How long the peer says it held the acknowledgement back; it cannot push us below the minimum.
+   */
+  update(sampleUs: number, ackDelayUs: number, nowUs: number): void {
+    this.#latestUs = sampleUs;
+    if (!this.hasSample) {
+      this.#firstSampleUs = nowUs;
+      this.#minUs = sampleUs;
+      this.#smoothedUs = sampleUs;
+      this.#varianceUs = sampleUs / 2;
+      return;
+    }
+    if (sampleUs < this.#minUs) this.#minUs = sampleUs;
+    const delayUs = Math.min(ackDelayUs, ACK_DELAY_US_MAX);
+    const adjustedUs = sampleUs >= this.#minUs + delayUs ? sampleUs - delayUs : sampleUs;
+    this.#varianceUs += (Math.abs(this.#smoothedUs - adjustedUs) - this.#varianceUs) / 4;
+    this.#smoothedUs += (adjustedUs - this.#smoothedUs) / 8;
+  }
+
+  /** The probe timeout without back-off (RFC 9002 §6.2.1). The peer's ack delay is part of it: it may hold back what we wait for. */
+  get probeTimeoutUs(): number {
+    return Math.ceil(this.#smoothedUs + Math.max(4 * this.#varianceUs, TIMER_GRANULARITY_US) + ACK_DELAY_US_MAX);
+  }
+
+  /** How much later than a newer, acknowledged packet one may be acknowledged before it counts as lost (RFC 9002 §6.1.2). */
+  get lossDelayUs(): number {
+    return Math.ceil(Math.max(Math.max(this.#smoothedUs, this.#latestUs) * 9 / 8, TIMER_GRANULARITY_US));
+  }
+
+  /** RFC 9002 §7.6.1. */
+  get persistentCongestionUs(): number {
+    return 3 * this.probeTimeoutUs;
+  }
+
+  /** Another path: nothing measured holds any more (RFC 9000 §9.4). */
+  reset(): void {
+    this.#latestUs = 0;
+    this.#minUs = Infinity;
+    this.#firstSampleUs = Infinity;
+    this.#smoothedUs = this.#initialUs;
+    this.#varianceUs = this.#initialUs / 2;
+  }
+}
+
+/** RFC 9002 §6.2.2: kInitialRtt. */
+export const INITIAL_RTT_US = 333_000;
+/** RFC 9002 §6.1.2: kGranularity; also what an event loop's timers can do. */
+export const TIMER_GRANULARITY_US = 1_000;
