@@ -235,7 +235,7 @@ export class MemoryStore implements Store {
     if (first !== undefined) return { status: "stored", seq: first.seq, timeMs: first.timeMs, duplicate: true };
     const epoch = epochOf(conversation);
     if (record.expectedEpoch !== epoch || stale.has(record)) {
-      stale.add(record);
+      stale.add(record, epoch);
       return { status: "stale-epoch", epoch };
     }
     const stored: Record = {

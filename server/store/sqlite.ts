@@ -321,7 +321,7 @@ export class SqliteDatabase {
     if (record.expectedEpoch !== conversation.epoch || stale.has(record)) {
       const first = this.#sql.number.get(conversation.id, device.id, messageId);
       if (first !== undefined) return duplicateOf(first);
-      stale.add(record);
+      stale.add(record, conversation.epoch);
       return { status: "stale-epoch", epoch: conversation.epoch };
     }
     const seq = conversation.head + 1;
@@ -551,8 +551,12 @@ const NOT_MEMBER: AppendResult = { status: "not-member" };
 /** Conversations and devices kept by key; about 300 bytes each. */
 const CACHE_ENTRIES_MAX = 65_536;
 const CACHE_KIB = 16 << 10;
-const CHECKPOINT_PAGES = 1000;
-/** The WAL's file is cut back to this after a burst. */
-const WAL_BYTES_MAX = 16 << 20;
+/**
+ * Pages in the WAL at which a commit also writes them back. Large on purpose: the hot pages of the indexes are then written
+ * once per 64 MiB of log instead of every few commits, and the pause falls on fewer than one commit in a hundred.
+ */
+const CHECKPOINT_PAGES = 16_384;
+/** The WAL's file is cut back to this after a burst; what is within is overwritten, which is cheaper than growing again. */
+const WAL_BYTES_MAX = 72 << 20;
 /** Kept a while after they expired, so that clocks that differ do no harm. */
 const EXPIRED_KEPT_MS = 24 * 3600 * 1000;

@@ -7,15 +7,20 @@
 import type { StoreAppend } from "./store.ts";
 
 export class StaleSenders {
-  #keys: Set<string> | undefined;
+  #epochs: Map<string, number> | undefined;
 
   /** Costs nothing while nobody was refused. */
   has(record: StoreAppend): boolean {
-    return this.#keys !== undefined && this.#keys.has(senderKey(record));
+    return this.#epochs !== undefined && this.#epochs.has(senderKey(record));
   }
 
-  add(record: StoreAppend): void {
-    (this.#keys ??= new Set()).add(senderKey(record));
+  /** The epoch that the sender was told, or `undefined` where it was not refused. */
+  epoch(record: StoreAppend): number | undefined {
+    return this.#epochs?.get(senderKey(record));
+  }
+
+  add(record: StoreAppend, epoch: number): void {
+    (this.#epochs ??= new Map()).set(senderKey(record), epoch);
   }
 }
 
