@@ -1,0 +1,60 @@
+import assert from "node:assert/strict";
+import { silentLogger } from "../../shared/log.ts";
+import { GapRepair } from "../../server/gap.ts";
+import { StoreUnavailableError } from "../../server/store/store.ts";
+import { testKeys } from "../keys.ts";
+import { expectType, Harness, message, until } from "./harness.ts";
+
+Deno.test("GapRepair tells subscribed sessions of the conversations in which they may have missed something", async () => {
+  const harness = await Harness.open(), { alice, bob } = await testKeys();
+  const a = await harness.signedUp(alice), b = await harness.signedUp(bob);
+  const { head } = expectType(await a.ask({ type: "openDirect", peer: "bob" }), "conversation");
+  const empty = expectType(await b.ask({ type: "openDirect", peer: "bob" }), "conversation");
+  const lane = a.lane();
+  for (let i = 1; i <= 3; i++) lane.append(message(head.conversation, i, head.epoch));
+  await lane.answers(3);
+  expectType(await b.ask({ type: "subscribe" }), "ok");
+  let failures = 2, asked = 0;
+  const store = {
+    conversations: (...args: Parameters<typeof harness.store.conversations>) => {
+      asked++;
+      if (failures-- > 0) return Promise.reject(new StoreUnavailableError("The leader is gone"));
+      return harness.store.conversations(...args);
+    },
+  };
+  const { server } = harness;
+  const repair = new GapRepair({ store, server, logger: silentLogger, pause: () => Promise.resolve() });
+  repair.start();
+  await until(() => server.fanout.feedsBehind === 1);
+  server.tick(harness.nowUs);
+  await until(() => b.events.length === 1);
+  assert.deepEqual(b.events, [{ type: "behind", conversation: head.conversation, head: 3 }]);
+  assert.notEqual(empty.head.conversation, head.conversation);
+  assert.deepEqual(a.events, [], "who has not subscribed asks anyway");
+  assert.equal(asked, 3);
+  await repair.stop();
+});
+
+Deno.test("GapRepair makes another pass for a gap during a pass, and ends when it is stopped", async () => {
+  const harness = await Harness.open(), { alice } = await testKeys();
+  const a = await harness.signedUp(alice);
+  expectType(await a.ask({ type: "subscribe" }), "ok");
+  let passes = 0;
+  const repair: GapRepair = new GapRepair({
+    store: {
+      conversations: () => {
+        if (++passes === 1) repair.start();
+        return Promise.resolve([]);
+      },
+    },
+    server: harness.server,
+    logger: silentLogger,
+    pause: () => Promise.resolve(),
+  });
+  repair.start();
+  await until(() => passes === 2);
+  await repair.stop();
+  repair.start();
+  await repair.stop();
+  assert.equal(passes, 2);
+});
