@@ -122,8 +122,9 @@ export class HeapPacketKey implements PacketKey {
     assert(key.length === 32, `Packet key is ${key.length} bytes, not 32`);
     assert(iv.length === 12, `Packet iv is ${iv.length} bytes, not 12`);
     this.#heap = heap;
-    this.#key = new Uint32Array(key.slice().buffer);
-    this.#iv = new Uint32Array(iv.slice().buffer);
+    // Not `slice`: a `Buffer`'s shares its memory, which is a pool.
+    this.#key = new Uint32Array(new Uint8Array(key).buffer);
+    this.#iv = new Uint32Array(new Uint8Array(iv).buffer);
   }
 
   seal(packet: Uint8Array, headerBytes: number, payloadBytes: number, packetNumber: number): number {

@@ -33,8 +33,8 @@ export class AddressTokens {
     assert(key.length === 32, `Token key is ${key.length} bytes, not 32`);
     assert(clusterId.length === 16, `Cluster id is ${clusterId.length} bytes, not 16`);
     this.#primitives = primitives;
-    this.#key = key.slice();
-    this.#clusterId = clusterId.slice();
+    this.#key = new Uint8Array(key);
+    this.#clusterId = new Uint8Array(clusterId);
   }
 
   /**

@@ -115,6 +115,14 @@ Deno.test("PacketKey: keys that take turns do not mix, their arguments are copie
   assert.equal(b.open(second, 4, 30, 1), 10);
 });
 
+Deno.test("PacketKey takes a Buffer's bytes, not those of the pool it lies in", () => {
+  const keyBytes = new Uint8Array(32).fill(5), iv = new Uint8Array(12).fill(6);
+  const packet = new Uint8Array(64), twin = new Uint8Array(64);
+  primitives.packetKey(Buffer.from(keyBytes), Buffer.from(iv)).seal(packet, 4, 10, 1);
+  primitives.packetKey(keyBytes, iv).seal(twin, 4, 10, 1);
+  assert.deepEqual(packet, twin);
+});
+
 Deno.test("PacketKey.seal() asserts that the tag has room", () => {
   const key = primitives.packetKey(new Uint8Array(32), new Uint8Array(12));
   assert.throws(() => key.seal(new Uint8Array(30), 15, 0, 0), /Packet needs 31 bytes/);
