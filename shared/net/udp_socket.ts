@@ -24,6 +24,8 @@ export interface UdpOptions {
   onDatagram(bytes: Uint8Array, from: Route): void;
   /** Where received bytes go: `primitives.packetBuffer` lets packets be opened in place. Called once for each socket. */
   buffer?(bytes: number): Uint8Array;
+  /** A receive buffer that will not be used again. */
+  onBufferFree?(buffer: Uint8Array): void;
   /** For a client, which only asks: a wildcard host is then one socket, and the system chooses the source address. */
   readonly wildcardIsOne?: boolean;
 }
@@ -58,8 +60,6 @@ export class UdpSockets {
   readonly counters: UdpCounters = { sent: 0, received: 0, sendErrors: 0, receiveErrors: 0 };
   readonly #options: UdpOptions;
   readonly #sockets = new Map<string, UdpSocket>();
-  /** Buffers of sockets that were closed: packet buffers are never freed, so they are used again. */
-  readonly #spareBuffers: Uint8Array[] = [];
   readonly #wildcard: boolean;
   readonly #port: number;
   #refreshTimer: ReturnType<typeof setInterval> | undefined;
@@ -99,7 +99,7 @@ export class UdpSockets {
     for (const [host, socket] of this.#sockets) {
       if (wanted.has(host)) continue;
       this.#sockets.delete(host);
-      this.#spareBuffers.push(socket.close());
+      socket.close();
     }
     for (const host of wanted) {
       if (this.#sockets.has(host)) continue;
@@ -126,7 +126,7 @@ export class UdpSockets {
       try {
         return this.#openEach(localAddresses(host), port);
       } catch (error) {
-        for (const socket of this.#sockets.values()) this.#spareBuffers.push(socket.close());
+        for (const socket of this.#sockets.values()) socket.close();
         this.#sockets.clear();
         // A free port on the first address may be taken on the next one: then another port is tried.
         const another = port === 0 && error instanceof BindError && error.why === "in use" && attempt < ATTEMPTS_MAX;
@@ -152,16 +152,9 @@ export class UdpSockets {
   }
 
   #open(host: string, port: number): UdpSocket {
-    const buffer = this.#spareBuffers.pop() ??
-      this.#options.buffer?.(RECEIVE_BUFFER_BYTES) ?? new Uint8Array(RECEIVE_BUFFER_BYTES);
-    try {
-      const socket = new UdpSocket(host, port, buffer, this.counters, this.#options.onDatagram);
-      this.#sockets.set(host, socket);
-      return socket;
-    } catch (error) {
-      this.#spareBuffers.push(buffer);
-      throw error;
-    }
+    const socket = new UdpSocket(host, port, this.counters, this.#options);
+    this.#sockets.set(host, socket);
+    return socket;
   }
 }
 
@@ -169,26 +162,20 @@ export class UdpSockets {
 export class UdpSocket {
   readonly address: Address;
   readonly #conn: Deno.DatagramConn;
-  readonly #buffer: Uint8Array;
   readonly #counters: UdpCounters;
-  readonly #onDatagram: (bytes: Uint8Array, from: Route) => void;
+  readonly #options: UdpOptions;
   #closed = false;
 
   /** @ignore Opened by {@linkcode openUdp}. */
-  constructor(
-    host: string,
-    port: number,
-    buffer: Uint8Array,
-    counters: UdpCounters,
-    onDatagram: (bytes: Uint8Array, from: Route) => void,
-  ) {
-    this.#buffer = buffer;
+  constructor(host: string, port: number, counters: UdpCounters, options: UdpOptions) {
     this.#counters = counters;
-    this.#onDatagram = onDatagram;
+    this.#options = options;
     this.#conn = bind(host, port);
     const address = this.#conn.addr as Deno.NetAddr;
     this.address = { host: foldHost(address.hostname), port: address.port };
-    this.#receive();
+    const buffer = options.buffer?.(RECEIVE_BUFFER_BYTES) ?? new Uint8Array(RECEIVE_BUFFER_BYTES);
+    // Only when the last receive has ended does nobody write into the buffer any more.
+    this.#receive(buffer).finally(() => options.onBufferFree?.(buffer));
   }
 
   /**
@@ -210,25 +197,22 @@ export class UdpSocket {
     });
   }
 
-  /** @returns The receive buffer, which is free again. */
-  close(): Uint8Array {
-    if (!this.#closed) {
-      this.#closed = true;
-      this.#conn.close();
-    }
-    return this.#buffer;
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#conn.close();
   }
 
   /** One receive is under way at a time: Deno hands over all that is there within one turn anyway (about 8 of a burst). */
-  async #receive(): Promise<void> {
+  async #receive(buffer: Uint8Array): Promise<void> {
     let failures = 0;
     while (!this.#closed) {
       try {
-        const [bytes, from] = await this.#conn.receive(this.#buffer) as [Uint8Array, Deno.NetAddr];
+        const [bytes, from] = await this.#conn.receive(buffer) as [Uint8Array, Deno.NetAddr];
         if (this.#closed) return;
         failures = 0;
         this.#counters.received++;
-        this.#onDatagram(bytes, { host: foldHost(from.hostname), port: from.port, socket: this });
+        this.#options.onDatagram(bytes, { host: foldHost(from.hostname), port: from.port, socket: this });
       } catch (error) {
         if (this.#closed) return;
         if (!isSocketError(error)) throw error;
