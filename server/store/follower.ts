@@ -1,0 +1,96 @@
+/** A server that another one leads: its end of the link. */
+import { bool, DecodeError, read, type Reader, write } from "../../shared/codec/mod.ts";
+import { connectLocal } from "../../shared/host/mod.ts";
+import { userName } from "../../shared/protocol/mod.ts";
+import type { UserName } from "../../shared/protocol/mod.ts";
+import type { Committed } from "../bus/bus.ts";
+import type { HubPort } from "../bus/hub.ts";
+import type { Calls } from "./calls.ts";
+import { FrameKind, Link, LINK_VERSION } from "./link.ts";
+import { committedSchema, devicesChangedSchema } from "./operations.ts";
+
+export interface FollowerOptions {
+  /** The leader's socket. */
+  readonly path: string;
+  readonly serverNumber: number;
+  readonly calls: Calls;
+  /** Hears what was committed. */
+  readonly port: HubPort;
+}
+
+export class Follower {
+  /** The number of the leadership that we follow. */
+  leadership = 0;
+  /** Resolves with the reason when the link is gone. */
+  readonly closed: Promise<unknown>;
+  readonly link: Link;
+  readonly #options: FollowerOptions;
+  readonly #welcome = Promise.withResolvers<void>();
+
+  private constructor(stream: Deno.Conn, options: FollowerOptions) {
+    const closed = Promise.withResolvers<unknown>();
+    this.closed = closed.promise;
+    this.#options = options;
+    this.link = new Link(stream, {
+      onFrame: (kind, reader) => this.#receive(kind, reader),
+      onClosed: (reason) => {
+        this.#welcome.reject(new Error("The leader closed the link", { cause: reason }));
+        closed.resolve(reason);
+      },
+    });
+    this.link.start();
+    this.link.send(FrameKind.Hello, (writer) => {
+      writer.u16(LINK_VERSION);
+      writer.u8(options.serverNumber);
+    });
+  }
+
+  /** Connects and waits for the welcome. @throws where nobody listens, or the leader does not want us. */
+  static async connect(options: FollowerOptions): Promise<Follower> {
+    const follower = new Follower(await connectLocal(options.path), options);
+    const timer = setTimeout(() => follower.link.close(new Error("No welcome in time")), WELCOME_MS_MAX);
+    try {
+      await follower.#welcome.promise;
+      return follower;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  announce(user: UserName, online: boolean): void {
+    this.link.send(FrameKind.Announce, (writer) => {
+      write(userName, writer, user);
+      write(bool, writer, online);
+    });
+  }
+
+  /** @throws DecodeError, which closes the link. */
+  #receive(kind: FrameKind, reader: Reader): void {
+    switch (kind) {
+      case FrameKind.Welcome: {
+        const version = reader.u16();
+        this.leadership = reader.varint();
+        reader.finish();
+        if (version !== LINK_VERSION) throw new DecodeError(`Link version is ${version}, needs ${LINK_VERSION}`);
+        return this.#welcome.resolve();
+      }
+      case FrameKind.Answer:
+        return this.#options.calls.answered(reader);
+      case FrameKind.Committed: {
+        const count = reader.varint(), committed: Committed[] = [];
+        for (let item = 0; item < count; item++) committed.push(read(committedSchema, reader));
+        reader.finish();
+        return this.#options.port.committed(committed);
+      }
+      case FrameKind.DevicesChanged: {
+        const change = read(devicesChangedSchema, reader);
+        reader.finish();
+        return this.#options.port.devicesChanged(change);
+      }
+      default:
+        throw new DecodeError(`The leader sent frame kind ${kind}`);
+    }
+  }
+}
+
+const WELCOME_MS_MAX = 5000;

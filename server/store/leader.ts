@@ -1,0 +1,295 @@
+/**
+ * The one server that owns the database: it holds the lock in the data directory, serves the others over the local socket
+ * and tells them what was committed.
+ */
+import { join } from "node:path";
+import { DecodeError, read, type Reader, write, type Writer } from "../../shared/codec/mod.ts";
+import { bool } from "../../shared/codec/mod.ts";
+import {
+  ensurePrivateDirectory,
+  FileLock,
+  listenLocal,
+  type LocalListener,
+  removeStaleSocket,
+} from "../../shared/host/mod.ts";
+import type { Logger } from "../../shared/log.ts";
+import { userName } from "../../shared/protocol/mod.ts";
+import type { Committed, DevicesChanged } from "../bus/bus.ts";
+import { Hub, type HubPort } from "../bus/hub.ts";
+import { AnswerStatus, FrameKind, Link, LINK_VERSION } from "./link.ts";
+import { committedSchema, devicesChangedSchema, operationByTag, type Served } from "./operations.ts";
+import { RefusedError, SqliteDatabase } from "./sqlite.ts";
+import { SqliteStore } from "./sqlite_store.ts";
+import { StoreFullError, StoreUnavailableError } from "./store.ts";
+
+/** Where things lie in the data directory. */
+export const storePaths = (dataDir: string) => ({
+  lock: join(dataDir, "store.lock"),
+  database: join(dataDir, "store.db"),
+  run: join(dataDir, "run"),
+  socket: join(dataDir, "run", "store.sock"),
+});
+
+export interface LeaderOptions {
+  readonly dataDir: string;
+  readonly logger: Logger;
+}
+
+export class Leader implements Served {
+  readonly store: SqliteStore;
+  readonly hub: Hub;
+  /** Rises with every leader of this data directory. */
+  readonly leadership: number;
+  /** Resolves when a newer leader was found in the database: close, and follow. */
+  readonly superseded: Promise<void>;
+  readonly #lock: FileLock;
+  readonly #listener: LocalListener;
+  readonly #logger: Logger;
+  readonly #followers = new Set<FollowerPort>();
+  #closing: Promise<void> | undefined;
+
+  private constructor(
+    lock: FileLock,
+    listener: LocalListener,
+    database: SqliteDatabase,
+    logger: Logger,
+  ) {
+    const superseded = Promise.withResolvers<void>();
+    this.#lock = lock;
+    this.#listener = listener;
+    this.#logger = logger;
+    this.hub = new Hub();
+    this.leadership = database.leadership;
+    this.superseded = superseded.promise;
+    this.store = new SqliteStore(database, { listener: this.hub, logger, onSuperseded: superseded.resolve });
+    this.#accept();
+  }
+
+  /**
+   * Leads if nobody does.
+   *
+   * @returns `undefined` while another process holds the lock.
+   * @throws StoreVersionError, or what the system says of the files.
+   */
+  static async tryLead({ dataDir, logger }: LeaderOptions): Promise<Leader | undefined> {
+    const paths = storePaths(dataDir);
+    const lock = await FileLock.tryAcquire(paths.lock);
+    if (lock === undefined) return undefined;
+    let database: SqliteDatabase | undefined;
+    try {
+      await ensurePrivateDirectory(paths.run);
+      database = new SqliteDatabase(paths.database);
+      // A killed leader's socket stays behind; holding the lock, we know that nobody listens on it.
+      await removeStaleSocket(paths.socket);
+      return new Leader(lock, await listenLocal(paths.socket), database, logger);
+    } catch (error) {
+      database?.close();
+      lock.release();
+      throw error;
+    }
+  }
+
+  /** Answers everything that arrived, writes the database back, and lets the next one lead. */
+  close(): Promise<void> {
+    return this.#closing ??= this.#close();
+  }
+
+  async #close(): Promise<void> {
+    this.#listener.close();
+    // What followers have not been answered they ask again, of the next leader.
+    const left = Promise.all([...this.#followers].map((follower) => follower.leave()));
+    try {
+      await this.store.close();
+      // A follower that reads no more must not keep us.
+      await withinMs(LEAVE_MS_MAX, left);
+    } finally {
+      for (const follower of [...this.#followers]) follower.close();
+      this.#lock.release();
+    }
+  }
+
+  async #accept(): Promise<void> {
+    while (this.#closing === undefined) {
+      let stream: Deno.Conn;
+      try {
+        stream = await this.#listener.accept();
+      } catch (error) {
+        if (this.#closing !== undefined) return;
+        this.#logger.log("error", "store.accept", { error });
+        await pause(ACCEPT_RETRY_MS);
+        continue;
+      }
+      if (this.#closing !== undefined) return stream.close();
+      const follower = new FollowerPort(stream, this, this.#logger, () => this.#followers.delete(follower));
+      this.#followers.add(follower);
+    }
+  }
+}
+
+/** One other server, as the leader sees it. */
+class FollowerPort implements HubPort {
+  readonly #link: Link;
+  readonly #leader: Leader;
+  readonly #logger: Logger;
+  #server: number | undefined;
+  #openBytes = 0;
+  #open = 0;
+  #leaving: PromiseWithResolvers<void> | undefined;
+
+  constructor(stream: Deno.Conn, leader: Leader, logger: Logger, onClosed: () => void) {
+    this.#leader = leader;
+    this.#logger = logger;
+    this.#link = new Link(stream, {
+      onFrame: (kind, reader, bytes) => this.#receive(kind, reader, bytes),
+      onClosed: (reason) => {
+        leader.hub.remove(this);
+        this.#leaving?.resolve();
+        onClosed();
+        logger.log(reason === undefined ? "info" : "warn", "store.follower-left", { server: this.#server, reason });
+      },
+    });
+    this.#link.start();
+  }
+
+  committed(committed: readonly Committed[]): void {
+    for (let at = 0; at < committed.length;) {
+      let end = at, bytes = 0;
+      while (end < committed.length && (end === at || bytes < NOTICE_BYTES_MAX)) {
+        bytes += NOTICE_ROW_BYTES + committed[end++]!.record.body.length;
+      }
+      const from = at;
+      this.#link.send(FrameKind.Committed, (writer) => {
+        writer.varint(end - from);
+        for (let item = from; item < end; item++) write(committedSchema, writer, committed[item]!);
+      });
+      at = end;
+    }
+  }
+
+  devicesChanged({ user, conversations }: DevicesChanged): void {
+    let at = 0;
+    do {
+      const part = conversations.slice(at, at += NOTICE_CONVERSATIONS_MAX);
+      this.#link.send(
+        FrameKind.DevicesChanged,
+        (writer) => write(devicesChangedSchema, writer, { user, conversations: part }),
+      );
+    } while (at < conversations.length);
+  }
+
+  /** Takes no more requests; resolves when those that were taken are answered and the answers have left. */
+  leave(): Promise<void> {
+    this.#link.pause();
+    this.#leaving = Promise.withResolvers<void>();
+    if (this.#open === 0) this.#leaving.resolve();
+    return this.#leaving.promise.then(() => this.#link.flushed());
+  }
+
+  close(): void {
+    this.#link.close();
+  }
+
+  /** @throws DecodeError, which closes the link. */
+  #receive(kind: FrameKind, reader: Reader, bytes: number): void {
+    if (kind === FrameKind.Hello) return this.#hello(reader);
+    if (this.#server === undefined) throw new DecodeError("The first frame is not a hello");
+    switch (kind) {
+      case FrameKind.Request:
+        return this.#request(reader, bytes);
+      case FrameKind.Announce: {
+        const user = read(userName, reader), online = read(bool, reader);
+        reader.finish();
+        return this.#leader.hub.announce(this, user, online);
+      }
+      default:
+        throw new DecodeError(`A server sent frame kind ${kind}`);
+    }
+  }
+
+  #hello(reader: Reader): void {
+    const version = reader.u16();
+    this.#server = reader.u8();
+    reader.finish();
+    if (version !== LINK_VERSION) throw new DecodeError(`Link version is ${version}, needs ${LINK_VERSION}`);
+    this.#link.send(FrameKind.Welcome, (writer) => {
+      writer.u16(LINK_VERSION);
+      writer.varint(this.#leader.leadership);
+    });
+    this.#logger.log("info", "store.follower", { server: this.#server, leadership: this.#leader.leadership });
+  }
+
+  #request(reader: Reader, bytes: number): void {
+    const id = reader.varint(), tag = reader.u8();
+    const operation = operationByTag(tag);
+    if (operation === undefined) throw new DecodeError(`Unknown operation ${tag}`);
+    const args = read(operation.args, reader);
+    reader.finish();
+    this.#open++;
+    if ((this.#openBytes += bytes) > OPEN_BYTES_MAX) this.#link.pause();
+    operation.perform(this.#leader, args).then(
+      (result) => this.#answer(id, AnswerStatus.Ok, (writer) => operation.writeResult(writer, result), bytes),
+      (error) => this.#fail(id, error, bytes),
+    );
+  }
+
+  #fail(id: number, error: unknown, bytes: number): void {
+    // While we leave, what the store no longer takes is for the next leader: unanswered, it will be asked again.
+    const unavailable = error instanceof StoreUnavailableError;
+    if (unavailable && this.#leaving !== undefined) return this.#done(bytes);
+    const status = unavailable
+      ? AnswerStatus.Unavailable
+      : error instanceof StoreFullError
+      ? AnswerStatus.Full
+      : error instanceof RefusedError
+      ? AnswerStatus.Refused
+      : AnswerStatus.Failed;
+    if (status === AnswerStatus.Failed) this.#logger.log("error", "store.operation", { server: this.#server, error });
+    const reason = new TextEncoder().encode(error instanceof Error ? error.message : String(error));
+    this.#answer(id, status, (writer) => writer.bytes(reason.subarray(0, REASON_BYTES_MAX)), bytes);
+  }
+
+  #answer(id: number, status: AnswerStatus, content: (writer: Writer) => void, bytes: number): void {
+    try {
+      this.#link.send(FrameKind.Answer, (writer) => {
+        writer.varint(id);
+        writer.u8(status);
+        content(writer);
+      });
+      this.#done(bytes);
+    } catch (error) {
+      // A result that does not fit its schema is our bug; the caller hears of it.
+      this.#fail(id, error, bytes);
+    }
+  }
+
+  #done(bytes: number): void {
+    this.#open--;
+    this.#openBytes -= bytes;
+    if (this.#leaving !== undefined) {
+      if (this.#open === 0) this.#leaving.resolve();
+    } else if (this.#openBytes < OPEN_BYTES_MAX / 2) {
+      this.#link.resume();
+    }
+  }
+}
+
+/** Waits for `work`, but not longer. */
+async function withinMs(ms: number, work: Promise<unknown>): Promise<void> {
+  const late = Promise.withResolvers<void>();
+  const timer = setTimeout(late.resolve, ms);
+  await Promise.race([work, late.promise]);
+  clearTimeout(timer);
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Bytes of one server's requests in work; beyond it the leader reads no more of them. */
+const OPEN_BYTES_MAX = 32 << 20;
+const NOTICE_BYTES_MAX = 4 << 20;
+const NOTICE_ROW_BYTES = 128;
+const NOTICE_CONVERSATIONS_MAX = 4096;
+const REASON_BYTES_MAX = 1024;
+const LEAVE_MS_MAX = 2000;
+const ACCEPT_RETRY_MS = 50;

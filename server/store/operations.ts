@@ -1,0 +1,264 @@
+/**
+ * Every call that a server makes to the leader: its number, its shape on the link, and what performs it.
+ *
+ * All of them may be repeated: a call whose leader died before it answered is made again to the next one.
+ */
+import { array, bytes, optional, read, type Reader, type Schema, struct } from "../../shared/codec/mod.ts";
+import { fixedBytes, text, u48, varint, write, type Writer } from "../../shared/codec/mod.ts";
+import { DecodeError } from "../../shared/codec/mod.ts";
+import {
+  BACKUP_BYTES_MAX,
+  BODY_BYTES_MAX,
+  CERTIFICATE_BYTES_MAX,
+  DEVICES_PER_USER_MAX,
+  IDENTITY_KEY_BYTES_MAX,
+} from "../../shared/limits.ts";
+import {
+  conversationHead,
+  conversationId,
+  deviceId,
+  directoryEntry,
+  record,
+  stretching,
+  userName,
+} from "../../shared/protocol/mod.ts";
+import { messageId } from "../../shared/protocol/mod.ts";
+import type { Committed, DevicesChanged } from "../bus/bus.ts";
+import type { Hub } from "../bus/hub.ts";
+import type { Account, AppendResult, NewDevice, NewUser, Session, Store, StoreAppend } from "./store.ts";
+
+/** What the leader serves. */
+export interface Served {
+  readonly store: Store;
+  readonly hub: Hub;
+}
+
+export interface Operation<A, R> {
+  /** Number on the link; never reused. */
+  readonly tag: number;
+  readonly args: Schema<A>;
+  perform(served: Served, args: A): Promise<R>;
+  writeResult(writer: Writer, result: R): void;
+  readResult(reader: Reader): R;
+}
+
+const device: Schema<NewDevice> = struct({ id: deviceId, certificate: bytes(CERTIFICATE_BYTES_MAX) });
+
+/** A sealed hash or backup carries a few bytes more than what is sealed. */
+const sealed = (bytesMax: number): Schema<Uint8Array> => bytes(bytesMax + 256);
+
+const newUser: Schema<NewUser> = struct({
+  name: userName,
+  stretching,
+  passwordHash: sealed(256),
+  identityKey: bytes(IDENTITY_KEY_BYTES_MAX),
+  backup: sealed(BACKUP_BYTES_MAX),
+  device,
+  nowMs: u48,
+});
+
+const account = shaped<Account>()(struct({
+  name: userName,
+  stretching,
+  passwordHash: sealed(256),
+  identityKey: bytes(IDENTITY_KEY_BYTES_MAX),
+  backup: sealed(BACKUP_BYTES_MAX),
+  devices: array(device, DEVICES_PER_USER_MAX),
+}));
+
+const session: Schema<Session> = struct({
+  tokenHash: fixedBytes(32),
+  user: userName,
+  device: deviceId,
+  expiresMs: u48,
+});
+
+const storeAppend: Schema<StoreAppend> = struct({
+  conversation: conversationId,
+  messageId,
+  expectedEpoch: varint,
+  body: bytes(BODY_BYTES_MAX),
+  user: userName,
+  device: deviceId,
+  nowMs: u48,
+});
+
+/** Items in one list on the link. Callers who ask for more get this many. */
+export const LIST_ITEMS_MAX = 65_536;
+/** Names that one `directory` call asks for; {@linkcode RemoteStore} splits longer lists. */
+export const DIRECTORY_NAMES_MAX = 64;
+
+const nothing = struct({});
+const page = { limit: varint };
+const names = array(userName, LIST_ITEMS_MAX);
+
+export const operations = {
+  createUser: operation(
+    1,
+    newUser,
+    text(16) as Schema<"created" | "name-taken">,
+    ({ store }, user) => store.createUser(user),
+  ),
+  account: operation(2, struct({ name: userName }), optional(account), ({ store }, { name }) => store.account(name)),
+  addDevice: operation(
+    3,
+    struct({ name: userName, device }),
+    text(16) as Schema<"added" | "limit" | "id-taken">,
+    ({ store }, { name, device }) => store.addDevice(name, device),
+  ),
+  createSession: operation(4, session, nothing, ({ store }, session) => store.createSession(session).then(empty)),
+  session: operation(
+    5,
+    struct({ tokenHash: fixedBytes(32), nowMs: u48 }),
+    optional(session),
+    ({ store }, { tokenHash, nowMs }) => store.session(tokenHash, nowMs),
+  ),
+  deleteSession: operation(
+    6,
+    struct({ tokenHash: fixedBytes(32) }),
+    nothing,
+    ({ store }, { tokenHash }) => store.deleteSession(tokenHash).then(empty),
+  ),
+  users: operation(
+    7,
+    struct({ after: text(1024), ...page }),
+    names,
+    ({ store }, { after, limit }) => store.users(after, limit),
+  ),
+  directory: operation(
+    8,
+    struct({ names: array(userName, DIRECTORY_NAMES_MAX) }),
+    array(directoryEntry, DIRECTORY_NAMES_MAX),
+    ({ store }, { names }) => store.directory(names),
+  ),
+  openDirect: operation(
+    9,
+    struct({ id: conversationId, user: userName, peer: userName, device: optional(deviceId) }),
+    optional(conversationHead),
+    ({ store }, { id, user, peer, device }) => store.openDirect(id, user, peer, device),
+  ),
+  conversations: operation(
+    10,
+    struct({ user: userName, device: deviceId, after: optional(conversationId), ...page }),
+    array(conversationHead, LIST_ITEMS_MAX),
+    ({ store }, { user, device, after, limit }) => store.conversations(user, device, after, limit),
+  ),
+  append: {
+    tag: 11,
+    args: shaped<readonly StoreAppend[]>()(array(storeAppend, LIST_ITEMS_MAX)),
+    perform: ({ store }, records) => store.append(records),
+    writeResult: writeAppendResults,
+    readResult: readAppendResults,
+  } as Operation<readonly StoreAppend[], AppendResult[]>,
+  read: operation(
+    12,
+    struct({ user: userName, conversation: conversationId, after: varint, ...page }),
+    optional(array(record, LIST_ITEMS_MAX)),
+    ({ store }, { user, conversation, after, limit }) => store.read(user, conversation, after, limit),
+  ),
+  setCursors: operation(
+    13,
+    struct({
+      user: userName,
+      device: deviceId,
+      cursors: array(struct({ conversation: conversationId, seq: varint }), LIST_ITEMS_MAX),
+    }),
+    nothing,
+    ({ store }, { user, device, cursors }) => store.setCursors(user, device, cursors).then(empty),
+  ),
+  /** Not the store's but the bus's: the leader knows who is where. */
+  online: operation(14, nothing, names, ({ hub }) => Promise.resolve(hub.online().slice(0, LIST_ITEMS_MAX))),
+};
+
+/** By number, for the leader. `undefined` for one that this version does not know. */
+export function operationByTag(tag: number): Operation<unknown, unknown> | undefined {
+  return BY_TAG.get(tag);
+}
+
+/** What the bus carries from the leader to the servers. */
+export const committedSchema = shaped<Committed>()(struct({ record, members: array(userName, LIST_ITEMS_MAX) }));
+export const devicesChangedSchema = shaped<DevicesChanged>()(struct({
+  user: userName,
+  conversations: array(
+    struct({ id: conversationId, epoch: varint, members: array(userName, LIST_ITEMS_MAX) }),
+    LIST_ITEMS_MAX,
+  ),
+}));
+
+function operation<A, R>(
+  tag: number,
+  args: Schema<A>,
+  result: Schema<R>,
+  perform: (served: Served, args: A) => Promise<R>,
+): Operation<A, R> {
+  return {
+    tag,
+    args,
+    perform,
+    writeResult: (writer, value) => write(result, writer, value),
+    readResult: (reader) => read(result, reader),
+  };
+}
+
+/** Appends answer at the highest rate of all: two numbers each, and no struct walked. */
+function writeAppendResults(writer: Writer, results: readonly AppendResult[]): void {
+  writer.varint(results.length);
+  for (const result of results) {
+    if (result.status === "stored") {
+      writer.u8(result.duplicate ? Status.Duplicate : Status.Stored);
+      writer.varint(result.seq);
+      writer.u48(result.timeMs);
+    } else if (result.status === "stale-epoch") {
+      writer.u8(Status.StaleEpoch);
+      writer.varint(result.epoch);
+    } else {
+      writer.u8(Status.NotMember);
+    }
+  }
+}
+
+function readAppendResults(reader: Reader): AppendResult[] {
+  const count = reader.varint();
+  if (count > LIST_ITEMS_MAX) throw new DecodeError(`List has ${count} items, at most ${LIST_ITEMS_MAX}`);
+  const results: AppendResult[] = [];
+  for (let at = 0; at < count; at++) {
+    const status = reader.u8();
+    switch (status) {
+      case Status.Stored:
+      case Status.Duplicate: {
+        const duplicate = status === Status.Duplicate;
+        results.push({ status: "stored", seq: reader.varint(), timeMs: reader.u48(), duplicate });
+        break;
+      }
+      case Status.StaleEpoch:
+        results.push({ status: "stale-epoch", epoch: reader.varint() });
+        break;
+      case Status.NotMember:
+        results.push({ status: "not-member" });
+        break;
+      default:
+        throw new DecodeError(`Append result is ${status}`);
+    }
+  }
+  return results;
+}
+
+/** Gives a schema the contract's type, of which it describes every field. */
+function shaped<T>() {
+  return <S extends T>(schema: Schema<S>): Schema<T> => schema as unknown as Schema<T>;
+}
+
+function empty(): Record<never, never> {
+  return {};
+}
+
+enum Status {
+  Stored,
+  Duplicate,
+  StaleEpoch,
+  NotMember,
+}
+
+const BY_TAG = new Map<number, Operation<unknown, unknown>>(
+  Object.values(operations).map((entry) => [entry.tag, entry as unknown as Operation<unknown, unknown>]),
+);

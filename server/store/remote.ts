@@ -1,0 +1,125 @@
+/** The store as every server has it: calls to the leader, wherever that is. */
+import type { ConversationHead, ConversationId, DeviceId } from "../../shared/protocol/mod.ts";
+import type { DirectoryEntry, Record, UserName } from "../../shared/protocol/mod.ts";
+import type { Calls } from "./calls.ts";
+import { DIRECTORY_NAMES_MAX, LIST_ITEMS_MAX, operations } from "./operations.ts";
+import { StaleSenders } from "./stale_senders.ts";
+import type { Account, AppendResult, NewDevice, NewUser, Session, Store, StoreAppend } from "./store.ts";
+
+export class RemoteStore implements Store {
+  readonly #calls: Calls;
+
+  constructor(calls: Calls) {
+    this.#calls = calls;
+  }
+
+  createUser(user: NewUser): Promise<"created" | "name-taken"> {
+    return this.#calls.call(operations.createUser, user);
+  }
+
+  account(name: UserName): Promise<Account | undefined> {
+    return this.#calls.call(operations.account, { name });
+  }
+
+  addDevice(name: UserName, device: NewDevice): Promise<"added" | "limit" | "id-taken"> {
+    return this.#calls.call(operations.addDevice, { name, device });
+  }
+
+  async createSession(session: Session): Promise<void> {
+    await this.#calls.call(operations.createSession, session);
+  }
+
+  session(tokenHash: Uint8Array, nowMs: number): Promise<Session | undefined> {
+    return this.#calls.call(operations.session, { tokenHash, nowMs });
+  }
+
+  async deleteSession(tokenHash: Uint8Array): Promise<void> {
+    await this.#calls.call(operations.deleteSession, { tokenHash });
+  }
+
+  users(after: string, limit: number): Promise<UserName[]> {
+    return this.#calls.call(operations.users, { after, limit: clamp(limit) });
+  }
+
+  async directory(names: readonly UserName[]): Promise<DirectoryEntry[]> {
+    const entries: DirectoryEntry[] = [];
+    for (let at = 0; at < names.length; at += DIRECTORY_NAMES_MAX) {
+      const part = names.slice(at, at + DIRECTORY_NAMES_MAX);
+      entries.push(...await this.#calls.call(operations.directory, { names: part }));
+    }
+    return entries;
+  }
+
+  openDirect(
+    id: ConversationId,
+    user: UserName,
+    peer: UserName,
+    device?: DeviceId,
+  ): Promise<ConversationHead | undefined> {
+    return this.#calls.call(operations.openDirect, { id, user, peer, device });
+  }
+
+  conversations(
+    user: UserName,
+    device: DeviceId,
+    after: ConversationId | undefined,
+    limit: number,
+  ): Promise<ConversationHead[]> {
+    return this.#calls.call(operations.conversations, { user, device, after, limit: clamp(limit) });
+  }
+
+  append(records: readonly StoreAppend[]): Promise<AppendResult[]> {
+    let bytes = 0;
+    for (const { body } of records) bytes += body.length;
+    return bytes <= APPEND_BYTES_MAX && records.length <= LIST_ITEMS_MAX
+      ? this.#calls.call(operations.append, records, bytes)
+      : this.#appendInParts(records);
+  }
+
+  read(user: UserName, conversation: ConversationId, after: number, limit: number): Promise<Record[] | undefined> {
+    return this.#calls.call(operations.read, { user, conversation, after, limit: clamp(limit) });
+  }
+
+  async setCursors(
+    user: UserName,
+    device: DeviceId,
+    cursors: readonly { conversation: ConversationId; seq: number }[],
+  ): Promise<void> {
+    for (let at = 0; at < cursors.length; at += LIST_ITEMS_MAX) {
+      const part = cursors.slice(at, at + LIST_ITEMS_MAX);
+      await this.#calls.call(operations.setCursors, { user, device, cursors: part });
+    }
+  }
+
+  // deno-lint-ignore require-await
+  async close(): Promise<void> {
+    this.#calls.close();
+  }
+
+  /** A batch that no frame holds: one part after the other, so that what is stale stays so in the parts behind it. */
+  async #appendInParts(records: readonly StoreAppend[]): Promise<AppendResult[]> {
+    const stale = new StaleSenders(), results: AppendResult[] = [];
+    for (let at = 0; at < records.length;) {
+      let end = at, bytes = 0;
+      while (end < records.length && end - at < LIST_ITEMS_MAX && (end === at || bytes < APPEND_BYTES_MAX)) {
+        bytes += records[end++]!.body.length;
+      }
+      const part = records.slice(at, end), sent = part.filter((record) => !stale.has(record));
+      const answers = new Map((await this.#calls.call(operations.append, sent, bytes)).map((r, i) => [sent[i]!, r]));
+      for (const record of part) {
+        const result = answers.get(record) ?? { status: "stale-epoch", epoch: stale.epoch(record)! };
+        if (result.status === "stale-epoch") stale.add(record, result.epoch);
+        results.push(result);
+      }
+      at = end;
+    }
+    return results;
+  }
+}
+
+function clamp(limit: number): number {
+  return Math.min(limit, LIST_ITEMS_MAX);
+}
+
+/** Bytes of bodies in one call; the largest single body fits besides. */
+const APPEND_BYTES_MAX = 4 << 20;
