@@ -22,7 +22,10 @@ export function choosePort(
   throw new RangeError("Cannot find a free UDP port for a server");
 }
 
-/** Whether a server could bind this UDP port now: by binding it, the only question that the system answers truly. */
+/**
+ * Whether a server could bind this UDP port: by binding it, the only question that the system answers truly. It is free again at
+ * the next turn of the event loop.
+ */
 export function isPortFree(host: string, port: number): boolean {
   try {
     openUdp({ host, port, onDatagram() {} }).close();

@@ -69,33 +69,42 @@ function leastConnections(random: RandomSource): Strategy {
 /**
  * What one server carries: its last report, and the clients sent there that it cannot have counted yet.
  *
- * With each report, those who arrived since are no longer expected, and of the rest half are given up: they asked twice, went
- * elsewhere or never came.
+ * Who arrived since the last report is no longer expected, those who were sent first being taken to arrive first. Who has not
+ * come after {@linkcode REPORTS_AWAITED} reports asked twice, went elsewhere or never came.
  */
 export class Load {
   #reported = 0;
-  #expected = 0;
+  /** Sent and not yet arrived, by the number of reports since: the newest first. */
+  readonly #expected = new Array<number>(REPORTS_AWAITED).fill(0);
 
   get connections(): number {
-    return this.#reported + this.#expected;
+    let sum = this.#reported;
+    for (const count of this.#expected) sum += count;
+    return sum;
   }
 
   /** A client was told to go there. */
   sent(): void {
-    this.#expected++;
+    this.#expected[0]!++;
   }
 
-  /** The server said how many connections it has. */
+  /** The server said how many connections it has; once a second. */
   report(connections: number): void {
-    const arrived = Math.max(0, connections - this.#reported);
-    this.#expected = Math.floor(Math.max(0, this.#expected - arrived) / 2);
+    let arrived = Math.max(0, connections - this.#reported);
+    for (let age = REPORTS_AWAITED - 1; age >= 0 && arrived > 0; age--) {
+      const here = Math.min(arrived, this.#expected[age]!);
+      this.#expected[age]! -= here;
+      arrived -= here;
+    }
+    this.#expected.pop();
+    this.#expected.unshift(0);
     this.#reported = connections;
   }
 
   /** The process is gone, and its connections with it. */
   clear(): void {
     this.#reported = 0;
-    this.#expected = 0;
+    this.#expected.fill(0);
   }
 }
 
@@ -105,3 +114,6 @@ function drawIndex(random: RandomSource, count: number): number {
   const value = ((bytes[0]! << 24) | (bytes[1]! << 16) | (bytes[2]! << 8) | bytes[3]!) >>> 0;
   return value % count;
 }
+
+/** A full handshake behind a queue of others takes its time; a second is what one takes with nobody before it. */
+const REPORTS_AWAITED = 4;

@@ -1,0 +1,266 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { FAILURES_REPORTED, MISSED_MAX, PAUSE_US_MAX, PAUSE_US_MIN } from "../../balancer/supervisor.ts";
+import { SIGNAL_US_MAX, STABLE_US, START_US_MAX, STOP_US_MAX } from "../../balancer/supervisor.ts";
+import { Supervisor, type SupervisorAction, UNHEALTHY_MISSED } from "../../balancer/supervisor.ts";
+
+Deno.test("Supervisor spawns every server at once and is healthy when all are ready", () => {
+  const supervisor = new Supervisor(3, 0);
+  assert.deepEqual(step(supervisor, 0), [0, 1, 2].map((number) => ({ type: "spawn", number })));
+  for (let number = 0; number < 3; number++) supervisor.spawned(number, 100 + number, 0);
+  for (let number = 0; number < 3; number++) {
+    assert.equal(supervisor.allHealthy, false);
+    supervisor.answered(number, 100 + number, false, 1);
+    assert.equal(supervisor.healthy(number), false);
+    supervisor.answered(number, 100 + number, true, 2);
+    assert.equal(supervisor.healthy(number), true);
+  }
+  assert.equal(supervisor.allHealthy, true);
+  assert.equal(supervisor.nextDeadlineUs(), undefined);
+});
+
+Deno.test("Supervisor replaces a dead server at once for a person's eye, and not before its exit was seen", () => {
+  const supervisor = running(2);
+  supervisor.exited(1, 101, STABLE_US);
+  assert.equal(supervisor.healthy(1), false);
+  assert.equal(supervisor.healthy(0), true);
+  assert.deepEqual(step(supervisor, STABLE_US), []);
+  assert.equal(supervisor.nextDeadlineUs(), STABLE_US + PAUSE_US_MIN);
+  assert.deepEqual(step(supervisor, STABLE_US + PAUSE_US_MIN), [{ type: "spawn", number: 1 }]);
+});
+
+Deno.test("Supervisor waits twice as long after each failure in a row, up to a bound, and reports from the fifth on", () => {
+  const supervisor = new Supervisor(1, 0);
+  const pauses: number[] = [], reports: number[] = [];
+  let nowUs = 0;
+  for (let pid = 1; pid <= 12; pid++) {
+    assert.deepEqual(step(supervisor, nowUs), [{ type: "spawn", number: 0 }]);
+    if (pid % 3 === 0) supervisor.spawnFailed(0, nowUs);
+    else {
+      supervisor.spawned(0, pid, nowUs);
+      supervisor.exited(0, pid, nowUs);
+    }
+    for (const action of step(supervisor, nowUs)) {
+      assert.equal(action.type, "failing");
+      if (action.type === "failing") reports.push(action.failures);
+    }
+    const deadlineUs = supervisor.nextDeadlineUs()!;
+    pauses.push(deadlineUs - nowUs);
+    nowUs = deadlineUs;
+  }
+  assert.deepEqual(pauses, pauses.map((_, index) => Math.min(PAUSE_US_MAX, PAUSE_US_MIN * 2 ** index)));
+  assert.equal(pauses.at(-1), PAUSE_US_MAX);
+  assert.deepEqual(reports, Array.from({ length: 13 - FAILURES_REPORTED }, (_, index) => FAILURES_REPORTED + index));
+});
+
+Deno.test("Supervisor forgets failures once a server was ready for a while, and not before", () => {
+  for (const [livedUs, pauseUs] of [[STABLE_US, PAUSE_US_MIN], [STABLE_US - 1, 8 * PAUSE_US_MIN]] as const) {
+    const supervisor = new Supervisor(1, 0);
+    let nowUs = 0;
+    for (let pid = 1; pid <= 3; pid++) {
+      step(supervisor, nowUs);
+      supervisor.spawned(0, pid, nowUs);
+      supervisor.exited(0, pid, nowUs);
+      nowUs = supervisor.nextDeadlineUs()!;
+    }
+    step(supervisor, nowUs);
+    supervisor.spawned(0, 4, nowUs);
+    supervisor.answered(0, 4, true, nowUs);
+    supervisor.answered(0, 4, true, nowUs + livedUs);
+    supervisor.exited(0, 4, nowUs + livedUs);
+    assert.equal(supervisor.nextDeadlineUs()! - (nowUs + livedUs), pauseUs);
+  }
+});
+
+Deno.test("Supervisor sends nobody to a silent server, replaces it after ten missed answers, and forgives fewer", () => {
+  const supervisor = running(1);
+  for (let missed = 1; missed < MISSED_MAX; missed++) {
+    supervisor.missed(0, 100, missed);
+    assert.equal(supervisor.healthy(0), missed < UNHEALTHY_MISSED);
+  }
+  supervisor.answered(0, 100, true, 20);
+  assert.equal(supervisor.healthy(0), true);
+  for (let missed = 1; missed <= MISSED_MAX; missed++) supervisor.missed(0, 100, 20 + missed);
+  const nowUs = 20 + MISSED_MAX;
+  // It does not listen, so it is not asked: SIGTERM, then SIGKILL until it is gone.
+  assert.deepEqual(step(supervisor, nowUs), [{ type: "signal", number: 0, pid: 100, hard: false }]);
+  assert.deepEqual(step(supervisor, nowUs + SIGNAL_US_MAX), [{ type: "signal", number: 0, pid: 100, hard: true }]);
+  assert.deepEqual(step(supervisor, nowUs + 2 * SIGNAL_US_MAX), [{ type: "signal", number: 0, pid: 100, hard: true }]);
+  supervisor.answered(0, 100, true, nowUs);
+  assert.equal(supervisor.healthy(0), false);
+  supervisor.exited(0, 100, nowUs + 3 * SIGNAL_US_MAX);
+  const againUs = supervisor.nextDeadlineUs()!;
+  assert.equal(againUs, nowUs + 3 * SIGNAL_US_MAX + PAUSE_US_MIN);
+  assert.deepEqual(step(supervisor, againUs), [{ type: "spawn", number: 0 }]);
+});
+
+Deno.test("Supervisor waits for a server that starts slowly, and longer for one that says so", () => {
+  const supervisor = new Supervisor(2, 0);
+  step(supervisor, 0);
+  supervisor.spawned(0, 100, 0);
+  supervisor.spawned(1, 101, 0);
+  for (let count = 0; count < 3 * MISSED_MAX; count++) supervisor.missed(0, 100, START_US_MAX - 1);
+  supervisor.answered(1, 101, false, START_US_MAX * 3);
+  supervisor.missed(1, 101, START_US_MAX * 3);
+  assert.deepEqual(step(supervisor, START_US_MAX - 1), []);
+  supervisor.missed(0, 100, START_US_MAX);
+  assert.deepEqual(step(supervisor, START_US_MAX), [{ type: "signal", number: 0, pid: 100, hard: false }]);
+});
+
+Deno.test("Supervisor adopts what it finds fit, replaces the rest, and stops what is beyond the number wanted", () => {
+  const supervisor = new Supervisor(4, 0);
+  supervisor.found(0, 50, "fit", 0);
+  supervisor.found(1, 51, "other", 0);
+  supervisor.found(2, 52, "deaf", 0);
+  supervisor.found(7, 57, "fit", 0);
+  assert.deepEqual(step(supervisor, 0), [
+    { type: "stop", number: 1, pid: 51 },
+    { type: "signal", number: 2, pid: 52, hard: false },
+    { type: "stop", number: 7, pid: 57 },
+    { type: "spawn", number: 3 },
+  ]);
+  supervisor.answered(0, 50, true, 0);
+  assert.equal(supervisor.healthy(0), true);
+  supervisor.exited(1, 51, 10);
+  supervisor.exited(7, 57, 10);
+  supervisor.exited(2, 52, 10);
+  // It was asked to go: no failure, no pause.
+  assert.deepEqual(step(supervisor, 10), [1, 2].map((number) => ({ type: "spawn", number })));
+});
+
+Deno.test("Supervisor.stop() asks, then signals, then kills, starts nothing more, and is done when all are gone", () => {
+  const supervisor = running(3);
+  supervisor.exited(2, 102, 0);
+  supervisor.stop(0);
+  assert.deepEqual(step(supervisor, 0), [0, 1].map((number) => ({ type: "stop", number, pid: 100 + number })));
+  supervisor.exited(0, 100, 1);
+  assert.equal(supervisor.done, false);
+  assert.deepEqual(step(supervisor, STOP_US_MAX), [{ type: "signal", number: 1, pid: 101, hard: false }]);
+  const killUs = STOP_US_MAX + SIGNAL_US_MAX;
+  assert.deepEqual(step(supervisor, killUs), [{ type: "signal", number: 1, pid: 101, hard: true }]);
+  supervisor.exited(1, 101, killUs);
+  assert.equal(supervisor.done, true);
+  assert.equal(supervisor.nextDeadlineUs(), undefined);
+  assert.deepEqual(step(supervisor, killUs + PAUSE_US_MAX), []);
+});
+
+Deno.test("Supervisor.stop() while a process is being started stops it as soon as it has a pid", () => {
+  const supervisor = new Supervisor(2, 0);
+  step(supervisor, 0);
+  supervisor.stop(0);
+  assert.equal(supervisor.done, false);
+  supervisor.spawned(0, 100, 1);
+  supervisor.spawnFailed(1, 1);
+  assert.deepEqual(step(supervisor, 1), [{ type: "stop", number: 0, pid: 100 }]);
+  supervisor.exited(0, 100, 2);
+  assert.equal(supervisor.done, true);
+});
+
+Deno.test("Supervisor never wants two processes for a number, and recovers from whatever happened", () => {
+  const event = fc.record({
+    kind: fc.constantFrom("spawned", "spawnFailed", "answered", "unready", "missed", "exited", "late", "tick"),
+    number: fc.nat(2),
+    afterUs: fc.oneof(fc.nat(1000), fc.nat(5_000_000), fc.nat(60_000_000)),
+  });
+  fc.assert(
+    fc.property(fc.array(event, { maxLength: 300 }), fc.boolean(), (events, thenStop) => {
+      const supervisor = new Supervisor(3, 0);
+      const world = new World(supervisor);
+      for (const { kind, number, afterUs } of events) world.event(kind, number, afterUs);
+      if (thenStop) supervisor.stop(world.nowUs);
+      // From here on everything works: processes start, answer, and end when told to.
+      for (let round = 0; round < 100; round++) world.kindly();
+      if (thenStop) assert.ok(supervisor.done);
+      else assert.ok(supervisor.allHealthy);
+      assert.equal(world.processes.size, thenStop ? 0 : 3);
+    }),
+    { numRuns: 300 },
+  );
+});
+
+/** Processes as the supervisor's actions and the events make them; checks what must never happen. */
+class World {
+  nowUs = 0;
+  /** Number -> pid of what runs. */
+  readonly processes = new Map<number, number>();
+  readonly #asked = new Set<number>();
+  #pids = 1000;
+
+  constructor(readonly supervisor: Supervisor) {
+    this.#perform();
+  }
+
+  event(kind: string, number: number, afterUs: number): void {
+    this.nowUs += afterUs;
+    const { supervisor, nowUs } = this, pid = this.processes.get(number);
+    if (kind === "late") {
+      // Word of a process that is long gone must change nothing.
+      supervisor.answered(number, 1, true, nowUs);
+      supervisor.missed(number, 1, nowUs);
+      supervisor.exited(number, 1, nowUs);
+    } else if (kind === "spawned" && this.#asked.delete(number)) this.#start(number);
+    else if (kind === "spawnFailed" && this.#asked.delete(number)) supervisor.spawnFailed(number, nowUs);
+    else if (pid !== undefined && kind === "answered") supervisor.answered(number, pid, true, nowUs);
+    else if (pid !== undefined && kind === "unready") supervisor.answered(number, pid, false, nowUs);
+    else if (pid !== undefined && kind === "missed") supervisor.missed(number, pid, nowUs);
+    else if (pid !== undefined && kind === "exited") this.#exit(number, pid);
+    this.#perform();
+  }
+
+  kindly(): void {
+    this.nowUs = Math.max(this.nowUs, this.supervisor.nextDeadlineUs() ?? 0);
+    for (const number of [...this.#asked]) {
+      this.#asked.delete(number);
+      this.#start(number);
+    }
+    for (const [number, pid] of this.processes) this.supervisor.answered(number, pid, true, this.nowUs);
+    this.#perform((number, pid) => this.#exit(number, pid));
+  }
+
+  #start(number: number): void {
+    assert.equal(this.processes.has(number), false, `Two processes for ${number}`);
+    const pid = ++this.#pids;
+    this.processes.set(number, pid);
+    this.supervisor.spawned(number, pid, this.nowUs);
+  }
+
+  #exit(number: number, pid: number): void {
+    if (this.processes.get(number) !== pid) return;
+    this.processes.delete(number);
+    this.supervisor.exited(number, pid, this.nowUs);
+  }
+
+  #perform(onStop?: (number: number, pid: number) => void): void {
+    const stopped: [number, number][] = [];
+    for (const action of step(this.supervisor, this.nowUs)) {
+      if (action.type === "spawn") {
+        assert.equal(this.processes.has(action.number), false, `${action.number} runs already`);
+        assert.equal(this.#asked.has(action.number), false, `${action.number} is being started already`);
+        this.#asked.add(action.number);
+      } else if (action.type !== "failing") {
+        assert.equal(this.processes.get(action.number), action.pid, "Only what runs is stopped");
+        stopped.push([action.number, action.pid]);
+      }
+    }
+    for (const [number, pid] of stopped) onStop?.(number, pid);
+  }
+}
+
+/** Lets time reach `nowUs` and collects what is to be done. */
+function step(supervisor: Supervisor, nowUs: number): SupervisorAction[] {
+  supervisor.handleTimeout(nowUs);
+  const actions: SupervisorAction[] = [];
+  for (let action = supervisor.pollAction(); action; action = supervisor.pollAction()) actions.push(action);
+  return actions;
+}
+
+/** That many servers, ready, with pids from 100 on. */
+function running(count: number): Supervisor {
+  const supervisor = new Supervisor(count, 0);
+  step(supervisor, 0);
+  for (let number = 0; number < count; number++) {
+    supervisor.spawned(number, 100 + number, 0);
+    supervisor.answered(number, 100 + number, true, 0);
+  }
+  return supervisor;
+}
