@@ -175,7 +175,9 @@ const MIGRATIONS = [
     address TEXT PRIMARY KEY,
     fingerprint BLOB NOT NULL,
     -- A key that was shown later and is not the pinned one: what 'trust --server' would accept.
-    offered BLOB
+    offered BLOB,
+    -- The cluster's key, servers and an address token, for when the balancer does not answer. JSON.
+    remembered TEXT
   ) STRICT;
 
   -- People's identities, pinned at first use.

@@ -14,9 +14,12 @@ export class UsageError extends FastChatError {
 
 /** Nobody answers, or the answers do not arrive. */
 export class CannotReachError extends FastChatError {
-  override readonly name = "CannotReachError";
+  override readonly name: string = "CannotReachError";
   override readonly exitCode = 3;
 }
+
+/** Nobody is there at all: worth saying at once, rather than after more of the same. */
+export class NoAnswerError extends CannotReachError {}
 
 /** No valid password or session. */
 export class NotAuthenticatedError extends FastChatError {

@@ -137,6 +137,16 @@ export class History {
     ) !== undefined;
   }
 
+  /** Whether the history has this row as one that this home sent. */
+  hasOwn(conversation: ConversationId, seq: number): boolean {
+    return this.#db.get(
+      "SELECT 1 FROM messages WHERE conversation = ? AND seq = ? AND own = ? AND text IS NOT NULL",
+      conversation,
+      seq,
+      Own.here,
+    ) !== undefined;
+  }
+
   /** Adds a row; one that has its (conversation, seq) already stays as it is. */
   add(message: NewMessage): void {
     this.#db.run(
@@ -157,9 +167,13 @@ export class History {
     );
   }
 
-  /** Refused rows of a sender that kept their body, oldest first. */
-  retryable(sender: UserName): (NewMessage & { body: Uint8Array; position: number })[] {
-    return this.#db.all("SELECT * FROM messages WHERE sender = ? AND body IS NOT NULL ORDER BY position", sender)
+  /** Refused rows of the conversation with somebody that kept their body, oldest first. */
+  retryable(peer: UserName): (NewMessage & { body: Uint8Array })[] {
+    return this.#db.all(
+      `SELECT m.* FROM messages m JOIN conversations c ON c.id = m.conversation
+       WHERE c.peer = ? AND m.body IS NOT NULL ORDER BY m.position`,
+      peer,
+    )
       .map((row) => ({
         conversation: row["conversation"] as ConversationId,
         seq: row["seq"] as number,
@@ -170,13 +184,19 @@ export class History {
         timeMs: row["time_ms"] as number,
         own: row["own"] as Own,
         body: row["body"] as Uint8Array,
-        position: row["position"] as number,
       }));
   }
 
   /** Puts a readable row in the place of a refused one, at a new position: it has not been shown. */
   replace(message: NewMessage): void {
     this.#db.run("DELETE FROM messages WHERE conversation = ? AND seq = ?", message.conversation, message.seq);
+    this.add(message);
+  }
+
+  /** As {@linkcode add}, also where the same place holds a refused row: one of this home's own that it did not recognise. */
+  replaceRefused(message: NewMessage): void {
+    const { conversation, seq } = message;
+    this.#db.run("DELETE FROM messages WHERE conversation = ? AND seq = ? AND text IS NULL", conversation, seq);
     this.add(message);
   }
 

@@ -1,6 +1,7 @@
 /** Cluster keys, pinned at first contact like SSH's known_hosts (SECURITY H5). Table `servers`. */
 import { equalBytes, formatFingerprint } from "../shared/crypto/mod.ts";
 import type { Database } from "./database.ts";
+import type { RememberedCluster } from "./dialer.ts";
 import { KeyChangedError } from "./errors.ts";
 import { formatServerAddress, type ServerAddress } from "./server_address.ts";
 
@@ -78,6 +79,31 @@ export class KnownServers {
       }
       return this.pinned(server);
     });
+  }
+
+  /** Whether another key than the pinned one was shown and not accepted. */
+  hasOffer(server: ServerAddress): boolean {
+    return this.#db.get(
+      "SELECT 1 FROM servers WHERE address = ? AND offered IS NOT NULL",
+      formatServerAddress(server),
+    ) !==
+      undefined;
+  }
+
+  /** Keeps how to reach the cluster without its balancer. */
+  remember(server: ServerAddress, { clusterKey, token, servers }: RememberedCluster): void {
+    const text = JSON.stringify({ clusterKey: clusterKey.toBase64(), token: token.toBase64(), servers });
+    this.#db.transaction(() =>
+      this.#db.run("UPDATE servers SET remembered = ? WHERE address = ?", text, formatServerAddress(server))
+    );
+  }
+
+  remembered(server: ServerAddress): RememberedCluster | undefined {
+    const text = this.#db.get("SELECT remembered FROM servers WHERE address = ?", formatServerAddress(server))
+      ?.["remembered"] as string | null | undefined;
+    if (!text) return undefined;
+    const { clusterKey, token, servers } = JSON.parse(text);
+    return { clusterKey: Uint8Array.fromBase64(clusterKey), token: Uint8Array.fromBase64(token), servers };
   }
 
   changed(server: ServerAddress, offered: Uint8Array, pinned: Uint8Array): KeyChangedError {

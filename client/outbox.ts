@@ -124,7 +124,7 @@ export class Outbox {
     const { conversation, counter, body } = row.sealed;
     this.#db.run("DELETE FROM outbox WHERE id = ?", id);
     this.#history.setSent(conversation, { counter, hash: sha256(body) });
-    this.#history.add({
+    this.#history.replaceRefused({
       conversation,
       seq,
       id,

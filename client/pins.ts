@@ -44,6 +44,12 @@ export class Pins {
     });
   }
 
+  /** The identity that was shown last and is not the pinned one: what a person was warned of. */
+  offered(name: UserName): Uint8Array | undefined {
+    return this.#db.get("SELECT offered FROM peers WHERE cluster = ? AND name = ?", this.#cluster, name)
+      ?.["offered"] as Uint8Array | null ?? undefined;
+  }
+
   /** Accepts an identity in place of whatever was pinned. */
   trust(name: UserName, fingerprint: Uint8Array, nowMs: number): void {
     this.#db.transaction(() =>

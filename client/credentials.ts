@@ -1,0 +1,178 @@
+/**
+ * What a home keeps to be somebody: key files, the session token, and the account they belong to. All files are 0600 in a
+ * directory of 0700. The password is never among them.
+ */
+import { join } from "node:path";
+import { DecodeError } from "../shared/codec/mod.ts";
+import { readPrivateText, writePrivateFile } from "../shared/host/mod.ts";
+import { parseUserName, type UserName } from "../shared/protocol/mod.ts";
+import type { Database } from "./database.ts";
+import { DeviceKeys, Identity } from "./e2ee/mod.ts";
+import { FastChatError } from "./errors.ts";
+
+/** Who a home belongs to. */
+export interface Account {
+  readonly name: UserName;
+  /** HOST:PORT where it was last used. */
+  readonly server: string;
+  /** 16 bytes. */
+  readonly clusterId: Uint8Array;
+  /** Fingerprint of the identity, 32 bytes. */
+  readonly identity: Uint8Array;
+  /** scrypt's cost when the password was last stretched: never to be lower (SECURITY P1). */
+  readonly log2N: number;
+  /** False between asking the server to enrol this device and its answer. */
+  readonly enrolled: boolean;
+}
+
+export interface SessionToken {
+  /** 32 bytes: whoever has them is this person. */
+  readonly token: Uint8Array;
+  readonly expiresMs: number;
+}
+
+export class Credentials {
+  readonly #home: string;
+  readonly #db: Database;
+
+  constructor(home: string, database: Database) {
+    this.#home = home;
+    this.#db = database;
+  }
+
+  /** Makes the home, or closes it to others if it is there. */
+  static ensureHome(home: string): void {
+    Deno.mkdirSync(home, { recursive: true, mode: 0o700 });
+    if (Deno.build.os !== "windows" && (Deno.statSync(home).mode! & 0o077) !== 0) Deno.chmodSync(home, 0o700);
+  }
+
+  account(): Account | undefined {
+    const text = this.#db.meta(ACCOUNT);
+    if (text === undefined) return undefined;
+    const stored = JSON.parse(text) as StoredAccount;
+    return {
+      name: parseUserName(stored.name)!,
+      server: stored.server,
+      clusterId: Uint8Array.fromHex(stored.cluster),
+      identity: Uint8Array.fromHex(stored.identity),
+      log2N: stored.log2N,
+      enrolled: stored.enrolled,
+    };
+  }
+
+  saveAccount(account: Account | undefined): void {
+    const stored: StoredAccount | undefined = account && {
+      name: account.name,
+      server: account.server,
+      cluster: account.clusterId.toHex(),
+      identity: account.identity.toHex(),
+      log2N: account.log2N,
+      enrolled: account.enrolled,
+    };
+    this.#db.transaction(() => this.#db.setMeta(ACCOUNT, stored && JSON.stringify(stored)));
+  }
+
+  /** This device's private keys, or `undefined` in a home that has none. */
+  async deviceKeys(): Promise<DeviceKeys | undefined> {
+    const pem = await readText(join(this.#home, DEVICE_FILE));
+    if (pem === undefined) return undefined;
+    try {
+      return await DeviceKeys.fromPem(pem);
+    } catch (error) {
+      if (error instanceof DecodeError) throw damaged(join(this.#home, DEVICE_FILE), error);
+      throw error;
+    }
+  }
+
+  async saveDeviceKeys(keys: DeviceKeys): Promise<void> {
+    await writePrivateFile(join(this.#home, DEVICE_FILE), keys.toPem());
+  }
+
+  /** The identity key, where the home has it and the password opens it. */
+  async identity(password: string): Promise<Identity | undefined> {
+    const pem = await readText(join(this.#home, IDENTITY_FILE));
+    if (pem === undefined) return undefined;
+    try {
+      return await Identity.fromPem(pem, password);
+    } catch (error) {
+      if (error instanceof DecodeError) throw damaged(join(this.#home, IDENTITY_FILE), error);
+      throw error;
+    }
+  }
+
+  async saveIdentity(identity: Identity, password: string): Promise<void> {
+    await writePrivateFile(join(this.#home, IDENTITY_FILE), await identity.toPem(password));
+  }
+
+  /** The session token, if there is one that has not expired. */
+  async session(nowMs: number): Promise<SessionToken | undefined> {
+    const text = await readText(join(this.#home, SESSION_FILE));
+    if (text === undefined) return undefined;
+    try {
+      const { token, expires } = JSON.parse(text) as StoredSession;
+      const session = {
+        token: Uint8Array.fromBase64(token, { alphabet: "base64url" }),
+        expiresMs: Date.parse(expires),
+      };
+      return session.token.length === 32 && session.expiresMs > nowMs ? session : undefined;
+    } catch {
+      // Half a file of another program: as good as none.
+      return undefined;
+    }
+  }
+
+  async saveSession({ token, expiresMs }: SessionToken): Promise<void> {
+    const stored: StoredSession = {
+      token: token.toBase64({ alphabet: "base64url", omitPadding: true }),
+      expires: new Date(expiresMs).toISOString(),
+    };
+    await writePrivateFile(join(this.#home, SESSION_FILE), JSON.stringify(stored) + "\n");
+  }
+
+  /** Forgets a token that the server refused; another that came meanwhile stays. */
+  async forgetSession(token: Uint8Array): Promise<void> {
+    const current = await this.session(0);
+    if (current === undefined || current.token.toHex() !== token.toHex()) return;
+    await Deno.remove(join(this.#home, SESSION_FILE)).catch(() => {});
+  }
+
+  /** After a sign-up that failed for good: the home is nobody's again. */
+  async forgetAccount(): Promise<void> {
+    this.saveAccount(undefined);
+    for (const file of [DEVICE_FILE, IDENTITY_FILE, SESSION_FILE]) {
+      await Deno.remove(join(this.#home, file)).catch(() => {});
+    }
+  }
+}
+
+async function readText(path: string): Promise<string | undefined> {
+  try {
+    return await readPrivateText(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+function damaged(path: string, cause: Error): FastChatError {
+  return new FastChatError(`Cannot use ${path}: ${cause.message}`, { cause });
+}
+
+interface StoredAccount {
+  name: string;
+  server: string;
+  cluster: string;
+  identity: string;
+  log2N: number;
+  enrolled: boolean;
+}
+
+interface StoredSession {
+  token: string;
+  expires: string;
+}
+
+const ACCOUNT = "account";
+const DEVICE_FILE = "device.pem";
+const IDENTITY_FILE = "identity.pem";
+const SESSION_FILE = "session.json";

@@ -1,0 +1,407 @@
+/**
+ * Receiving (docs/PROTOCOL.md §7.2): rows of the log become messages of the history, in order, exactly once, whichever process
+ * of the home gets them first.
+ *
+ * A row is applied only at cursor + 1, in a transaction that reads the cursor again. A row further on shows a gap, which is
+ * read. So catching up, live delivery and recovery are one mechanism, and nothing has to arrive twice or in order.
+ */
+import { directConversationId, envelopeHash, equalBytes, readEnvelope } from "../shared/crypto/mod.ts";
+import { PAGE_ENTRIES_MAX, READ_RECORDS_MAX } from "../shared/limits.ts";
+import type { ConversationHead, ConversationId, MessageId, Record, UserName } from "../shared/protocol/mod.ts";
+import type { Database } from "./database.ts";
+import type { OpenedRecord } from "./e2ee/mod.ts";
+import type { NoticeEvent } from "./events.ts";
+import { type Conversation, type History, type NewMessage, Own } from "./history.ts";
+import type { Keyring, Self } from "./keyring.ts";
+import type { Link } from "./link.ts";
+import type { Outbox } from "./outbox.ts";
+import type { Remote } from "./remote.ts";
+import { sanitizeText } from "./sanitize.ts";
+
+export interface InboxOptions {
+  readonly database: Database;
+  readonly history: History;
+  readonly outbox: Outbox;
+  readonly keyring: Keyring;
+  readonly self: Self;
+  readonly link: Link;
+  onNotice(notice: NoticeEvent): void;
+  /** A row of the outbox turned out to be stored. */
+  onSettled(id: MessageId): void;
+}
+
+export class Inbox {
+  readonly #options: InboxOptions;
+  readonly #lanes = new Map<ConversationId, InLane>();
+  readonly #acknowledged = new Map<ConversationId, number>();
+  #acknowledgeTimer: ReturnType<typeof setTimeout> | undefined;
+  #listing: Promise<void> | undefined;
+  #closed = false;
+
+  constructor(options: InboxOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Reads everything that is waiting. Call it on every new connection, after `subscribe`.
+   *
+   * @returns When all that was there at the beginning is in the history. Rejects where the connection ends under it.
+   */
+  async catchUp(remote: Remote): Promise<void> {
+    await this.#list(remote);
+    await Promise.all([...this.#lanes.values()].map((lane) => lane.run()));
+  }
+
+  /** A row came by itself. */
+  deliver(record: Record): void {
+    this.#run(this.#lane(record.conversation).add(record));
+  }
+
+  /** The log of a conversation reaches at least up to here. */
+  reaches(conversation: ConversationId, head: number): void {
+    this.#run(this.#lane(conversation).reaches(head));
+  }
+
+  /** Tells the server what is on this disk, now rather than in a moment. */
+  async flush(): Promise<void> {
+    clearTimeout(this.#acknowledgeTimer);
+    this.#acknowledgeTimer = undefined;
+    const remote = this.#options.link.remote;
+    if (remote === undefined) return;
+    while (this.#acknowledged.size > 0) {
+      const cursors = [...this.#acknowledged].slice(0, PAGE_ENTRIES_MAX).map(([conversation, seq]) => ({
+        conversation,
+        seq,
+      }));
+      for (const { conversation } of cursors) this.#acknowledged.delete(conversation);
+      await remote.ask<"acknowledge">({ type: "acknowledge", cursors });
+    }
+  }
+
+  /** After a changed identity was accepted: opens what was refused because of it. */
+  async reopen(peer: UserName): Promise<number> {
+    const { history, database, keyring, self } = this.#options;
+    let opened = 0;
+    for (const row of history.retryable(peer)) {
+      const result = await keyring.reopen({ ...row, messageId: row.id }, peer);
+      if (result.kind !== "message") continue;
+      const { id, from, to, device, text } = result.message;
+      const { conversation, seq, timeMs } = row;
+      database.transaction(() => {
+        if (history.has(conversation, device, id)) return;
+        history.replace({
+          conversation,
+          seq,
+          id,
+          sender: from,
+          recipient: to,
+          device,
+          timeMs,
+          own: from === self.name ? Own.elsewhere : Own.no,
+          text: sanitizeText(text),
+        });
+      });
+      opened++;
+    }
+    return opened;
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#acknowledgeTimer);
+  }
+
+  #lane(id: ConversationId): InLane {
+    let lane = this.#lanes.get(id);
+    if (lane === undefined) {
+      this.#lanes.set(
+        id,
+        lane = new InLane(id, this.#options, {
+          isClosed: () => this.#closed,
+          find: (record) => this.#find(id, record),
+          applied: (cursor) => this.#acknowledge(id, cursor),
+        }),
+      );
+    }
+    return lane;
+  }
+
+  /** A lane that stops with an error goes on at the next delivery or the next connection. */
+  #run(running: Promise<void>): void {
+    running.catch(() => {});
+  }
+
+  /** Pages of all conversations; each knows from it how far its log reaches. */
+  #list(remote: Remote): Promise<void> {
+    return this.#listing ??= this.#listPages(remote).finally(() => this.#listing = undefined);
+  }
+
+  async #listPages(remote: Remote): Promise<void> {
+    let after: ConversationId | undefined;
+    for (;;) {
+      const { heads, more } = await remote.ask<"sync">({ type: "sync", after });
+      this.#options.database.transaction(() => {
+        for (const head of heads) this.#know(head);
+      });
+      for (const { conversation, head } of heads) {
+        const known = this.#options.history.conversation(conversation);
+        if (known && known.cursor < head) this.#run(this.#lane(conversation).reaches(head));
+      }
+      after = heads.at(-1)?.conversation;
+      if (!more || after === undefined) return;
+    }
+  }
+
+  /** Only a conversation whose id follows from its members' names is one of ours. */
+  #know({ conversation: id, members, cursor }: ConversationHead): void {
+    const { self, history } = this.#options;
+    const peer = members.find((name) => name !== self.name) ?? self.name;
+    if (!members.includes(self.name) || directConversationId(self.clusterId, self.name, peer) !== id) return;
+    history.addConversation({ id, peer, cursor });
+  }
+
+  /** The conversation of a row, which may be the first we hear of it. */
+  async #find(id: ConversationId, first: Record | undefined): Promise<Conversation | undefined> {
+    const { self, history, database, link } = this.#options;
+    const known = history.conversation(id);
+    if (known !== undefined) return known;
+    if (first?.seq === 1 && directConversationId(self.clusterId, self.name, first.sender) === id) {
+      database.transaction(() => history.addConversation({ id, peer: first.sender, cursor: 0 }));
+    } else await this.#list(await link.ready());
+    return history.conversation(id);
+  }
+
+  #acknowledge(conversation: ConversationId, cursor: number): void {
+    this.#acknowledged.set(conversation, cursor);
+    this.#acknowledgeTimer ??= setTimeout(() => this.#run(this.flush()), ACKNOWLEDGE_MS);
+  }
+}
+
+interface InLaneOwner {
+  isClosed(): boolean;
+  find(first: Record | undefined): Promise<Conversation | undefined>;
+  applied(cursor: number): void;
+}
+
+/** Rows of one conversation that wait to be applied, and how far the log is known to reach. */
+class InLane {
+  readonly #id: ConversationId;
+  readonly #options: InboxOptions;
+  readonly #owner: InLaneOwner;
+  readonly #rows = new Map<number, Record>();
+  #bytes = 0;
+  #head = 0;
+  #running: Promise<void> | undefined;
+
+  constructor(id: ConversationId, options: InboxOptions, owner: InLaneOwner) {
+    this.#id = id;
+    this.#options = options;
+    this.#owner = owner;
+  }
+
+  add(record: Record): Promise<void> {
+    this.#head = Math.max(this.#head, record.seq);
+    // What does not fit is read from the log when its turn comes.
+    if (this.#bytes < WAITING_BYTES_MAX) this.#keep(record);
+    return this.run();
+  }
+
+  reaches(head: number): Promise<void> {
+    this.#head = Math.max(this.#head, head);
+    return this.run();
+  }
+
+  /** Resolves when everything known of is applied. */
+  run(): Promise<void> {
+    return this.#running ??= this.#work().finally(() => this.#running = undefined);
+  }
+
+  async #work(): Promise<void> {
+    while (!this.#owner.isClosed()) {
+      const conversation = this.#options.history.conversation(this.#id) ??
+        await this.#owner.find(this.#rows.values().next().value);
+      // Not ours, whatever the server says: its rows are for nobody here.
+      if (conversation === undefined) return this.#clear();
+      const { cursor } = conversation;
+      for (const seq of this.#rows.keys()) if (seq <= cursor) this.#drop(seq);
+      if (this.#rows.has(cursor + 1)) await this.#apply(conversation);
+      else if (this.#head <= cursor) return;
+      else if (!this.#passOwn(cursor)) await this.#read(conversation);
+    }
+  }
+
+  /** The answer to an append is all that this connection hears of it: the row is in the history, the cursor steps over it. */
+  #passOwn(cursor: number): boolean {
+    const { database, history } = this.#options;
+    const passed = database.transaction(() => {
+      if (history.conversation(this.#id)?.cursor !== cursor || !history.hasOwn(this.#id, cursor + 1)) return false;
+      history.setCursor(this.#id, cursor + 1);
+      return true;
+    });
+    if (passed) this.#owner.applied(cursor + 1);
+    return passed;
+  }
+
+  async #read({ cursor, peer }: Conversation): Promise<void> {
+    const { records } = await this.#options.link.ask<"read">({
+      type: "read",
+      conversation: this.#id,
+      after: cursor,
+      limit: READ_RECORDS_MAX,
+    });
+    const first = records[0];
+    if (first === undefined || first.seq !== cursor + 1) {
+      // Whatever was said to be there is not given out. It is asked for again when there is news.
+      this.#clear();
+      if (first === undefined) return;
+      const text = `The server holds back messages with ${peer} between ${cursor} and ${first.seq}`;
+      return this.#options.onNotice({ type: "notice", code: "gap", name: peer, text });
+    }
+    for (const record of records) {
+      if (record.conversation === this.#id) this.#keep(record);
+    }
+  }
+
+  async #apply({ peer, cursor }: Conversation): Promise<void> {
+    const { keyring, link, database, history } = this.#options;
+    const batch: Record[] = [];
+    for (let seq = cursor + 1; batch.length < BATCH_ROWS && this.#rows.has(seq); seq++) {
+      batch.push(this.#rows.get(seq)!);
+    }
+    const remote = await link.ready();
+    const opened = await Promise.all(
+      batch.map((record) => this.#isMine(record) ? undefined : keyring.open(record, peer, remote)),
+    );
+    const after: (() => void)[] = [];
+    const reached = database.transaction(() => {
+      const now = history.conversation(this.#id)!;
+      let at = now.cursor;
+      for (const [i, record] of batch.entries()) {
+        // Another process of this home was quicker.
+        if (record.seq !== at + 1) continue;
+        this.#applyOne(record, opened[i], now, after);
+        at++;
+      }
+      if (at > now.cursor) history.setCursor(this.#id, at);
+      return at;
+    });
+    for (const { seq } of batch) this.#drop(seq);
+    for (const act of after) act();
+    if (reached > cursor) this.#owner.applied(reached);
+  }
+
+  /** A row that this very device handed in: known by its id and, while it waits in the outbox, by its bytes. */
+  #isMine(record: Record): boolean {
+    const { outbox, history, self } = this.#options;
+    if (record.sender !== self.name || record.device !== self.keys.id) return false;
+    if (history.hasOwn(this.#id, record.seq)) return true;
+    const sealed = outbox.row(record.messageId)?.sealed;
+    return sealed !== undefined && equalBytes(sealed.body, record.body);
+  }
+
+  #applyOne(
+    record: Record,
+    opened: OpenedRecord | undefined,
+    conversation: Conversation,
+    after: (() => void)[],
+  ): void {
+    const { outbox, history, self, onSettled, onNotice } = this.#options;
+    if (opened === undefined) {
+      const { messageId: id, seq, timeMs } = record;
+      if (outbox.storedWithin(id, { seq, timeMs }, { name: self.name, device: self.keys.id })) {
+        after.push(() => onSettled(id));
+      }
+      return;
+    }
+    if (opened.kind === "repeat") return;
+    if (opened.kind === "refused") {
+      if (opened.code === "own device") this.#lostOwn(record);
+      const retryable = opened.code === "identity changed" || opened.code === "unknown device";
+      return history.add(this.#refused(record, conversation.peer, opened.reason, retryable));
+    }
+    const { message: { id, from, to, device, text }, chain } = opened;
+    if (history.has(this.#id, device, id)) return;
+    const last = history.chain(this.#id, device);
+    if (last && chain.counter <= last.counter) {
+      const reason = "Its number was used before: it is a repeat, or its device was set back to an earlier state";
+      return history.add(this.#refused(record, conversation.peer, reason, false));
+    }
+    history.setChain(this.#id, device, chain);
+    history.add({
+      conversation: this.#id,
+      seq: record.seq,
+      id,
+      sender: from,
+      recipient: to,
+      device,
+      timeMs: record.timeMs,
+      own: from === self.name ? Own.elsewhere : Own.no,
+      text: sanitizeText(text),
+    });
+    // A device that began before this one did misses nothing by beginning in the middle.
+    const missed = last ? chain.counter - last.counter - 1 : conversation.begins === 0 ? chain.counter - 1 : 0;
+    if (missed > 0) after.push(() => onNotice(gap(from, `${missed} messages of ${from} before this one never came`)));
+    else if (last && !follows(record, last.hash)) {
+      after.push(() => onNotice(gap(from, `${from} sent this after another message than the one that came before it`)));
+    }
+  }
+
+  /** By this device and not known to it: the home was set back. Its counters must not be used again. */
+  #lostOwn(record: Record): void {
+    const read = readEnvelope(record.body);
+    if (!read.ok || read.envelope.header.senderDevice !== this.#options.self.keys.id) return;
+    this.#options.history.setSent(this.#id, {
+      counter: read.envelope.header.counter,
+      hash: envelopeHash(record.body),
+    });
+  }
+
+  #refused(record: Record, peer: UserName, reason: string, retryable: boolean): NewMessage {
+    const { self } = this.#options;
+    return {
+      conversation: this.#id,
+      seq: record.seq,
+      id: record.messageId,
+      sender: record.sender,
+      recipient: record.sender === self.name ? peer : self.name,
+      device: record.device,
+      timeMs: record.timeMs,
+      // Whatever the row claims: what was refused has to be seen.
+      own: Own.no,
+      reason,
+      ...(retryable && { body: record.body }),
+    };
+  }
+
+  #keep(record: Record): void {
+    if (this.#rows.has(record.seq)) return;
+    this.#rows.set(record.seq, record);
+    this.#bytes += record.body.length;
+  }
+
+  #drop(seq: number): void {
+    this.#bytes -= this.#rows.get(seq)?.body.length ?? 0;
+    this.#rows.delete(seq);
+  }
+
+  #clear(): void {
+    this.#rows.clear();
+    this.#bytes = 0;
+    this.#head = 0;
+  }
+}
+
+function follows(record: Record, hash: Uint8Array): boolean {
+  const read = readEnvelope(record.body);
+  return read.ok && equalBytes(read.envelope.header.previous, hash);
+}
+
+function gap(name: UserName, text: string): NoticeEvent {
+  return { type: "notice", code: "gap", name, text };
+}
+
+/** Rows opened side by side and applied in one transaction. */
+const BATCH_ROWS = 32;
+/** Delivered rows of one conversation that wait for their turn; more is read from the log later. */
+const WAITING_BYTES_MAX = 4 << 20;
+const ACKNOWLEDGE_MS = 200;

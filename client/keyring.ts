@@ -1,0 +1,280 @@
+/**
+ * Whose keys are whose, as far as this home knows: the directory's entries under the pins, and with them sealing and opening.
+ * Table `directory`.
+ */
+import { decodeCertificate, directConversationId, fingerprint, formatFingerprint } from "../shared/crypto/mod.ts";
+import { decode, DecodeError, encode } from "../shared/codec/mod.ts";
+import { ErrorCode } from "../shared/errors.ts";
+import {
+  type DeviceId,
+  type DirectoryEntry,
+  directoryEntry,
+  type Record,
+  type UserName,
+} from "../shared/protocol/mod.ts";
+import type { Database } from "./database.ts";
+import {
+  CertificateCache,
+  type DeviceKeys,
+  KeyChanged,
+  mayTrust,
+  NoUsableDevice,
+  type OpenedRecord,
+  openRecord,
+  sealFor,
+} from "./e2ee/mod.ts";
+import { KeyChangedError, RefusedError } from "./errors.ts";
+import type { NoticeEvent } from "./events.ts";
+import type { History } from "./history.ts";
+import type { Pins } from "./pins.ts";
+import type { Remote } from "./remote.ts";
+import type { Recipient } from "./sender.ts";
+
+/** Who this home is. */
+export interface Self {
+  readonly name: UserName;
+  /** Fingerprint of the own identity, 32 bytes. */
+  readonly identity: Uint8Array;
+  readonly keys: DeviceKeys;
+  /** 16 bytes. */
+  readonly clusterId: Uint8Array;
+}
+
+export interface KeyringOptions {
+  readonly database: Database;
+  readonly history: History;
+  readonly pins: Pins;
+  readonly self: Self;
+  onNotice(notice: NoticeEvent): void;
+}
+
+export class Keyring {
+  readonly #options: KeyringOptions;
+  readonly #certificates: CertificateCache;
+  /** What was looked up on a connection holds until the server says that devices changed. */
+  readonly #recipients = new WeakMap<Remote, Map<UserName, Recipient>>();
+  readonly #fetching = new Map<UserName, Promise<void>>();
+
+  constructor(options: KeyringOptions) {
+    this.#options = options;
+    this.#certificates = new CertificateCache(options.self.clusterId);
+  }
+
+  /**
+   * Everything needed to send to somebody: makes the conversation exist, asks the directory, pins at first use.
+   *
+   * @throws KeyChangedError, RefusedError for a name nobody has, ConnectionLostError.
+   */
+  async recipient(peer: UserName, remote: Remote, fresh: boolean): Promise<Recipient> {
+    let known = this.#recipients.get(remote);
+    if (known === undefined) this.#recipients.set(remote, known = new Map());
+    const found = fresh ? undefined : known.get(peer);
+    if (found !== undefined) return found;
+    await Promise.all([this.#openDirect(peer, remote), this.#fetch([peer, this.#options.self.name], remote)]);
+    const recipient = this.#recipient(peer);
+    known.set(peer, recipient);
+    return recipient;
+  }
+
+  /** Opens a row of the conversation with `peer`, asking the directory where the home does not know enough. */
+  async open(record: Record, peer: UserName, remote: Remote): Promise<OpenedRecord> {
+    const { name } = this.#options.self;
+    if (peer !== name && this.#options.pins.pinned(peer) === undefined) await this.#fetch([peer], remote);
+    const opened = await this.#open(record, peer);
+    if (opened.kind !== "refused") return opened;
+    // A device that came after we last asked, or an identity that is not the pinned one: ask, and judge again.
+    if (opened.code !== "unknown device" && opened.code !== "identity changed") return opened;
+    await this.#fetch([peer, name], remote);
+    return await this.#open(record, peer);
+  }
+
+  /** Opens with what the home knows. */
+  async reopen(record: Record, peer: UserName): Promise<OpenedRecord> {
+    return await this.#open(record, peer);
+  }
+
+  /** The server says that devices of somebody came or went. */
+  async devicesChanged(name: UserName, remote: Remote): Promise<void> {
+    this.#recipients.get(remote)?.delete(name);
+    if (name === this.#options.self.name) this.#recipients.delete(remote);
+    await this.#fetch([name], remote);
+  }
+
+  /**
+   * Accepts the identity that the server shows for somebody now.
+   *
+   * @returns Its fingerprint.
+   * @throws KeyChangedError where it is not even the one that the person was warned of: it could be swapped in between.
+   */
+  async trust(name: UserName, remote: Remote): Promise<Uint8Array> {
+    const { entries } = await remote.ask<"directory">({ type: "directory", names: [name] });
+    const entry = entries.find((entry) => entry.name === name);
+    if (entry === undefined) throw unknownName(name);
+    const shown = fingerprint(entry.identityKey), { pins } = this.#options, warned = pins.offered(name);
+    if (!mayTrust(warned ?? shown, shown)) {
+      pins.check(name, shown, Date.now());
+      throw pins.changed(name, shown);
+    }
+    pins.trust(name, shown, Date.now());
+    this.#keep(entry);
+    this.#recipients.get(remote)?.delete(name);
+    return shown;
+  }
+
+  /** What the home last heard of somebody. */
+  entry(name: UserName): DirectoryEntry | undefined {
+    const row = this.#options.database.get("SELECT entry FROM directory WHERE name = ?", name);
+    return row && decode(directoryEntry, row["entry"] as Uint8Array);
+  }
+
+  #recipient(peer: UserName): Recipient {
+    const { self, pins } = this.#options;
+    const recipient = this.entry(peer), own = this.entry(self.name);
+    if (recipient === undefined || own === undefined) throw unknownName(recipient ? self.name : peer);
+    const shown = fingerprint(recipient.identityKey);
+    if (pins.check(peer, shown, Date.now()) === "changed") throw pins.changed(peer, shown);
+    return {
+      conversation: directConversationId(self.clusterId, self.name, peer),
+      epoch: recipient.deviceRevision + own.deviceRevision,
+      seal: async ({ id, counter, previous, timeMs, text }) => {
+        try {
+          const { body } = await sealFor({
+            clusterId: self.clusterId,
+            self: { name: self.name, identity: self.identity, device: self.keys.id, leaf: self.keys.leaf },
+            recipient,
+            own,
+            pinned: (name) => this.#pinned(name),
+            certificates: this.#certificates,
+            messageId: id,
+            counter,
+            previous,
+            timeMs,
+            text,
+          });
+          return body;
+        } catch (error) {
+          throw this.#sealingError(error);
+        }
+      },
+    };
+  }
+
+  #sealingError(error: unknown): unknown {
+    if (error instanceof NoUsableDevice) return new RefusedError(error.message, ErrorCode.badCertificate);
+    if (!(error instanceof KeyChanged)) return error;
+    const { user, pinned, offered } = error;
+    const change = {
+      kind: "peer",
+      subject: user,
+      pinned: formatFingerprint(pinned),
+      offered: formatFingerprint(offered),
+    } as const;
+    if (user !== this.#options.self.name) return new KeyChangedError(change);
+    return new KeyChangedError(
+      change,
+      `The server shows others the key ${change.offered} as yours, but yours is ${change.pinned}: nothing was sent`,
+    );
+  }
+
+  async #openDirect(peer: UserName, remote: Remote): Promise<void> {
+    const { history, self } = this.#options;
+    if (history.conversationWith(peer) !== undefined) return;
+    const { head } = await remote.ask<"openDirect">({ type: "openDirect", peer });
+    const id = directConversationId(self.clusterId, self.name, peer);
+    if (head.conversation !== id) {
+      throw new RefusedError(`The server names another conversation than the one with ${peer}`, ErrorCode.internal);
+    }
+    history.addConversation({ id, peer, cursor: head.cursor });
+  }
+
+  async #open(record: Record, peer: UserName): Promise<OpenedRecord> {
+    const { self } = this.#options;
+    return await openRecord({
+      record,
+      clusterId: self.clusterId,
+      self: {
+        name: self.name,
+        identity: self.identity,
+        device: self.keys.id,
+        envelopePrivate: self.keys.envelopePrivate,
+      },
+      peer,
+      pinned: (name) => this.#pinned(name),
+      certificatesOf: (name) => this.entry(name)?.certificates ?? [],
+      certificates: this.#certificates,
+      // Rows are opened side by side, so their order is judged where they are applied.
+      chainOf: () => undefined,
+    });
+  }
+
+  #pinned(name: UserName): Uint8Array | undefined {
+    const { self, pins } = this.#options;
+    return name === self.name ? self.identity : pins.pinned(name);
+  }
+
+  /** Asks for those names that nobody is asking for right now, and waits for the others' answers. */
+  async #fetch(names: readonly UserName[], remote: Remote): Promise<void> {
+    const missing = [...new Set(names)].filter((name) => !this.#fetching.has(name));
+    if (missing.length > 0) {
+      const asking = remote.ask<"directory">({ type: "directory", names: missing }).then(({ entries }) => {
+        for (const entry of entries) if (missing.includes(entry.name)) this.#learn(entry);
+      }).finally(() => {
+        for (const name of missing) this.#fetching.delete(name);
+      });
+      for (const name of missing) this.#fetching.set(name, asking);
+    }
+    await Promise.all(names.map((name) => this.#fetching.get(name)));
+  }
+
+  #learn(entry: DirectoryEntry): void {
+    const { pins, self, onNotice } = this.#options, { name } = entry;
+    const before = this.entry(name);
+    this.#keep(entry);
+    const shown = fingerprint(entry.identityKey);
+    if (name !== self.name) {
+      const outcome = pins.check(name, shown, Date.now());
+      if (outcome === "pinned") {
+        const text = `First contact with ${name}, whose key is ${
+          formatFingerprint(shown)
+        }: compare it over another way`;
+        onNotice({ type: "notice", code: "peer-pinned", name, text });
+      } else if (outcome === "changed") {
+        return onNotice({ type: "notice", code: "key-changed", name, text: pins.changed(name, shown).message });
+      }
+    }
+    if (before === undefined) return;
+    const old = new Set(before.certificates.map(deviceOf));
+    for (const device of entry.certificates.map(deviceOf)) {
+      if (device === undefined || old.has(device)) continue;
+      const text = name === self.name
+        ? `A device was added to your account (${
+          device.slice(0, 8)
+        }…). If that was not you, somebody knows your password`
+        : `${name} added a device (${device.slice(0, 8)}…)`;
+      onNotice({ type: "notice", code: "device-added", name, text });
+    }
+  }
+
+  #keep(entry: DirectoryEntry): void {
+    this.#options.database.transaction(() =>
+      this.#options.database.run(
+        "INSERT INTO directory (name, entry) VALUES (?, ?) ON CONFLICT DO UPDATE SET entry = excluded.entry",
+        entry.name,
+        encode(directoryEntry, entry),
+      )
+    );
+  }
+}
+
+function deviceOf(certificate: Uint8Array): DeviceId | undefined {
+  try {
+    return decodeCertificate(certificate).device;
+  } catch (error) {
+    if (error instanceof DecodeError) return undefined;
+    throw error;
+  }
+}
+
+function unknownName(name: UserName): RefusedError {
+  return new RefusedError(`There is nobody called ${name}`, ErrorCode.unknownName);
+}

@@ -1,0 +1,126 @@
+/** One person's home without a connection: what was said, what was shown, which servers are trusted. */
+import { join } from "node:path";
+import { formatFingerprint } from "../shared/crypto/mod.ts";
+import { NAME_RULE, parseUserName, type UserName } from "../shared/protocol/mod.ts";
+import { Credentials } from "./credentials.ts";
+import { Database } from "./database.ts";
+import { UsageError } from "./errors.ts";
+import type { MessageEvent } from "./events.ts";
+import { type ConversationSummary, History, type Positioned } from "./history.ts";
+import { KnownServers } from "./known_servers.ts";
+import { parseServerAddress } from "./server_address.ts";
+
+/** The parts of a home, opened. */
+export interface HomeParts {
+  readonly directory: string;
+  readonly database: Database;
+  readonly history: History;
+  readonly servers: KnownServers;
+  readonly credentials: Credentials;
+}
+
+/** Opens a home's database, making both where they are not there. */
+export function openHome(directory: string): HomeParts {
+  Credentials.ensureHome(directory);
+  const database = Database.open(join(directory, DATABASE_FILE));
+  return {
+    directory,
+    database,
+    history: new History(database),
+    servers: new KnownServers(database),
+    credentials: new Credentials(directory, database),
+  };
+}
+
+/** Whether there is a home at all; `openHome` would make one. */
+export function homeExists(directory: string): boolean {
+  try {
+    return Deno.statSync(join(directory, DATABASE_FILE)).isFile;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+export class LocalHome {
+  protected readonly parts: HomeParts;
+  readonly #name: UserName;
+
+  /** @ignore Use `ChatClient.offline` or `ChatClient.open`. */
+  constructor(parts: HomeParts, name: UserName) {
+    this.parts = parts;
+    this.#name = name;
+  }
+
+  /** Opens a home that has an account. @throws UsageError where there is none. */
+  static openExisting(directory: string): LocalHome {
+    if (!homeExists(directory)) throw noAccount(directory);
+    const parts = openHome(directory);
+    const account = parts.credentials.account();
+    if (account !== undefined) return new LocalHome(parts, account.name);
+    parts.database.close();
+    throw noAccount(directory);
+  }
+
+  /** Whose home it is. */
+  get name(): UserName {
+    return this.#name;
+  }
+
+  /** The directory that holds everything of this person on this machine. */
+  get home(): string {
+    return this.parts.directory;
+  }
+
+  /** HOST:PORT of the server this home was last used with. */
+  get server(): string {
+    return this.parts.credentials.account()?.server ?? "";
+  }
+
+  /** The newest `limit` messages exchanged with somebody, sent and received, oldest first. */
+  history(name: string, limit = 50): MessageEvent[] {
+    return this.parts.history.messages(checkName(name), limit);
+  }
+
+  /** Everybody there is a conversation with, newest first. */
+  conversations(): ConversationSummary[] {
+    return this.parts.history.summaries();
+  }
+
+  /** What others sent and no face has put out yet, oldest first. What one sent oneself, here or elsewhere, is not among it. */
+  unshown(limit = 100): Positioned[] {
+    return this.parts.history.unshown(limit);
+  }
+
+  /** Everything up to `position` has been written out. Call it after the writing, never before. */
+  markShown(position: number): void {
+    this.parts.history.markShown(position);
+  }
+
+  /**
+   * Accepts a server's changed key: the one in `HOST:PORT#FINGERPRINT`, or else the one that was shown last.
+   *
+   * @returns The fingerprint trusted from now on; `undefined` for a server this home has never met.
+   */
+  trustServer(server: string): string | undefined {
+    const trusted = this.parts.servers.trust(parseServerAddress(server));
+    return trusted && formatFingerprint(trusted);
+  }
+
+  close(): void | Promise<void> {
+    this.parts.database.close();
+  }
+}
+
+/** @throws UsageError */
+export function checkName(input: string): UserName {
+  const name = parseUserName(input);
+  if (name === undefined) throw new UsageError(`${JSON.stringify(input)} cannot be a name: a name is ${NAME_RULE}`);
+  return name;
+}
+
+function noAccount(directory: string): UsageError {
+  return new UsageError(`There is no account in ${directory}: sign up or log in first`);
+}
+
+const DATABASE_FILE = "fastchat.db";

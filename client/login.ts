@@ -1,0 +1,348 @@
+/**
+ * How a connection becomes somebody's (docs/PROTOCOL.md §7.1): by the session token, else by the password and this device's
+ * proof; in an empty home by signing up, or by fetching the identity's backup and enrolling a new device.
+ *
+ * Keys lie on disk before the server hears of them, and the account is marked as enrolled only after its answer: a sign-up
+ * cut off in the middle goes on where it was, with the same keys.
+ */
+import {
+  equalBytes,
+  fingerprint,
+  openBackup,
+  passwordProblem,
+  sealBackup,
+  type StretchedPassword,
+  StretchingRefused,
+  stretchPassword,
+} from "../shared/crypto/mod.ts";
+import { ErrorCode, RequestError } from "../shared/errors.ts";
+import type { ResponseOf, Stretching, UserName } from "../shared/protocol/mod.ts";
+import type { Account, Credentials } from "./credentials.ts";
+import { DeviceKeys, Identity } from "./e2ee/mod.ts";
+import { FastChatError, NotAuthenticatedError, RefusedError, UsageError } from "./errors.ts";
+import type { Self } from "./keyring.ts";
+import type { Remote } from "./remote.ts";
+
+export interface LogInOptions {
+  readonly credentials: Credentials;
+  /** May be left out where the home has an account. */
+  readonly name: UserName | undefined;
+  /** HOST:PORT, to be remembered with the account. */
+  readonly server: string;
+  /** Kept in memory only, for when the session is over. */
+  readonly password: string | undefined;
+  /** "if-new": sign up unless the name exists, else log in. "only": a name that exists is an error. */
+  readonly signUp: "no" | "if-new" | "only";
+  /** Whether a sign-up leaves the sealed identity key on the server. */
+  readonly serverBackup: boolean;
+  /** Show the password even where a session would do. */
+  readonly fresh: boolean;
+  onProgress(text: string): void;
+}
+
+/** Logs in one connection after another, as the same person on the same device. */
+export class LogIn {
+  readonly #options: LogInOptions;
+  #fresh: boolean;
+  #self: Self | undefined;
+  #newKeys: { identity: Promise<Identity>; device: Promise<DeviceKeys> } | undefined;
+
+  /** @throws UsageError where the name or the password cannot be right. */
+  constructor(options: LogInOptions) {
+    this.#options = options;
+    this.#fresh = options.fresh;
+    const account = options.credentials.account();
+    if (account && options.name !== undefined && account.name !== options.name && account.enrolled) {
+      throw new UsageError(`This home belongs to ${account.name}; ${options.name} needs another one (--home DIR)`);
+    }
+    if (account?.enrolled) {
+      if (options.signUp === "only") throw new UsageError(`This home belongs to ${account.name} already`);
+      return;
+    }
+    if (options.name === undefined) throw new UsageError("This home has no account yet: say which name");
+    if (options.password === undefined) {
+      throw new NotAuthenticatedError(`The password of ${options.name} is needed: this home has no session`);
+    }
+    if (options.signUp === "no") return;
+    const problem = passwordProblem(options.password, options.name);
+    if (problem !== undefined && options.signUp === "only") throw new UsageError(problem);
+  }
+
+  /** Who the last connection became. */
+  get self(): Self | undefined {
+    return this.#self;
+  }
+
+  /** @throws ServerRefusal or ConnectionLostError to be tried again; any other error is final. */
+  async run(remote: Remote): Promise<Self> {
+    const account = this.#options.credentials.account();
+    try {
+      return this.#self = account?.enrolled ? await this.#return(account, remote) : await this.#first(account, remote);
+    } catch (error) {
+      throw explain(error);
+    }
+  }
+
+  /** In a home that has been somebody before. */
+  async #return(account: Account, remote: Remote): Promise<Self> {
+    const { credentials, password, onProgress, server } = this.#options, { name } = account;
+    const keys = this.#self?.keys ?? await credentials.deviceKeys();
+    if (keys === undefined) throw new FastChatError("This home has lost its device.pem: log in from an empty home");
+    const self = { name, identity: account.identity, keys, clusterId: account.clusterId };
+    const proof = keys.prove(remote.channel.transcriptHash);
+    const session = this.#fresh ? undefined : await credentials.session(Date.now());
+    if (session !== undefined) {
+      try {
+        await remote.ask<"resume">({ type: "resume", name, token: session.token, device: keys.id, proof });
+        if (account.server !== server) credentials.saveAccount({ ...account, server });
+        return self;
+      } catch (error) {
+        if (!isRefusedWith(error, ErrorCode.badCredentials, ErrorCode.notAuthenticated)) throw error;
+        await credentials.forgetSession(session.token);
+      }
+    }
+    if (password === undefined) {
+      throw new NotAuthenticatedError(
+        `The session of ${name} is over: log in again with the password (fastchat login ${name} --server ${server})`,
+      );
+    }
+    onProgress("Logging in with the password");
+    const { stretched, stretching } = await this.#stretch(name, password, remote, account);
+    const answer = await remote.ask<"login">({
+      type: "login",
+      name,
+      loginSecret: stretched.loginSecret,
+      device: { id: keys.id, proof },
+    });
+    if (answer.type === "enrolNeeded") {
+      throw new NotAuthenticatedError("The server no longer knows this device: log in from an empty home");
+    }
+    await this.#finish({ ...account, server, log2N: stretching.log2N }, answer);
+    return self;
+  }
+
+  /** In a home without an account, or with one whose enrolling was cut off. */
+  async #first(pending: Account | undefined, remote: Remote): Promise<Self> {
+    const { signUp } = this.#options, name = this.#options.name!, password = this.#options.password!;
+    const resuming = pending?.name === name ? pending : undefined;
+    if (signUp !== "no") {
+      try {
+        return await this.#signUp(name, password, resuming, remote);
+      } catch (error) {
+        if (!isRefusedWith(error, ErrorCode.nameTaken)) throw error;
+        if (signUp === "only" && resuming === undefined) throw error;
+        try {
+          return await this.#enrol(name, password, resuming, remote);
+        } catch (second) {
+          // It was not our own sign-up that took the name.
+          if (signUp === "only" && isRefusedWith(second, ErrorCode.badCredentials)) throw error;
+          throw second;
+        }
+      }
+    }
+    return await this.#enrol(name, password, resuming, remote);
+  }
+
+  async #signUp(name: UserName, password: string, pending: Account | undefined, remote: Remote): Promise<Self> {
+    const { credentials, server, serverBackup, onProgress } = this.#options;
+    // Asked before keys are made: where the name is taken they would be for nothing.
+    const answer = await remote.ask<"stretch">({ type: "stretch", name, purpose: PURPOSE_REGISTER });
+    const problem = passwordProblem(password, name);
+    if (problem !== undefined) throw new UsageError(problem);
+    onProgress("Making your keys");
+    const [identity, keys, stretched] = await Promise.all([
+      this.#identity(pending, password),
+      this.#device(),
+      stretch(name, password, answer, undefined),
+    ]);
+    const { clusterId, stretching } = answer;
+    const certificate = await identity.certify({ clusterId, user: name, device: keys, nowMs: Date.now() });
+    await Promise.all([credentials.saveIdentity(identity, password), credentials.saveDeviceKeys(keys)]);
+    const account = {
+      name,
+      server,
+      clusterId,
+      identity: identity.fingerprint,
+      log2N: stretching.log2N,
+      enrolled: false,
+    };
+    credentials.saveAccount(account);
+    onProgress(`Signing up as ${name}`);
+    try {
+      const session = await remote.ask<"register">({
+        type: "register",
+        name,
+        stretching,
+        loginSecret: stretched.loginSecret,
+        identityKey: identity.spki,
+        backup: serverBackup
+          ? sealBackup({ backupKey: stretched.backupKey, clusterId, name, pkcs8: identity.pkcs8 })
+          : new Uint8Array(),
+        certificate,
+        deviceProof: keys.prove(remote.channel.transcriptHash),
+      });
+      await this.#finish(account, session);
+    } catch (error) {
+      if (isRefusedWith(error, ErrorCode.nameTaken)) await credentials.forgetAccount();
+      throw error;
+    }
+    return { name, identity: identity.fingerprint, keys, clusterId };
+  }
+
+  /** The same person on a new device: the password yields the identity, the identity certifies the device. */
+  async #enrol(name: UserName, password: string, pending: Account | undefined, remote: Remote): Promise<Self> {
+    const { credentials, server, onProgress } = this.#options;
+    onProgress("Logging in with the password");
+    const device = this.#device();
+    device.catch(() => {});
+    const { stretched, stretching, clusterId } = await this.#stretch(name, password, remote, pending);
+    const bind = remote.channel.transcriptHash;
+    // Only a device that the server may know already proves itself: a sign-up or an enrolment was cut off.
+    const known = pending && await device;
+    const answer = await remote.ask<"login">({
+      type: "login",
+      name,
+      loginSecret: stretched.loginSecret,
+      device: known && { id: known.id, proof: known.prove(bind) },
+    });
+    const keys = await device;
+    if (answer.type === "session") {
+      await this.#finish({ ...pending!, server, log2N: stretching.log2N }, answer);
+      return { name, identity: pending!.identity, keys, clusterId };
+    }
+    onProgress("Adding this device to your account");
+    const { backup } = await remote.ask<"backup">({ type: "backup" });
+    const identity = await this.#restore(backup, { backupKey: stretched.backupKey, clusterId, name }, password);
+    const certificate = await identity.certify({ clusterId, user: name, device: keys, nowMs: Date.now() });
+    await Promise.all([credentials.saveIdentity(identity, password), credentials.saveDeviceKeys(keys)]);
+    const account = {
+      name,
+      server,
+      clusterId,
+      identity: identity.fingerprint,
+      log2N: stretching.log2N,
+      enrolled: false,
+    };
+    credentials.saveAccount(account);
+    const session = await remote.ask<"enrol">({
+      type: "enrol",
+      certificate,
+      identityProof: await identity.proveEnrolment({ bind, certificate }),
+      deviceProof: keys.prove(bind),
+    });
+    await this.#checkShown(name, identity, remote);
+    await this.#finish(account, session);
+    return { name, identity: identity.fingerprint, keys, clusterId };
+  }
+
+  async #restore(
+    backup: Uint8Array,
+    owner: { backupKey: Uint8Array; clusterId: Uint8Array; name: UserName },
+    password: string,
+  ): Promise<Identity> {
+    if (backup.length === 0) {
+      const local = await this.#options.credentials.identity(password);
+      if (local !== undefined) return local;
+      throw new NotAuthenticatedError(
+        `${owner.name} keeps no backup of the identity key on the server: copy identity.pem from another device of yours into this home`,
+      );
+    }
+    const opened = openBackup({ ...owner, backup });
+    if (!opened.ok) throw new NotAuthenticatedError(`Cannot open the identity's backup: ${opened.reason}`);
+    return await Identity.fromPkcs8(opened.pkcs8);
+  }
+
+  /** A backup must be of the very identity that the server shows to everybody else (SECURITY P8). */
+  async #checkShown(name: UserName, identity: Identity, remote: Remote): Promise<void> {
+    const { entries } = await remote.ask<"directory">({ type: "directory", names: [name] });
+    const shown = entries[0];
+    if (shown?.name === name && equalBytes(fingerprint(shown.identityKey), identity.fingerprint)) return;
+    throw new FastChatError(`The server shows others another identity of ${name} than the one in the backup`);
+  }
+
+  async #stretch(
+    name: UserName,
+    password: string,
+    remote: Remote,
+    known: Account | undefined,
+  ): Promise<{ stretched: StretchedPassword; stretching: Stretching; clusterId: Uint8Array }> {
+    const answer = await remote.ask<"stretch">({ type: "stretch", name, purpose: PURPOSE_LOG_IN });
+    return {
+      stretched: await stretch(name, password, answer, known),
+      stretching: answer.stretching,
+      clusterId: answer.clusterId,
+    };
+  }
+
+  async #finish(account: Account, session: ResponseOf<"session">): Promise<void> {
+    const { credentials } = this.#options;
+    await credentials.saveSession(session);
+    credentials.saveAccount({ ...account, enrolled: true });
+    this.#fresh = false;
+  }
+
+  async #identity(pending: Account | undefined, password: string): Promise<Identity> {
+    const kept = pending && await this.#options.credentials.identity(password);
+    return kept ?? await (this.#keys().identity);
+  }
+
+  async #device(): Promise<DeviceKeys> {
+    return await this.#options.credentials.deviceKeys() ?? await this.#keys().device;
+  }
+
+  /** Made once, however often the connection is lost meanwhile. */
+  #keys(): { identity: Promise<Identity>; device: Promise<DeviceKeys> } {
+    let identity: Promise<Identity> | undefined;
+    return this.#newKeys ??= {
+      get identity() {
+        return identity ??= Identity.generate();
+      },
+      device: DeviceKeys.generate(),
+    };
+  }
+}
+
+async function stretch(
+  name: UserName,
+  password: string,
+  answer: ResponseOf<"stretching">,
+  known: Account | undefined,
+): Promise<StretchedPassword> {
+  const testOnlyLog2NMin = testOnlyFloor();
+  return await stretchPassword({
+    password,
+    name,
+    // The answer came over a connection that only the cluster's key could have made.
+    clusterId: known?.clusterId ?? answer.clusterId,
+    offeredClusterId: answer.clusterId,
+    stretching: answer.stretching,
+    ...(known && { lastUsed: { log2N: known.log2N } }),
+    ...(testOnlyLog2NMin !== undefined && { testOnlyLog2NMin }),
+  });
+}
+
+/** FASTCHAT_TEST_ONLY_SCRYPT_LOG2N makes tests quick and passwords weak: never set it anywhere else. */
+function testOnlyFloor(): number | undefined {
+  try {
+    const text = Deno.env.get("FASTCHAT_TEST_ONLY_SCRYPT_LOG2N");
+    return text === undefined || !/^\d{1,2}$/.test(text) ? undefined : Number(text);
+  } catch {
+    // A program that uses the library need not grant us its environment.
+    return undefined;
+  }
+}
+
+function isRefusedWith(error: unknown, ...codes: readonly number[]): boolean {
+  return (error instanceof RequestError || error instanceof RefusedError) && codes.includes(error.code);
+}
+
+function explain(error: unknown): unknown {
+  if (error instanceof StretchingRefused) return new RefusedError(error.message, ErrorCode.internal, { cause: error });
+  if (isRefusedWith(error, ErrorCode.badCredentials, ErrorCode.notAuthenticated)) {
+    return new NotAuthenticatedError((error as Error).message);
+  }
+  return error;
+}
+
+const PURPOSE_REGISTER = 1;
+const PURPOSE_LOG_IN = 2;

@@ -1,0 +1,29 @@
+/**
+ * FastChat's client library: end-to-end encrypted chat for programs.
+ *
+ * ```ts ignore
+ * import { ChatClient } from "./client/mod.ts";
+ * const chat = await ChatClient.open({ server: "127.0.0.1:9000", home, name, password, register: true });
+ * const { id, seq } = await chat.send("bob", "hi"); // resolves when stored durably
+ * for await (const event of chat.events()) {
+ *   if (event.type === "message") console.log(event.from, event.text);
+ * }
+ * await chat.close();
+ * ```
+ *
+ * What arrived while nothing was open is not among `events()`: `unshown()` has it, until `markShown()`.
+ */
+export { ChatClient, type OpenOptions, type Presence, type SentMessage } from "./chat_client.ts";
+export { LocalHome } from "./local_home.ts";
+export type { ConversationSummary, Positioned } from "./history.ts";
+export type { ChatEvent, ConnectionEvent, MessageEvent, NoticeEvent, RefusedEvent } from "./events.ts";
+export {
+  CannotReachError,
+  FastChatError,
+  type KeyChange,
+  KeyChangedError,
+  NotAuthenticatedError,
+  RefusedError,
+  TimedOutError,
+  UsageError,
+} from "./errors.ts";
