@@ -1,0 +1,236 @@
+/** The command line, parsed once into a typed value. Every mistake is answered with what was wanted. */
+import { resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { CONNECTIONS_MAX, SCRYPT_LOG2_N_MIN, SERVERS_MAX, SESSION_DAYS } from "../shared/limits.ts";
+import type { LogLevel } from "../shared/log.ts";
+import { DEFAULT_RSA_LIMITS } from "../shared/net/mod.ts";
+import { THROTTLE_DEFAULTS, type ThrottleSettings } from "./throttles.ts";
+
+export type Command =
+  | { readonly type: "run"; readonly config: ServerConfig }
+  | { readonly type: "help" }
+  | { readonly type: "version" };
+
+export interface ServerConfig {
+  /** Absolute. */
+  readonly dataDir: string;
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  /** `undefined` takes the first free one. */
+  readonly number: number | undefined;
+  /** What clients are told to connect to, or "" for the host that they reached. */
+  readonly advertise: string;
+  readonly registration: "open" | "closed";
+  /** Start, then stop at once: everything is there that it needs. */
+  readonly smoke: boolean;
+  readonly throttles: ThrottleSettings;
+  /** Per connection and second; 0 means no limit. */
+  readonly requestRate: number;
+  readonly appendRate: number;
+  /** RSA decryptions per second and address, and how many at once. */
+  readonly rsaRate: number;
+  readonly rsaBurst: number;
+  readonly passwordWorkers: number;
+  readonly passwordQueue: number;
+  readonly passwordQueuePerAddress: number;
+  readonly connectionsMax: number;
+  readonly sessionDays: number;
+  readonly logLevel: LogLevel;
+  /** log2 of scrypt's N: proposed to clients, and the least accepted. */
+  readonly scryptLog2N: number;
+}
+
+/** A command line that cannot be meant; the message is for its author. Exit code 2. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+/**
+ * @param env Reads one variable of the environment.
+ * @throws UsageError
+ */
+export function parseCommand(
+  args: readonly string[],
+  env: (name: string) => string | undefined = () => undefined,
+): Command {
+  // `deno task fastchat-server -- --data DIR` brings its own separator along.
+  const values = parse(args[0] === "--" ? args.slice(1) : args);
+  if (values["help"]) return { type: "help" };
+  if (values["version"]) return { type: "version" };
+  const data = text(values, "data");
+  if (!data) throw new UsageError("Say where keys and messages are: --data DIR");
+  const number = numberOf(values, "number", NaN, 0, SERVERS_MAX - 1);
+  const config: ServerConfig = {
+    dataDir: resolve(data),
+    host: host(values, "host") ?? "0.0.0.0",
+    port: numberOf(values, "port", 0, 0, 65_535),
+    number: Number.isNaN(number) ? undefined : number,
+    advertise: host(values, "advertise") ?? "",
+    registration: oneOf(values, "registration", ["open", "closed"]),
+    smoke: values["smoke"] === true,
+    throttles: {
+      signUpRate: numberOf(values, "signup-rate", THROTTLE_DEFAULTS.signUpRate, 0, RATE_MAX),
+      logInRate: numberOf(values, "login-rate", THROTTLE_DEFAULTS.logInRate, 0, RATE_MAX),
+      burst: numberOf(values, "login-burst", THROTTLE_DEFAULTS.burst, 1, RATE_MAX),
+      wrongPasswordsFree: numberOf(values, "wrong-passwords", THROTTLE_DEFAULTS.wrongPasswordsFree, 1, RATE_MAX),
+      wrongPasswordsFreePerAccount: numberOf(
+        values,
+        "wrong-passwords-account",
+        THROTTLE_DEFAULTS.wrongPasswordsFreePerAccount,
+        1,
+        RATE_MAX,
+      ),
+    },
+    requestRate: numberOf(values, "request-rate", 500, 0, RATE_MAX),
+    appendRate: numberOf(values, "message-rate", 0, 0, RATE_MAX),
+    rsaRate: numberOf(values, "handshake-rate", DEFAULT_RSA_LIMITS.perAddress.perSecond, 1, RATE_MAX),
+    rsaBurst: numberOf(values, "handshake-burst", DEFAULT_RSA_LIMITS.perAddress.burst, 1, RATE_MAX),
+    passwordWorkers: numberOf(values, "password-workers", 2, 1, 64),
+    passwordQueue: numberOf(values, "password-queue", 512, 1, 100_000),
+    passwordQueuePerAddress: numberOf(values, "password-queue-address", 256, 1, 100_000),
+    connectionsMax: numberOf(values, "connections", CONNECTIONS_MAX, 1, 2 ** 24),
+    sessionDays: numberOf(values, "session-days", SESSION_DAYS, 1, 3650),
+    logLevel: oneOf(values, "log-level", ["info", "debug", "warn", "error"]),
+    scryptLog2N: scryptLog2N(env(SCRYPT_TEST_SETTING)),
+  };
+  return { type: "run", config };
+}
+
+type Values = Readonly<Record<string, string | boolean | undefined>>;
+
+function parse(args: readonly string[]): Values {
+  // To the parser -3 is an option.
+  const negative = args.find((word) => /^-\d/.test(word));
+  if (negative !== undefined) throw new UsageError(`'${negative}' cannot be meant: no option takes a negative number`);
+  try {
+    const { values, positionals } = parseArgs({ args: [...args], options: OPTIONS, allowPositionals: true });
+    if (positionals.length > 0) {
+      throw new UsageError(`'${positionals[0]}' is one word too many: all settings are options`);
+    }
+    return values as Values;
+  } catch (error) {
+    if (error instanceof UsageError) throw error;
+    // "Unknown option '--x'. To specify a positional argument ..." is node's advice; its first sentence is ours.
+    throw new UsageError((error as Error).message.split(/\. |\n/)[0]!);
+  }
+}
+
+function numberOf(values: Values, name: string, preset: number, min: number, max: number): number {
+  const word = text(values, name);
+  if (word === undefined) return preset;
+  const value = /^\d{1,9}$/.test(word) ? Number(word) : NaN;
+  if (!(value >= min && value <= max)) {
+    throw new UsageError(`--${name} takes a number from ${min} to ${max}, not '${word}'`);
+  }
+  return value;
+}
+
+function oneOf<T extends string>(values: Values, name: string, choices: readonly [T, ...T[]]): T {
+  const word = text(values, name) ?? choices[0];
+  const choice = choices.find((known) => known === word);
+  if (choice === undefined) throw new UsageError(`--${name} takes ${choices.join(" or ")}, not '${word}'`);
+  return choice;
+}
+
+function host(values: Values, name: string): string | undefined {
+  const value = text(values, name);
+  if (value !== undefined && !/^[\x21-\x7e]{1,255}$/.test(value)) {
+    throw new UsageError(`--${name} needs an address or a host name`);
+  }
+  // `[::1]` is how an address is written beside a port; alone it is `::1`.
+  return value?.replace(/^\[(.*)\]$/, "$1");
+}
+
+function text(values: Values, name: string): string | undefined {
+  const value = values[name];
+  return typeof value === "string" ? value : undefined;
+}
+
+/** Tests cannot spend half a second and 128 MiB on every password. Nobody else may go below the floor (SECURITY P1). */
+function scryptLog2N(setting: string | undefined): number {
+  if (setting === undefined || setting === "") return SCRYPT_LOG2_N_MIN;
+  const value = /^\d{1,2}$/.test(setting) ? Number(setting) : NaN;
+  if (!(value >= 1 && value <= 22)) throw new UsageError(`${SCRYPT_TEST_SETTING} takes a number from 1 to 22`);
+  return value;
+}
+
+const SCRYPT_TEST_SETTING = "FASTCHAT_TEST_ONLY_SCRYPT_LOG2N";
+const RATE_MAX = 1_000_000;
+
+const OPTIONS = {
+  "data": { type: "string" },
+  "port": { type: "string" },
+  "host": { type: "string" },
+  "number": { type: "string" },
+  "advertise": { type: "string" },
+  "registration": { type: "string" },
+  "smoke": { type: "boolean" },
+  "signup-rate": { type: "string" },
+  "login-rate": { type: "string" },
+  "login-burst": { type: "string" },
+  "wrong-passwords": { type: "string" },
+  "wrong-passwords-account": { type: "string" },
+  "request-rate": { type: "string" },
+  "message-rate": { type: "string" },
+  "handshake-rate": { type: "string" },
+  "handshake-burst": { type: "string" },
+  "password-workers": { type: "string" },
+  "password-queue": { type: "string" },
+  "password-queue-address": { type: "string" },
+  "connections": { type: "string" },
+  "session-days": { type: "string" },
+  "log-level": { type: "string" },
+  "help": { type: "boolean", short: "h" },
+  "version": { type: "boolean", short: "V" },
+} as const;
+
+export const HELP = `FastChat's server holds conversations with clients over UDP. Normally a balancer starts it:
+
+  fastchat-balancer 4 9000
+
+By hand:
+
+  fastchat-server --data DIR --port 9001
+
+Servers on one DIR are one cluster: same keys, same users, same messages. One of them owns the database and serves the
+others; when it ends, another one takes over.
+
+Where
+  --data DIR         keys, messages, logs; made where it is not there
+  --port P           UDP port (default 0: a free one)
+  --host H           address to listen on (default 0.0.0.0, every IPv4 address; :: adds IPv6)
+  --number N         this server's number in its cluster, 0..127 (default: the first free one)
+  --advertise H      host that clients are told to use, where it is not the one they reach
+
+Who may what
+  --registration R   who may sign up: open (default) or closed
+  --session-days N   how long a log-in lasts (default ${SESSION_DAYS})
+
+Limits (0 = none, where it says so)
+  --signup-rate N    sign-ups a second from one address (default ${THROTTLE_DEFAULTS.signUpRate}, 0 = none)
+  --login-rate N     log-ins a second from one address (default ${THROTTLE_DEFAULTS.logInRate}, 0 = none)
+  --login-burst N    either of them at once (default ${THROTTLE_DEFAULTS.burst})
+  --wrong-passwords N           wrong passwords for one account from one address before waiting begins; the wait doubles
+                                from a second (default ${THROTTLE_DEFAULTS.wrongPasswordsFree}). Devices that have logged in before are exempt
+  --wrong-passwords-account N   the same from all addresses; the wait stays within 10 s (default ${THROTTLE_DEFAULTS.wrongPasswordsFreePerAccount})
+  --request-rate N   requests a second on one connection (default 500, 0 = none)
+  --message-rate N   messages a second on one connection (default 0 = none)
+  --handshake-rate N            new connections a second from one address (default ${DEFAULT_RSA_LIMITS.perAddress.perSecond})
+  --handshake-burst N           ... and at once (default ${DEFAULT_RSA_LIMITS.perAddress.burst})
+  --connections N    clients at once (default ${CONNECTIONS_MAX})
+  --password-workers N          threads that check passwords (default 2)
+  --password-queue N            log-ins that wait for them in all (default 512)
+  --password-queue-address N    ... from one address (default 256)
+
+Else
+  --smoke            start, stop and exit 0: it loads, binds and opens its store
+  --log-level L      debug, info (default), warn or error
+  -h, --help         this text
+  -V, --version      the version
+
+Once it answers it prints one line:   ready HOST:PORT number=N
+Logs are in DIR/log/server-N.log. Ctrl-C or SIGTERM sends clients to other servers and stops.
+
+Exit codes: 0 stopped as asked, 1 failed, 2 usage, 3 port, address or number not available.
+`;

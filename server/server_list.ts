@@ -1,0 +1,52 @@
+/**
+ * The cluster's servers as clients are told of them with every handshake, so that they find another one while the balancer
+ * is dead. Read from the state files in DIR/run every few seconds, never on the way of a packet.
+ */
+import { readServerStates, type ServerState } from "../shared/cluster/mod.ts";
+import type { Logger } from "../shared/log.ts";
+import type { ServerEntry } from "../shared/packet/mod.ts";
+
+export class ServerList {
+  readonly #dataDir: string;
+  readonly #logger: Logger;
+  #entries: readonly ServerEntry[] = [];
+  #timer: ReturnType<typeof setInterval> | undefined;
+
+  constructor(dataDir: string, logger: Logger) {
+    this.#dataDir = dataDir;
+    this.#logger = logger;
+  }
+
+  get entries(): readonly ServerEntry[] {
+    return this.#entries;
+  }
+
+  start(): void {
+    this.#timer ??= setInterval(() => void this.refresh(), REFRESH_MS);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  async refresh(): Promise<void> {
+    try {
+      this.#entries = (await readServerStates(this.#dataDir)).filter(isSendable).map(toEntry);
+    } catch (error) {
+      this.#logger.log("warn", "server-list-failed", { error });
+    }
+  }
+}
+
+/** A state file is written by another program: its host may be none that a packet can carry. */
+function isSendable({ advertise }: ServerState): boolean {
+  return /^[\x21-\x7e]*$/.test(advertise);
+}
+
+/** Without an advertised host it is the one that the client has just reached. */
+function toEntry({ number, advertise, port }: ServerState): ServerEntry {
+  return { number, host: advertise, port };
+}
+
+const REFRESH_MS = 3000;
