@@ -139,6 +139,21 @@ function capital(sentence: string): string {
 /** The server's own options that a balancer hands on; `fastchat-server --help` explains them and the server judges their values. */
 const SERVER_OPTIONS = {
   "registration": { type: "string" },
+  "session-days": { type: "string" },
+  "signup-rate": { type: "string" },
+  "login-rate": { type: "string" },
+  "login-burst": { type: "string" },
+  "wrong-passwords": { type: "string" },
+  "wrong-passwords-account": { type: "string" },
+  "request-rate": { type: "string" },
+  "message-rate": { type: "string" },
+  "handshake-rate": { type: "string" },
+  "handshake-burst": { type: "string" },
+  "connections": { type: "string" },
+  "password-workers": { type: "string" },
+  "password-queue": { type: "string" },
+  "password-queue-address": { type: "string" },
+  "log-level": { type: "string" },
 } as const;
 
 const OPTIONS = {
@@ -172,7 +187,8 @@ Options
                       random              any
                       round-robin         in turn
                       least-connections   the emptiest
-  --registration R  who may sign up, handed on to the servers: open (default) or closed
+  --registration R  who may sign up, handed on to the servers: open (default) or closed; so are the limits that
+                    fastchat-server --help lists (--login-rate, --handshake-rate and others)
   -h, --help        this text
   -V, --version     the version
 

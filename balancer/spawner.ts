@@ -77,9 +77,11 @@ function serverProgram(dataDir: string): { program: string; args: string[] } {
     };
   }
   const root = fileURLToPath(new URL("..", import.meta.url));
+  // The one module that is not loaded by import: a Worker's source is read like a file.
+  const worker = join(root, "server", "password_worker.ts");
   const permissions = [
     "--allow-net",
-    `--allow-read=${dataDir}`,
+    `--allow-read=${dataDir},${worker}`,
     `--allow-write=${dataDir}`,
     "--allow-env",
     "--allow-sys",
