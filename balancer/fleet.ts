@@ -155,6 +155,8 @@ export class Fleet {
   }
 
   #exited(number: number, pid: number, how: { code?: number; signal?: string | null } = {}): void {
+    // A question under way may notice before or after the system tells us.
+    if (this.#supervisor.pidOf(number) !== pid) return;
     const place = this.#place(number);
     if (place.child === pid) place.child = undefined;
     place.status = undefined;
@@ -277,6 +279,7 @@ class Place {
 
 const BEAT_MS = 1000;
 const BEAT_MS_RESTLESS = 100;
-const ASK_MS_MAX = 1000;
+/** Within a beat, so that no beat is missed by a question still under way. */
+const ASK_MS_MAX = 800;
 /** Questions come faster than once a second at times; what counts them does not. */
 const TICK_MS_MIN = 0.8 * BEAT_MS;
