@@ -2,6 +2,7 @@
 import { formatFingerprint } from "../../shared/crypto/mod.ts";
 import { parseUserName, type UserName } from "../../shared/protocol/mod.ts";
 import { ChatClient } from "../chat_client.ts";
+import { homeExists } from "../local_home.ts";
 import type { Options } from "../options.ts";
 import { NotAuthenticatedError, UsageError } from "../errors.ts";
 import { ChatFace } from "../faces/chat.ts";
@@ -38,8 +39,8 @@ async function openAccount(at: ServerAddress | undefined, options: Options): Pro
 
 function existingHome(at: ServerAddress | undefined, options: Options): string | undefined {
   const given = explicitHome(options.home);
-  if (given !== undefined) return ChatClient.hasAccount(given) ? given : undefined;
-  const homes = listHomes(at).filter(({ directory }) => ChatClient.hasAccount(directory));
+  if (given !== undefined) return homeExists(given) ? given : undefined;
+  const homes = listHomes(at).filter(({ directory }) => homeExists(directory));
   const wanted = options.user?.toLowerCase();
   const mine = wanted === undefined ? homes : homes.filter(({ name }) => name === wanted);
   if (mine.length === 1) return mine[0]!.directory;

@@ -20,8 +20,10 @@ export class ChatFace {
   readonly #leaving = new AbortController();
   #terminal: LineTerminal | undefined;
 
-  constructor(chat: ChatClient) {
+  /** @param options.to Whom to talk to at first. */
+  constructor(chat: ChatClient, options: { readonly to?: string } = {}) {
     this.#chat = chat;
+    this.#to = options.to;
   }
 
   /** Until the person leaves, the input ends (what was typed is sent first), or `signal` aborts. */
@@ -161,7 +163,7 @@ export class ChatFace {
       }
       case "whoami":
         this.#print(`* ${this.#chat.name} on ${this.#chat.server}, now at ${this.#chat.connectedTo}`);
-        this.#print(`* your identity  ${this.#chat.identityFingerprint}`);
+        this.#print(`* your identity  ${formatFingerprint(this.#chat.fingerprint)}`);
         this.#print(`* server key     ${formatFingerprint(this.#chat.serverFingerprint)}`);
         this.#print(`* your things    ${this.#chat.home}`);
         return;
