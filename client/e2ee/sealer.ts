@@ -32,8 +32,11 @@ export interface SealForOptions {
   readonly messageId: MessageId;
   readonly counter: number;
   readonly previous: Uint8Array;
+  /** When it was written: goes into the envelope. It may have waited long for a connection. */
   readonly timeMs: number;
   readonly text: string;
+  /** Certificates must hold at this time; the wall clock's where it is left out. */
+  readonly nowMs?: number;
 }
 
 /** A device left out, and why: worth telling, since it will not read the message. */
@@ -79,9 +82,15 @@ export async function sealFor(options: SealForOptions): Promise<SealedForDevices
   const skipped: SkippedDevice[] = [];
   // One's own come first: a recipient who takes the id of one of them loses, not oneself.
   const taken = new Set([self.device]);
-  const choose = { ...options, skipped, taken };
-  const ownDevices = await usableDevices(own, self.identity, choose);
-  const theirDevices = toSelf ? ownDevices : await usableDevices(recipient, recipientIdentity, choose);
+  const choice: Choice = {
+    self,
+    certificates: options.certificates,
+    nowMs: options.nowMs ?? Date.now(),
+    skipped,
+    taken,
+  };
+  const ownDevices = await usableDevices(own, self.identity, choice);
+  const theirDevices = toSelf ? ownDevices : await usableDevices(recipient, recipientIdentity, choice);
   if (theirDevices.length === 0) throw new NoUsableDevice(recipient.name, skipped);
   const devices = toSelf ? ownDevices : [...theirDevices, ...ownDevices];
   const conversation = directConversationId(clusterId, self.name, recipient.name);
@@ -115,7 +124,7 @@ interface UsableDevice {
 interface Choice {
   readonly certificates: CertificateCache;
   readonly self: { readonly name: UserName; readonly device: DeviceId };
-  readonly timeMs: number;
+  readonly nowMs: number;
   readonly taken: Set<DeviceId>;
   readonly skipped: SkippedDevice[];
 }
@@ -150,7 +159,7 @@ function faultOf(
 ): SkippedDevice["reason"] | undefined {
   if (certificate.user !== user) return "other user";
   if (!equalBytes(identity, pinned)) return "other identity";
-  const expired = validityFault(certificate, choice.timeMs);
+  const expired = validityFault(certificate, choice.nowMs);
   if (expired !== undefined) return expired;
   return choice.taken.has(certificate.device) ? "repeated device id" : undefined;
 }
