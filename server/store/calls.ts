@@ -2,7 +2,7 @@
  * Calls to the leader, whoever that is now: over a link, or in this process where we lead ourselves.
  *
  * A call that waits for its answer when the leader dies is made again to the next one, in the old order and before anything
- * newer; every operation bears that. After {@linkcode CALL_MS_MAX} it fails with StoreUnavailableError.
+ * newer; every operation bears that. After ten seconds it fails with StoreUnavailableError.
  */
 import { Reader, write } from "../../shared/codec/mod.ts";
 import { AnswerStatus, FrameKind, type Link } from "./link.ts";
@@ -10,14 +10,29 @@ import type { Operation, Served } from "./operations.ts";
 import { RefusedError } from "./sqlite.ts";
 import { StoreFullError, StoreUnavailableError } from "./store.ts";
 
+export interface CallsOptions {
+  /** How long a call waits for a leader's answer, over however many leaders. */
+  readonly callMsMax?: number;
+  /** How often that is looked at. */
+  readonly watchMs?: number;
+}
+
+/** What calls need of a link. */
+export type CallLink = Pick<Link, "send">;
+
 export class Calls {
+  readonly #options: Required<CallsOptions>;
   /** In the order they were made. */
   readonly #pending = new Map<number, Pending>();
   #pendingBytes = 0;
   #nextId = 1;
-  #leader: { readonly link: Link } | { readonly served: Served } | undefined;
+  #leader: { readonly link: CallLink } | { readonly served: Served } | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
+
+  constructor({ callMsMax = CALL_MS_MAX, watchMs = WATCH_MS }: CallsOptions = {}) {
+    this.#options = { callMsMax, watchMs };
+  }
 
   /** @param bytes About how much the call holds in memory while it waits. */
   call<A, R>(operation: Operation<A, R>, args: A, bytes = 0): Promise<R> {
@@ -38,7 +53,7 @@ export class Calls {
   }
 
   /** The leader is at the other end of this link: everything that waits goes there. */
-  follow(link: Link): void {
+  follow(link: CallLink): void {
     this.#leader = { link };
     for (const [id, pending] of [...this.#pending]) this.#send(link, id, pending);
   }
@@ -83,7 +98,7 @@ export class Calls {
     clearTimeout(this.#timer);
   }
 
-  #send(link: Link, id: number, { operation, args }: Pending): void {
+  #send(link: CallLink, id: number, { operation, args }: Pending): void {
     try {
       link.send(FrameKind.Request, (writer) => {
         writer.varint(id);
@@ -109,9 +124,9 @@ export class Calls {
     if (this.#timer !== undefined) return;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      this.#giveUp(performance.now() - CALL_MS_MAX);
+      this.#giveUp(performance.now() - this.#options.callMsMax);
       if (this.#pending.size > 0) this.#watch();
-    }, WATCH_MS);
+    }, this.#options.watchMs);
   }
 
   #giveUp(sinceMsMax: number): void {
@@ -146,7 +161,6 @@ interface Pending {
   readonly sinceMs: number;
 }
 
-/** How long a call waits for a leader's answer, over however many leaders. */
 const CALL_MS_MAX = 10_000;
 const WATCH_MS = 500;
 const PENDING_BYTES_MAX = 64 << 20;

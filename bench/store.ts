@@ -1,0 +1,148 @@
+/**
+ * How many rows a second does the store commit, and how long does an acknowledgement take?
+ *
+ * 200-byte bodies of 100 users in 50 conversations, each append its own call, `synchronous=FULL`. `direct` is the leader's own
+ * store in this process; `link` is the leader in another process, reached over the local socket, with all records coming back
+ * as notices (as where both ends of every conversation are on this server). `CPU` is the leader's user and system time.
+ */
+import { join } from "node:path";
+import { openBackend } from "../server/store/backend.ts";
+import { SqliteDatabase } from "../server/store/sqlite.ts";
+import { SqliteStore } from "../server/store/sqlite_store.ts";
+import type { Store, StoreAppend } from "../server/store/store.ts";
+import { silentLogger } from "../shared/log.ts";
+import type { ConversationId, DeviceId, MessageId, UserName } from "../shared/protocol/mod.ts";
+import { percentile, processCpuUs, report, type Row } from "./report.ts";
+
+const USERS = 100;
+const BODY_BYTES = 200;
+const OUTSTANDING = [1, 64, 1024];
+const WARM_UP_MS = 500;
+const MEASURED_MS = 3000;
+
+async function direct(): Promise<Row[]> {
+  const directory = await Deno.makeTempDir({ prefix: "fastchat-bench-" });
+  const listener = { committed() {}, devicesChanged() {} };
+  const store = new SqliteStore(new SqliteDatabase(join(directory, "store.db")), { listener, logger: silentLogger });
+  try {
+    return await measure("direct", store, Deno.pid, () => store.transactions);
+  } finally {
+    await store.close();
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+async function link(): Promise<Row[]> {
+  const directory = await Deno.makeTempDir({ prefix: "fastchat-bench-" });
+  const leader = new Deno.Command(Deno.execPath(), {
+    args: ["run", "--frozen", "-A", "--no-check", import.meta.url, "--leader", directory],
+    stdin: "piped",
+    stdout: "piped",
+  }).spawn();
+  const ready = leader.stdout.getReader();
+  await ready.read();
+  const backend = await openBackend({ dataDir: directory, serverNumber: 1, logger: silentLogger });
+  let heard = 0;
+  backend.bus.listener = {
+    onCommitted: (committed) => heard += committed.length,
+    onDevicesChanged() {},
+    onGap() {},
+  };
+  for (let user = 0; user < USERS; user++) backend.bus.announce(nameOf(user), true);
+  try {
+    const rows = await measure("link", backend.store, leader.pid);
+    if (heard === 0) throw new Error("No record came back");
+    return rows;
+  } finally {
+    await backend.close();
+    await ready.cancel();
+    await leader.stdin.close();
+    await leader.status;
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+/** Leads until its input ends. */
+async function lead(dataDir: string): Promise<void> {
+  const backend = await openBackend({ dataDir, serverNumber: 0, logger: silentLogger });
+  console.log(backend.role());
+  for await (const _ of Deno.stdin.readable);
+  await backend.close();
+}
+
+async function measure(subject: string, store: Store, leaderPid: number, transactions?: () => number): Promise<Row[]> {
+  const appends = await populate(store);
+  const rows: Row[] = [];
+  for (const outstanding of OUTSTANDING) {
+    await run(store, appends, outstanding, WARM_UP_MS);
+    const cpuUs = processCpuUs(leaderPid) ?? NaN, begun = transactions?.() ?? NaN;
+    const { latenciesMs, seconds } = await run(store, appends, outstanding, MEASURED_MS);
+    const count = latenciesMs.length;
+    rows.push({
+      bench: "store",
+      subject,
+      outstanding,
+      "rows/s": Math.round(count / seconds),
+      "p50 ms": percentile(latenciesMs, 0.5),
+      "p99 ms": percentile(latenciesMs, 0.99),
+      "max ms": percentile(latenciesMs, 1),
+      "CPU µs/row": ((processCpuUs(leaderPid) ?? NaN) - cpuUs) / count,
+      ...(transactions === undefined ? {} : { "rows/commit": count / (transactions() - begun) }),
+    });
+  }
+  return rows;
+}
+
+/** Keeps `outstanding` appends under way. */
+async function run(store: Store, appends: readonly StoreAppend[], outstanding: number, ms: number) {
+  const latenciesMs: number[] = [], beginMs = performance.now(), endMs = beginMs + ms;
+  let next = 0;
+  await Promise.all(Array.from({ length: outstanding }, async () => {
+    for (let nowMs = performance.now(); nowMs < endMs;) {
+      const [result] = await store.append([{ ...appends[next++ % appends.length]!, messageId: freshId<MessageId>() }]);
+      if (result?.status !== "stored" || result.duplicate) throw new Error(`Append ended as ${result?.status}`);
+      const doneMs = performance.now();
+      latenciesMs.push(doneMs - nowMs);
+      nowMs = doneMs;
+    }
+  }));
+  return { latenciesMs, seconds: (performance.now() - beginMs) / 1000 };
+}
+
+/** Signs up the users, opens their conversations, and returns one append of each. */
+async function populate(store: Store): Promise<StoreAppend[]> {
+  const appends: StoreAppend[] = [];
+  for (let user = 0; user < USERS; user += 2) {
+    const conversation = freshId<ConversationId>(), pair = [nameOf(user), nameOf(user + 1)] as const;
+    for (const name of pair) {
+      const device = freshId<DeviceId>();
+      await store.createUser({
+        name,
+        stretching: { salt: new Uint8Array(16), log2N: 17 },
+        passwordHash: new Uint8Array(60),
+        identityKey: new Uint8Array(422),
+        backup: new Uint8Array(),
+        device: { id: device, certificate: new Uint8Array(1000) },
+        nowMs: Date.now(),
+      });
+      const body = crypto.getRandomValues(new Uint8Array(BODY_BYTES));
+      const messageId = freshId<MessageId>();
+      appends.push({ conversation, messageId, expectedEpoch: 2, body, user: name, device, nowMs: Date.now() });
+    }
+    await store.openDirect(conversation, ...pair);
+  }
+  return appends;
+}
+
+function nameOf(user: number): UserName {
+  return `user${user}` as UserName;
+}
+
+function freshId<T extends string>(): T {
+  return crypto.getRandomValues(new Uint8Array(16)).toHex() as T;
+}
+
+if (import.meta.main) {
+  if (Deno.args[0] === "--leader") await lead(Deno.args[1]!);
+  else report([...await direct(), ...await link()]);
+}
