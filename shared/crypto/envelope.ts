@@ -120,8 +120,8 @@ export interface SealEnvelopeOptions {
 /**
  * Seals a text for some devices.
  *
- * @returns A body for the log. Its `previous` and `counter` are spent only once it is stored: sealing anew for another
- * epoch uses the same ones.
+ * @returns A body for the log. Its counter is spent only once it is stored: sealing anew for another epoch uses the same one,
+ * behind whatever is then stored before it.
  * @throws RangeError where the text is above {@linkcode TEXT_BYTES_MAX}.
  */
 export async function sealEnvelope(options: SealEnvelopeOptions): Promise<Uint8Array> {
