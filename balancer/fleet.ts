@@ -109,7 +109,11 @@ export class Fleet {
   #beat(): void {
     clearTimeout(this.#pulse);
     const slots = this.#supervisor.slots();
-    for (const slot of slots) this.#ask(slot);
+    for (const slot of slots) {
+      this.#ask(slot).catch((error) =>
+        this.#options.logger.log("error", "server-ask-failed", { number: slot.number, error })
+      );
+    }
     const restless = slots.some(({ phase }) => phase === "starting" || phase === "stopping");
     if (!this.#over) this.#pulse = setTimeout(() => this.#beat(), restless ? BEAT_MS_RESTLESS : BEAT_MS);
   }
@@ -118,8 +122,9 @@ export class Fleet {
     const place = this.#place(number);
     if (pid === undefined || place.asking) return;
     place.asking = true;
-    const status = await askStatus(this.#options.settings.dataDir, number, pid, ASK_MS_MAX);
-    place.asking = false;
+    const status = await askStatus(this.#options.settings.dataDir, number, pid, ASK_MS_MAX).finally(() => {
+      place.asking = false;
+    });
     if (status !== undefined) {
       this.#answered(number, pid, status);
     } else {

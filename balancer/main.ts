@@ -65,7 +65,8 @@ async function stop(wanted: string | undefined): Promise<number> {
     if (!(error instanceof ControlError)) throw error;
     stopped = await stopOrphans(dataDir);
   }
-  printError(stopped === 0 ? `Nothing runs on ${dataDir}\n` : `Stopped ${stopped} servers on ${dataDir}\n`);
+  const what = stopped === 1 ? "1 server" : `${stopped} servers`;
+  printError(stopped === 0 ? `Nothing runs on ${dataDir}\n` : `Stopped ${what} on ${dataDir}\n`);
   return 0;
 }
 

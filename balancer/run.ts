@@ -72,7 +72,7 @@ class Run {
     const settings: SpawnSettings = { dataDir: this.#dataDir, host, advertise, serverArguments };
     this.#log = new LogFile(dataPaths(this.#dataDir).balancer.log);
     this.#log.log("info", "starting", { pid: Deno.pid, version: VERSION, host, port, servers, serverArguments });
-    this.#face.progress(`Starting ${servers} servers, data in ${this.#dataDir}`);
+    this.#face.progress(`Starting ${servers === 1 ? "1 server" : `${servers} servers`}, data in ${this.#dataDir}`);
     const keys = await loadKeys(this.#dataDir);
     const key = formatFingerprint(keys.fingerprint);
     const startedAt = new Date(this.#startedMs).toISOString();

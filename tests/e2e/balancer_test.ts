@@ -7,7 +7,7 @@ import { createPrimitives, formatFingerprint, parseFingerprint } from "../../sha
 import { callControl, FileLock } from "../../shared/host/mod.ts";
 import { locate, type Located, openUdp } from "../../shared/net/mod.ts";
 import { inDirectory } from "../temporary.ts";
-import { eventually, type Result, runArguments, startCluster, TEST_ENV } from "./harness.ts";
+import { eventually, lines, type Result, runArguments, startCluster, TEST_ENV } from "./harness.ts";
 
 const primitives = await createPrimitives();
 
@@ -120,7 +120,7 @@ Deno.test("`stop` ends the balancer and every server, and also servers that a ki
     const first = await startCluster(2, [], dataDir);
     const stopped = await run(["stop", "--data", dataDir]);
     assert.equal(stopped.code, 0, stopped.stderr);
-    assert.match(stopped.stderr, /Stopped 2 servers/);
+    assert.match(stopped.stderr, /^Stopped 2 servers on /);
     assert.equal((await first.balancer.status).code, 0);
     for (const number of [0, 1]) assert.ok(await isFree(dataDir, number));
     assert.deepEqual(await readServerStates(dataDir), []);
@@ -193,6 +193,33 @@ Deno.test("a directory that cannot be used is refused, and so is a bad number, w
     assert.equal((await run(["stop", "--data", join(directory, "nowhere")])).code, 2);
   }));
 
+Deno.test({
+  name: "without --data the directory follows from the port, and `status` and `stop` find the one that runs",
+  ignore: Deno.build.os !== "linux",
+  fn: () =>
+    inDirectory(async (directory) => {
+      const env = { XDG_DATA_HOME: directory };
+      const balancer = new Deno.Command(Deno.execPath(), {
+        args: [...runArguments("balancer"), "1", "0", "--host", "127.0.0.1"],
+        env,
+        stdin: "null",
+        stdout: "piped",
+        stderr: "inherit",
+      }).spawn();
+      const stdout = lines(balancer.stdout);
+      const { value: ready } = await stdout.next();
+      const [, port, dataDir] = /^ready 127\.0\.0\.1:(\d+) servers=1 data=(.*) key=SHA256:\S{43}$/.exec(ready!)!;
+      assert.equal(dataDir, join(directory, "fastchat", `balancer_${port}`));
+      const status = await run(["status"], env);
+      assert.match(status.stdout, new RegExp(`pid ${balancer.pid}\\b`));
+      const stopped = await run(["stop"], env);
+      assert.deepEqual([stopped.code, stopped.stderr], [0, `Stopped 1 server on ${dataDir}\n`]);
+      assert.equal((await balancer.status).code, 0);
+      assert.equal((await stdout.next()).done, true, "one line on standard output, and no more");
+      assert.equal((await run(["stop"], env)).code, 1);
+    }),
+});
+
 Deno.test("random and truncated datagrams earn silence, and the balancer goes on", async () => {
   const cluster = await startCluster(1);
   const answers: Uint8Array[] = [];
@@ -224,10 +251,10 @@ Deno.test("servers whose start fails again and again end the balancer, with thei
     assert.ok(await isFree(dataDir, 0));
   }));
 
-async function run(args: readonly string[]): Promise<Result> {
+async function run(args: readonly string[], env: Record<string, string> = {}): Promise<Result> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [...runArguments("balancer"), ...args],
-    env: TEST_ENV,
+    env: { ...TEST_ENV, ...env },
     stdin: "null",
   }).output();
   const decoder = new TextDecoder();
