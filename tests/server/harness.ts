@@ -10,7 +10,7 @@ import {
 } from "../../shared/crypto/mod.ts";
 import type { CloseReason } from "../../shared/errors.ts";
 import { type Logger, silentLogger } from "../../shared/log.ts";
-import type { ChannelStream } from "../../shared/net/channel.ts";
+import type { Channel, ChannelStream } from "../../shared/net/channel.ts";
 import {
   type Append,
   type ConversationId,
@@ -125,18 +125,18 @@ export class Harness {
   }
 }
 
-/** The client's side of a pair, speaking messages. */
-export class TestClient {
-  readonly pair: MemoryPair;
+/** A client's side of a channel, speaking messages. */
+export class Speaker {
+  readonly channel: Channel;
   readonly events: Event[] = [];
   /** Streams on which events came, and those of them that the server finished. */
   readonly eventStreams: ChannelStream[] = [];
   eventStreamsFinished = 0;
   closed: CloseReason | undefined;
 
-  constructor(pair: MemoryPair) {
-    this.pair = pair;
-    pair.client.handler = {
+  constructor(channel: Channel) {
+    this.channel = channel;
+    channel.handler = {
       onStream: (stream) => {
         this.eventStreams.push(stream);
         stream.handler = {
@@ -152,7 +152,7 @@ export class TestClient {
   }
 
   get bind(): Uint8Array {
-    return this.pair.client.transcriptHash;
+    return this.channel.transcriptHash;
   }
 
   /** One request on a stream of its own. */
@@ -166,7 +166,17 @@ export class TestClient {
 
   /** A stream for several requests. */
   lane(): TestLane {
-    return new TestLane(this.pair.client.openStream());
+    return new TestLane(this.channel.openStream());
+  }
+}
+
+/** One over a memory pair. */
+export class TestClient extends Speaker {
+  readonly pair: MemoryPair;
+
+  constructor(pair: MemoryPair) {
+    super(pair.client);
+    this.pair = pair;
   }
 }
 
@@ -175,11 +185,15 @@ export class TestLane {
   readonly received: Response[] = [];
   finished = false;
   reset: number | undefined;
+  #waiting: { readonly count: number; readonly resolve: () => void }[] = [];
 
   constructor(stream: ChannelStream) {
     this.stream = stream;
     stream.handler = {
-      onMessage: (message) => this.received.push(decode(responseSchema, message)),
+      onMessage: (message) => {
+        this.received.push(decode(responseSchema, message));
+        this.#waiting = this.#waiting.filter(({ count, resolve }) => this.received.length < count || void resolve());
+      },
       onFinish: () => this.finished = true,
       onReset: (code) => this.reset = code,
     };
@@ -195,7 +209,7 @@ export class TestLane {
 
   /** Waits until that many answers are there. */
   async answers(count: number): Promise<Response[]> {
-    await until(() => this.received.length >= count);
+    if (this.received.length < count) await new Promise<void>((resolve) => this.#waiting.push({ count, resolve }));
     return this.received;
   }
 }
@@ -220,7 +234,7 @@ export const BACKUP = new Uint8Array([1, 2, 3, 4]);
 
 export function registration(
   device: TestDevice,
-  client: TestClient,
+  client: Speaker,
   changes: Partial<Extract<Request, { type: "register" }>> = {},
 ): Extract<Request, { type: "register" }> {
   return {
@@ -238,7 +252,7 @@ export function registration(
 
 export function logIn(
   device: TestDevice,
-  client: TestClient,
+  client: Speaker,
   loginSecret = SECRET,
 ): Extract<Request, { type: "login" }> {
   return {
@@ -249,7 +263,7 @@ export function logIn(
   };
 }
 
-export async function enrolment(device: TestDevice, client: TestClient): Promise<Extract<Request, { type: "enrol" }>> {
+export async function enrolment(device: TestDevice, client: Speaker): Promise<Extract<Request, { type: "enrol" }>> {
   return {
     type: "enrol",
     certificate: device.certificate,
@@ -260,7 +274,7 @@ export async function enrolment(device: TestDevice, client: TestClient): Promise
 
 export function resumption(
   device: TestDevice,
-  client: TestClient,
+  client: Speaker,
   token: Uint8Array,
 ): Extract<Request, { type: "resume" }> {
   return {
