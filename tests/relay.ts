@@ -10,6 +10,7 @@
 import { parseArgs } from "node:util";
 import type { Address } from "../shared/net/channel.ts";
 import { formatHostPort, openUdp, type Route, type UdpSockets } from "../shared/net/udp_socket.ts";
+import { Prng } from "./sim/prng.ts";
 
 /** What happens to datagrams in one direction. Rates are probabilities. */
 export interface Faults {
@@ -55,7 +56,8 @@ export class Relay {
 
   constructor(options: RelayOptions = {}) {
     this.#options = options;
-    const random = randomFrom(options.seed ?? 1);
+    const prng = new Prng(options.seed ?? 1);
+    const random = () => prng.float();
     this.up = new Link(faultsOf(options), random);
     this.down = new Link(faultsOf(options), random);
   }
@@ -239,17 +241,6 @@ export function parseRate(text: string): number {
 function faultsOf(options: RelayOptions): Faults {
   const { delayMs = 0, jitterMs = 0, loss = 0, duplicate = 0, reorder = 0, rateBits = 0, queue = 50 } = options;
   return { delayMs, jitterMs, loss, duplicate, reorder, rateBits, queue };
-}
-
-/** mulberry32: enough for faults. */
-function randomFrom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = state + 0x6d2b79f5 >>> 0;
-    let mixed = Math.imul(state ^ state >>> 15, state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ mixed >>> 7, mixed | 61);
-    return ((mixed ^ mixed >>> 14) >>> 0) / 2 ** 32;
-  };
 }
 
 function ignore(): void {}
