@@ -32,6 +32,36 @@ export function openHome(directory: string): HomeParts {
   };
 }
 
+/**
+ * What a first attempt that failed would leave behind as if somebody lived there. Only what that attempt made goes: the
+ * directory may be the person's own, with other things in it.
+ */
+export class HomeTraces {
+  readonly #directory: string;
+  readonly #hadHome: boolean;
+  readonly #hadDirectory: boolean;
+
+  /** Before the home is opened. */
+  constructor(directory: string) {
+    this.#directory = directory;
+    this.#hadHome = homeExists(directory);
+    this.#hadDirectory = isDirectory(directory);
+  }
+
+  /** After it was closed. */
+  remove(): void {
+    if (this.#hadHome) return;
+    try {
+      for (const file of [DATABASE_FILE, `${DATABASE_FILE}-wal`, `${DATABASE_FILE}-shm`, LOGIN_LOCK_FILE]) {
+        removeFile(join(this.#directory, file));
+      }
+      if (!this.#hadDirectory) Deno.removeSync(this.#directory);
+    } catch {
+      // Somebody else uses it by now.
+    }
+  }
+}
+
 /** Whether there is a home at all; `openHome` would make one. */
 export function homeExists(directory: string): boolean {
   try {
@@ -123,4 +153,22 @@ function noAccount(directory: string): UsageError {
   return new UsageError(`There is no account in ${directory}: sign up or log in first`);
 }
 
+function isDirectory(path: string): boolean {
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch {
+    return false;
+  }
+}
+
+function removeFile(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+/** Held while a home becomes somebody's. */
+export const LOGIN_LOCK_FILE = "login.lock";
 const DATABASE_FILE = "fastchat.db";

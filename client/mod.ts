@@ -13,7 +13,8 @@
  *
  * What arrived while nothing was open is not among `events()`: `unshown()` has it, until `markShown()`.
  */
-export { ChatClient, type OpenOptions, type Presence, type SentMessage } from "./chat_client.ts";
+export { ChatClient } from "./chat_client.ts";
+export type { OpenOptions, Presence, SentMessage } from "./session.ts";
 export { LocalHome } from "./local_home.ts";
 export type { ConversationSummary, Positioned } from "./history.ts";
 export type { ChatEvent, ConnectionEvent, MessageEvent, NoticeEvent, RefusedEvent } from "./events.ts";

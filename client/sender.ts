@@ -157,7 +157,7 @@ class Lane {
   readonly #settled = new Set<MessageId>();
   #inFlight = 0;
   #bytesInFlight = 0;
-  /** Why this pass sends no more: what is in flight is awaited, then everything unsettled is sent again in order. */
+  /** Why this pass sends no more: what is in flight is awaited, then everything unsettled is sent again, in order. */
   #trouble: unknown;
 
   constructor(peer: UserName, remote: Remote, options: SenderOptions, signal: AbortSignal) {
@@ -183,15 +183,16 @@ class Lane {
       try {
         await this.#pass(await this.#options.recipient(this.#peer, this.#remote, fresh));
       } catch (error) {
-        // Nobody to seal for: an unknown name, a changed key. It holds for everything that waits for them.
-        if (!isTransient(error)) this.#failAll(error);
         this.#trouble = error;
+        if (isSessionOver(error)) this.#remote.close(CloseCode.none, "");
+        // Nobody to seal for: an unknown name, a changed key. It holds for everything that waits for them.
+        else if (!isTransient(error)) this.#failAll(error);
       }
       this.#queue = this.#queue.filter((id) => !this.#settled.has(id));
       this.#settled.clear();
-      if (this.#trouble === undefined) attempt = -1;
       fresh = isStale(this.#trouble);
-      if (this.#trouble === undefined || (fresh && attempt < STALE_AT_ONCE_MAX) || this.isDone) continue;
+      if (!fresh && !isTransient(this.#trouble)) attempt = -1;
+      if (attempt < 0 || (fresh && attempt < STALE_AT_ONCE_MAX) || this.isDone) continue;
       await pause(retryDelayMs(attempt, this.#trouble), this.#signal).catch(() => {});
     }
   }
@@ -249,15 +250,13 @@ class Lane {
   }
 
   #refused(id: MessageId, error: unknown): void {
-    if (error instanceof ServerRefusal && error.code === ErrorCode.notAuthenticated) {
-      // The session ended under this connection: with the next one comes a new session, or the reason why not.
-      this.#remote.close(CloseCode.none, "");
-    } else if (!isTransient(error) && !isStale(error)) {
-      this.#options.outbox.fail(id, asFastChatError(error));
-      return this.#settle(id);
-    }
-    // The first reason decides; what follows on the same stream is refused because of it.
-    this.#trouble ??= error;
+    // What came behind a refusal on the same stream is refused because of it, and sent again.
+    if (this.#trouble !== undefined) return;
+    this.#trouble = error;
+    if (isSessionOver(error)) return this.#remote.close(CloseCode.none, "");
+    if (isTransient(error) || isStale(error)) return;
+    this.#options.outbox.fail(id, asFastChatError(error));
+    this.#settle(id);
   }
 
   #failAll(error: unknown): void {
@@ -292,6 +291,11 @@ class Signal {
     this.#fired = false;
     this.#resolve = undefined;
   }
+}
+
+/** The session ended under this connection: with the next one comes a new session, or the reason why there is none. */
+function isSessionOver(error: unknown): boolean {
+  return error instanceof ServerRefusal && error.code === ErrorCode.notAuthenticated;
 }
 
 function isStale(error: unknown): boolean {

@@ -1,0 +1,407 @@
+/**
+ * A home that is connected: joins login, link, inbox and sender, and tells those who wait what became of it.
+ */
+import { join } from "node:path";
+import { formatFingerprint, systemRandom } from "../shared/crypto/mod.ts";
+import { CloseCode } from "../shared/errors.ts";
+import { FileLock } from "../shared/host/mod.ts";
+import { type ChannelStats, KeyMismatchError } from "../shared/net/mod.ts";
+import type { ConversationId, Event, MessageId, UserName } from "../shared/protocol/mod.ts";
+import { Changes } from "./changes.ts";
+import { type DialServer, dialUdp } from "./dialer.ts";
+import { CannotReachError, FastChatError, TimedOutError, UsageError } from "./errors.ts";
+import type { ChatEvent, NoticeEvent } from "./events.ts";
+import { timeText } from "./history.ts";
+import { Inbox } from "./inbox.ts";
+import { Keyring, type Self } from "./keyring.ts";
+import { Link } from "./link.ts";
+import { type HomeParts, LOGIN_LOCK_FILE } from "./local_home.ts";
+import { LogIn } from "./login.ts";
+import { Outbox } from "./outbox.ts";
+import { pause } from "./pause.ts";
+import { Pins } from "./pins.ts";
+import type { Remote } from "./remote.ts";
+import { Sender } from "./sender.ts";
+import { formatServerAddress, parseServerAddress, type ServerAddress } from "./server_address.ts";
+import { Subscription } from "./subscription.ts";
+
+export interface OpenOptions {
+  /** Directory that holds everything of one person on one machine; made where it is not there. */
+  readonly home: string;
+  /** `HOST:PORT`, `[IPV6]:PORT` or `HOST:PORT#FINGERPRINT`; by default where this home was last. */
+  readonly server?: string | undefined;
+  /** By default the home's account. */
+  readonly name?: string | undefined;
+  /** Needed in a home without a session. Never stored. */
+  readonly password?: string | undefined;
+  /** Sign up if the name is new. "only": a name that exists is an error. */
+  readonly register?: boolean | "only" | undefined;
+  /** Whether a sign-up leaves the sealed identity key on the server, so that name and password are enough elsewhere. */
+  readonly serverBackup?: boolean | undefined;
+  /** Log in with the password even where a session would do. */
+  readonly fresh?: boolean | undefined;
+  /** Whether to resolve only when everything that was waiting is in the history: the default. */
+  readonly catchUp?: boolean | undefined;
+  /** For connecting and logging in; 20 s by default. */
+  readonly timeoutMs?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Told of what takes longer than a moment. */
+  readonly onProgress?: ((text: string) => void) | undefined;
+  /** How to reach a server; over UDP by default. */
+  readonly dial?: DialServer | undefined;
+}
+
+/** Where the log put a message. */
+export interface SentMessage {
+  readonly id: MessageId;
+  readonly conversation: ConversationId;
+  readonly seq: number;
+  /** RFC 3339, UTC: when the server stored it. */
+  readonly time: string;
+}
+
+export interface Presence {
+  readonly name: UserName;
+  readonly online: boolean;
+}
+
+/** {@linkcode OpenOptions} with name and server parsed. */
+export type SessionOptions = Omit<OpenOptions, "name" | "server"> & {
+  readonly name: UserName | undefined;
+  readonly server: ServerAddress | undefined;
+};
+
+export class Session {
+  readonly server: string;
+  readonly link: Link;
+  readonly #parts: HomeParts;
+  readonly #login: LogIn;
+  readonly #changes: Changes;
+  readonly #outbox: Outbox;
+  readonly #subscriptions = new Set<Subscription>();
+  /** What happened before anybody asked for events, for the first who does. */
+  #early: ChatEvent[] | undefined = [];
+  readonly #waiters = new Map<MessageId, Waiter>();
+  readonly #unshownWaiters = new Set<() => void>();
+  #working: { keyring: Keyring; inbox: Inbox; sender: Sender } | undefined;
+  #caughtUp: Promise<void> = Promise.resolve();
+  #remote: Remote | undefined;
+  #ended: Error | undefined;
+  #closing: Promise<void> | undefined;
+  serverFingerprint: Uint8Array = new Uint8Array(32);
+
+  private constructor(parts: HomeParts, options: SessionOptions) {
+    const account = parts.credentials.account();
+    const address = options.server ?? (account && parseServerAddress(account.server));
+    if (address === undefined) throw new UsageError("Say which server: HOST:PORT");
+    this.server = formatServerAddress(address);
+    this.#parts = parts;
+    this.#changes = new Changes(parts.database);
+    this.#outbox = new Outbox(parts.database, parts.history);
+    this.#login = new LogIn({
+      credentials: parts.credentials,
+      name: options.name,
+      server: this.server,
+      password: options.password,
+      signUp: options.register === "only" ? "only" : options.register ? "if-new" : "no",
+      serverBackup: options.serverBackup ?? true,
+      fresh: options.fresh ?? false,
+      onProgress: options.onProgress ?? (() => {}),
+    });
+    const dial = options.dial ?? dialUdp;
+    this.link = new Link({
+      dial: async (asked) => {
+        const { servers } = parts;
+        const expected = servers.expected(address), remembered = servers.remembered(address);
+        const dialed = await dial({ ...asked, address, expected, remembered }).catch((error) => {
+          throw error instanceof KeyMismatchError ? servers.refuse(address, error.offeredFingerprint) : error;
+        });
+        try {
+          this.serverFingerprint = dialed.fingerprint;
+          if (servers.accept(address, dialed.fingerprint) === "pinned") this.#noticePinned(address.fingerprint);
+          if (dialed.remember) servers.remember(address, dialed.remember);
+        } catch (error) {
+          dialed.channel.close(CloseCode.none, "");
+          throw error;
+        }
+        return dialed;
+      },
+      authenticate: async (remote) => {
+        await this.#login.run(remote);
+        await remote.ask<"subscribe">({ type: "subscribe" });
+      },
+      onEvent: (event) => this.#onEvent(event),
+      onConnected: (remote, server) => this.#onConnected(remote, server),
+      onReconnecting: (reason) => this.#tell({ type: "connection", state: "reconnecting", reason }),
+      onClosed: (error) => this.#onClosed(error),
+    });
+  }
+
+  static async start(parts: HomeParts, options: SessionOptions): Promise<Session> {
+    const timeoutMs = options.timeoutMs ?? OPEN_TIMEOUT_MS;
+    // Two programs that make one home somebody's at once would make it two people's.
+    const lock = parts.credentials.account()?.enrolled
+      ? undefined
+      : await lockLogin(parts.directory, timeoutMs, options);
+    let session: Session;
+    try {
+      session = new Session(parts, options);
+      options.onProgress?.(`Connecting to ${session.server}`);
+      await session.link.start(timeoutMs, options.signal);
+    } finally {
+      lock?.release();
+    }
+    session.#changes.listen((foreign) => session.#onChange(foreign));
+    session.#outbox.forgetFailures(Date.now() - FAILURES_KEPT_MS);
+    if (options.catchUp ?? true) {
+      await Promise.race([session.#caughtUp, pause(timeoutMs, options.signal).catch(() => {})]);
+    }
+    return session;
+  }
+
+  get self(): Self {
+    return this.#login.self!;
+  }
+
+  get stats(): ChannelStats {
+    return this.#remote?.channel.stats ?? NO_STATS;
+  }
+
+  send(peer: UserName, text: string, timeoutMs: number | undefined): Promise<SentMessage> {
+    if (this.#ended) throw this.#ended;
+    const id = systemRandom.bytes(16).toHex() as MessageId;
+    this.#outbox.add({ id, peer, text, createdMs: Date.now() });
+    const sent = new Promise<SentMessage>((resolve, reject) => {
+      const timer = timeoutMs === undefined ? undefined : setTimeout(() => this.#timeOut(id, timeoutMs), timeoutMs);
+      this.#waiters.set(id, { resolve, reject, timer });
+    });
+    this.#working?.sender.kick();
+    return sent;
+  }
+
+  subscribe(own: boolean): Subscription {
+    const subscription: Subscription = new Subscription({
+      history: this.#parts.history,
+      own,
+      onEnd: () => this.#subscriptions.delete(subscription),
+    });
+    this.#subscriptions.add(subscription);
+    for (const event of this.#early ?? []) subscription.push(event);
+    this.#early = undefined;
+    if (this.#ended) subscription.finish();
+    return subscription;
+  }
+
+  async waitForUnshown(timeoutMs: number, signal: AbortSignal | undefined): Promise<boolean> {
+    const deadline = AbortSignal.any([
+      AbortSignal.timeout(Math.min(timeoutMs, TIMER_MS_MAX)),
+      ...(signal ? [signal] : []),
+    ]);
+    while (this.#parts.history.unshown(1).length === 0) {
+      if (this.#ended) throw this.#ended;
+      if (deadline.aborted) return false;
+      await new Promise<void>((resolve) => {
+        const wake = () => {
+          this.#unshownWaiters.delete(wake);
+          deadline.removeEventListener("abort", wake);
+          resolve();
+        };
+        this.#unshownWaiters.add(wake);
+        deadline.addEventListener("abort", wake, { once: true });
+      });
+    }
+    return true;
+  }
+
+  async users(onlineOnly: boolean): Promise<Presence[]> {
+    const all: Presence[] = [];
+    for (;;) {
+      const after: string = all.at(-1)?.name ?? "";
+      const { users, more } = await this.link.ask<"users">({ type: "users", after, onlineOnly });
+      all.push(...users);
+      if (!more || users.length === 0) return all;
+    }
+  }
+
+  async trust(name: UserName): Promise<Uint8Array> {
+    const { keyring, inbox } = this.#working!;
+    const remote = await this.link.ready();
+    const fingerprint = await keyring.trust(name, remote);
+    await inbox.reopen(name);
+    return fingerprint;
+  }
+
+  close(): Promise<void> {
+    return this.#closing ??= this.#close();
+  }
+
+  async #close(): Promise<void> {
+    const deadline = performance.now() + CLOSE_WAIT_MS;
+    while (this.#waiters.size > 0 && this.link.remote && performance.now() < deadline) await pause(10);
+    await Promise.race([this.#working?.inbox.flush().catch(() => {}), pause(CLOSE_FLUSH_MS)]);
+    this.#working?.inbox.close();
+    const senderDone = this.#working?.sender.close();
+    await Promise.all([this.link.close(), senderDone]);
+    this.#changes.close();
+    for (const subscription of [...this.#subscriptions]) subscription.finish();
+  }
+
+  #onConnected(remote: Remote, server: string): void {
+    this.#remote = remote;
+    const { inbox, sender } = this.#working ??= this.#begin(this.#login.self!);
+    this.#caughtUp = inbox.catchUp(remote).catch((error) => {
+      // A lost connection is tried again by the link, and catching up with it.
+      if (!(error instanceof CannotReachError) && this.#ended === undefined) this.#tell(caughtUpNotice(error));
+    });
+    sender.kick();
+    this.#tell({ type: "connection", state: "connected", server });
+  }
+
+  #begin(self: Self): { keyring: Keyring; inbox: Inbox; sender: Sender } {
+    const { database, history, directory } = this.#parts, outbox = this.#outbox, link = this.link;
+    const onNotice = (notice: NoticeEvent) => this.#tell(notice);
+    const onSettled = (id: MessageId) => this.#settle(id);
+    const keyring = new Keyring({ database, history, pins: new Pins(database, self.clusterId), self, onNotice });
+    return {
+      keyring,
+      inbox: new Inbox({ database, history, outbox, keyring, self, link, onNotice, onSettled }),
+      sender: new Sender({
+        outbox,
+        lockPath: join(directory, OUTBOX_LOCK_FILE),
+        self: { name: self.name, device: self.keys.id },
+        remote: () => link.remote,
+        recipient: (peer, remote, fresh) => keyring.recipient(peer, remote, fresh),
+        onSettled,
+      }),
+    };
+  }
+
+  #onEvent(event: Event): void {
+    const working = this.#working;
+    // Before the login is finished nothing is missed by not looking: catching up reads it.
+    if (working === undefined) return;
+    switch (event.type) {
+      case "deliver":
+        return working.inbox.deliver(event.record);
+      case "behind":
+        return working.inbox.reaches(event.conversation, event.head);
+      case "devicesChanged": {
+        const remote = this.link.remote;
+        if (remote) working.keyring.devicesChanged(event.name, remote).catch(() => {});
+      }
+    }
+  }
+
+  #onClosed(error: Error): void {
+    this.#ended = error;
+    this.#tell({ type: "connection", state: "closed", reason: error.message });
+    for (const [id, waiter] of [...this.#waiters]) {
+      this.#forget(id);
+      waiter.reject(error);
+    }
+    this.#wakeUnshown();
+  }
+
+  #onChange(foreign: boolean): void {
+    for (const subscription of this.#subscriptions) subscription.poke();
+    this.#wakeUnshown();
+    if (!foreign) return;
+    // Another process may have settled our rows, or left its own behind.
+    for (const id of [...this.#waiters.keys()]) this.#settle(id);
+    this.#working?.sender.kick();
+  }
+
+  #settle(id: MessageId): void {
+    const waiter = this.#waiters.get(id);
+    if (waiter === undefined) return;
+    const fate = this.#outbox.fate(id);
+    if (fate.state === "waiting") return;
+    this.#forget(id);
+    if (fate.state === "failed") return waiter.reject(fate.error);
+    if (fate.state === "gone") return waiter.reject(new FastChatError("The message is no longer in the outbox"));
+    const { conversation, seq, timeMs } = fate.stored;
+    this.#working?.inbox.reaches(conversation, seq);
+    waiter.resolve({ id, conversation, seq, time: timeText(timeMs) });
+  }
+
+  #timeOut(id: MessageId, timeoutMs: number): void {
+    const waiter = this.#waiters.get(id);
+    if (waiter === undefined) return;
+    const withdrawn = this.#outbox.withdraw(id);
+    this.#settle(id);
+    if (!this.#waiters.has(id) && !withdrawn) return;
+    this.#forget(id);
+    const seconds = timeoutMs / 1000;
+    waiter.reject(
+      new TimedOutError(
+        withdrawn
+          ? `Not sent within ${seconds} s: the message was taken back`
+          : `Not confirmed within ${seconds} s: the message may have arrived, and is sent again from the outbox until that is known`,
+      ),
+    );
+  }
+
+  #forget(id: MessageId): void {
+    clearTimeout(this.#waiters.get(id)?.timer);
+    this.#waiters.delete(id);
+  }
+
+  #wakeUnshown(): void {
+    for (const wake of [...this.#unshownWaiters]) wake();
+  }
+
+  #tell(event: ChatEvent): void {
+    if (this.#early && this.#early.length < EARLY_EVENTS_MAX) this.#early.push(event);
+    for (const subscription of this.#subscriptions) subscription.push(event);
+  }
+
+  #noticePinned(given: Uint8Array | undefined): void {
+    const fingerprint = formatFingerprint(this.serverFingerprint);
+    const text = given
+      ? `First contact with ${this.server}: it holds the key you named, ${fingerprint}`
+      : `First contact with ${this.server}, whose key is ${fingerprint}: compare it with the one its balancer printed, this client cannot know`;
+    this.#tell({ type: "notice", code: "server-pinned", name: this.server, text });
+  }
+}
+
+interface Waiter {
+  resolve(sent: SentMessage): void;
+  reject(error: Error): void;
+  readonly timer: ReturnType<typeof setTimeout> | undefined;
+}
+
+async function lockLogin(home: string, timeoutMs: number, { signal }: SessionOptions): Promise<FileLock> {
+  const deadline = AbortSignal.timeout(timeoutMs);
+  const either = AbortSignal.any([deadline, ...(signal ? [signal] : [])]);
+  try {
+    return await FileLock.acquire(join(home, LOGIN_LOCK_FILE), { signal: either });
+  } catch (error) {
+    if (!deadline.aborted) throw error;
+    throw new TimedOutError(`Another program has been signing up or logging in with ${home} for ${timeoutMs / 1000} s`);
+  }
+}
+
+function caughtUpNotice(error: unknown): NoticeEvent {
+  return {
+    type: "notice",
+    code: "gap",
+    text: `Not everything that was waiting could be read: ${(error as Error).message}`,
+  };
+}
+
+const NO_STATS: ChannelStats = {
+  datagramsSent: 0,
+  datagramsReceived: 0,
+  bytesSent: 0,
+  bytesReceived: 0,
+  packetsLost: 0,
+  rttUs: 0,
+};
+const OUTBOX_LOCK_FILE = "outbox.lock";
+export const OPEN_TIMEOUT_MS = 20_000;
+const CLOSE_WAIT_MS = 5_000;
+const CLOSE_FLUSH_MS = 500;
+const EARLY_EVENTS_MAX = 100;
+/** `setTimeout` takes 31 bits. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+const FAILURES_KEPT_MS = 24 * 3600 * 1000;
