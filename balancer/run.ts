@@ -14,7 +14,7 @@ import { claimDataDir } from "./data_dir.ts";
 import { Fleet } from "./fleet.ts";
 import { answerLocate, type LocateView } from "./locate.ts";
 import { isPortFree } from "./ports.ts";
-import { serverCommand, type SpawnSettings } from "./spawner.ts";
+import { hearServer, serverCommand, type SpawnSettings } from "./spawner.ts";
 import { StartError } from "./start_error.ts";
 import { createStrategy } from "./strategy.ts";
 
@@ -184,12 +184,14 @@ class Run {
   async #failure(settings: SpawnSettings, number: number): Promise<StartError> {
     const { log } = dataPaths(this.#dataDir).server(number);
     const port = this.#fleet!.servers().find((server) => server.number === number)!.port;
-    const last = await lastLogLine(log, "error");
+    const logged = await lastLogLine(log, "error");
+    await this.#fleet!.stop();
+    const said = logged === undefined ? await hearServer(settings, number, port) : JSON.stringify(logged);
     const { program, args } = serverCommand(settings, number, port);
-    const why = last === undefined ? "it left no error there" : `its last error: ${JSON.stringify(last)}`;
+    const why = said === undefined ? "it left no error" : `last error: ${said}`;
     return new StartError(
       1,
-      `Cannot start server ${number}: it ended again and again. See ${log} (${why}), or try it by hand: ${
+      `Cannot start server ${number}: it ended again and again; ${why}\nSee ${log}, or try it by hand: ${
         [program, ...args].join(" ")
       }`,
     );

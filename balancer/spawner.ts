@@ -53,6 +53,28 @@ export function spawnServer(settings: SpawnSettings, number: number, port: numbe
   return { pid: child.pid, exited: child.status };
 }
 
+/**
+ * Starts a server once more, only to hear what it says: the first line on its standard error, where a program says what is wrong
+ * with its command line. One that runs after all is ended.
+ */
+export async function hearServer(settings: SpawnSettings, number: number, port: number): Promise<string | undefined> {
+  const { program, args } = serverCommand(settings, number, port);
+  try {
+    const { stderr } = await new Deno.Command(program, {
+      args,
+      env: { ...environment(), NO_COLOR: "1" },
+      clearEnv: true,
+      stdin: "null",
+      stdout: "null",
+      stderr: "piped",
+      signal: AbortSignal.timeout(HEAR_MS_MAX),
+    }).output();
+    return new TextDecoder().decode(stderr).split("\n").map((line) => line.trim()).find((line) => line !== "");
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
 /** SIGTERM, or SIGKILL where `hard`. A process that is gone already is fine. */
 export function signalServer(pid: number, hard: boolean): void {
   try {
@@ -99,3 +121,5 @@ function grant(flag: string, ...paths: string[]): string {
 function environment(): Record<string, string> {
   return Object.fromEntries(Object.entries(Deno.env.toObject()).filter(([name]) => !/PASSWORD/i.test(name)));
 }
+
+const HEAR_MS_MAX = 5000;

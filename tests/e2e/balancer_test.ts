@@ -248,6 +248,7 @@ Deno.test("servers whose start fails again and again end the balancer, with thei
     assert.equal(failed.code, 1, failed.stderr);
     assert.equal(failed.stdout, "");
     assert.ok(failed.stderr.includes(dataPaths(dataDir).server(0).log), failed.stderr);
+    assert.match(failed.stderr, /last error: .*registration/);
     assert.ok(await isFree(dataDir, 0));
   }));
 
