@@ -1,5 +1,4 @@
 /** `fastchat HOST PORT`: finds or makes the account, then hands over to the chat face. */
-import { formatFingerprint } from "../../shared/crypto/mod.ts";
 import { parseUserName, type UserName } from "../../shared/protocol/mod.ts";
 import { ChatClient } from "../chat_client.ts";
 import { homeExists } from "../local_home.ts";
@@ -73,7 +72,7 @@ async function openNew(at: ServerAddress, options: Options): Promise<ChatClient>
   const password = isNew
     ? await newPassword(name, options.passwordFile)
     : await passwordFor(name, options.passwordFile);
-  const client = await ChatClient.open({
+  return await ChatClient.open({
     server,
     home: explicitHome(options.home) ?? defaultHome(name, at),
     name,
@@ -83,10 +82,6 @@ async function openNew(at: ServerAddress, options: Options): Promise<ChatClient>
     timeoutMs: timeoutMs(options),
     onProgress: printProgress,
   });
-  printNotice(
-    `Server key ${formatFingerprint(client.serverFingerprint)}: compare it with the one its balancer printed`,
-  );
-  return client;
 }
 
 async function newcomerName(server: string, options: Options): Promise<UserName> {

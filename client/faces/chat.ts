@@ -2,11 +2,11 @@
 import { formatFingerprint } from "../../shared/crypto/mod.ts";
 import { parseUserName } from "../../shared/protocol/mod.ts";
 import type { ChatClient } from "../chat_client.ts";
-import { FastChatError } from "../errors.ts";
+import { FastChatError, RefusedError } from "../errors.ts";
 import type { MessageEvent } from "../events.ts";
 import { paint, paintName, printLine } from "../output.ts";
 import { nearest } from "../suggest.ts";
-import { eventLine, historyLine } from "./lines.ts";
+import { clock, CONTINUED, eventLine, historyLine } from "./lines.ts";
 import { type Line, parseLine, SLASH_COMMANDS } from "./slash.ts";
 import { LineTerminal } from "./terminal.ts";
 
@@ -72,8 +72,13 @@ export class ChatFace {
   }
 
   async #showEvents(): Promise<void> {
+    let lost = false;
     for await (const event of this.#chat.events()) {
-      if (event.type === "connection" && event.state === "closed") continue;
+      // The greeting told of the first connection, and leaving needs no comment.
+      if (event.type === "connection" && (event.state === "closed" || !lost)) {
+        lost ||= event.state === "reconnecting";
+        if (event.state !== "reconnecting") continue;
+      }
       if (event.type === "connection" || event.type === "notice") this.#print(eventLine(event, this.#chat.name));
     }
   }
@@ -100,7 +105,7 @@ export class ChatFace {
   async #enter(line: string): Promise<void> {
     if (line.trim() === "") return;
     try {
-      await this.#act(parseLine(line), line);
+      await this.#act(parseLine(line));
     } catch (error) {
       if (this.#leaving.signal.aborted && !(error instanceof FastChatError)) return;
       const message = error instanceof Error ? error.message : String(error);
@@ -109,7 +114,7 @@ export class ChatFace {
     }
   }
 
-  async #act(line: Line, typed: string): Promise<void> {
+  async #act(line: Line): Promise<void> {
     switch (line.type) {
       case "text":
         if (this.#to === undefined) {
@@ -118,9 +123,7 @@ export class ChatFace {
         }
         return await this.#send(this.#to, line.text);
       case "direct":
-        this.#talkTo(this.#parseName(line.name));
-        if (line.text !== "") await this.#send(this.#to!, line.text);
-        return;
+        return await this.#writeTo(this.#parseName(line.name), line.text);
       case "unknown": {
         const guess = nearest(line.word, SLASH_COMMANDS.map(({ name }) => name));
         this.#print(
@@ -132,11 +135,11 @@ export class ChatFace {
         return;
       }
       case "command":
-        return await this.#command(line, typed);
+        return await this.#command(line);
     }
   }
 
-  async #command(line: Extract<Line, { type: "command" }>, typed: string): Promise<void> {
+  async #command(line: Extract<Line, { type: "command" }>): Promise<void> {
     const [first, second] = line.words;
     switch (line.name) {
       case "to":
@@ -148,7 +151,7 @@ export class ChatFace {
         return await this.#send(this.#parseName(first), text);
       }
       case "read":
-        return this.#read(first, second, typed);
+        return this.#read(first, second);
       case "unread":
         return this.#showUnread();
       case "online":
@@ -176,21 +179,32 @@ export class ChatFace {
     }
   }
 
+  /** Talks to somebody from now on, unless there is no such person. */
+  async #writeTo(name: string, text: string): Promise<void> {
+    const before = this.#to;
+    this.#talkTo(name);
+    if (text === "") return;
+    try {
+      await this.#send(name, text);
+    } catch (error) {
+      if (error instanceof RefusedError && this.#to === name) this.#talkTo(before);
+      throw error;
+    }
+  }
+
   async #send(to: string, text: string): Promise<void> {
     const late = setTimeout(() => this.#print(paint("dim", `* waiting for the server to store: ${text}`)), LATE_MS);
     try {
       const { time } = await this.#chat.send(to, text);
       this.#names.add(to);
-      const date = new Date(time);
-      const clock = `${String(date.getHours()).padStart(2, "0")}:${String(date.getMinutes()).padStart(2, "0")}`;
-      const shown = text.replaceAll("\n", "\n      ");
-      this.#print(`${paint("dim", clock)} ${paint("bold", "me")} → ${to}: ${shown} ${paint("green", "✓")}`);
+      const shown = text.replaceAll("\n", CONTINUED);
+      this.#print(`${clock(time)} ${paint("bold", "me")} → ${to}: ${shown} ${paint("green", "✓")}`);
     } finally {
       clearTimeout(late);
     }
   }
 
-  #read(first: string | undefined, second: string | undefined, _typed: string): void {
+  #read(first: string | undefined, second: string | undefined): void {
     const countOnly = first !== undefined && /^\d+$/.test(first) && second === undefined && this.#to !== undefined;
     const name = countOnly || first === undefined ? this.#to : this.#parseName(first);
     if (name === undefined) return this.#usage("read");
@@ -219,10 +233,9 @@ export class ChatFace {
     }
   }
 
-  #talkTo(name: string): void {
+  #talkTo(name: string | undefined): void {
     this.#to = name;
-    this.#names.add(name);
-    this.#unread.delete(name);
+    if (name !== undefined) this.#unread.delete(name);
     this.#showPrompt();
   }
 

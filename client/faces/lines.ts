@@ -2,7 +2,7 @@
 import type { ChatEvent, MessageEvent } from "../events.ts";
 import { paint, paintName } from "../output.ts";
 
-/** What a reader of `me` sees of an event. Continuation lines are indented, so that a text cannot pose as another's line. */
+/** What a reader of `me` sees of an event. */
 export function eventLine(event: ChatEvent, me: string): string {
   switch (event.type) {
     case "message":
@@ -25,7 +25,7 @@ export function historyLine(event: MessageEvent, me: string): string {
 
 function messageLine(event: MessageEvent, me: string): string {
   const from = event.from === me ? `${paint("bold", "me")} → ${event.to}` : paintName(event.from);
-  return `${clock(event.time)} ${from}: ${event.text.replaceAll("\n", "\n      ")}`;
+  return `${clock(event.time)} ${from}: ${event.text.replaceAll("\n", CONTINUED)}`;
 }
 
 function connectionText(event: Extract<ChatEvent, { type: "connection" }>): string {
@@ -39,8 +39,11 @@ function connectionText(event: Extract<ChatEvent, { type: "connection" }>): stri
   }
 }
 
+/** Continuation lines are indented, so that a text cannot pose as another's line. */
+export const CONTINUED = "\n      ";
+
 /** The time of day here. */
-function clock(time: string): string {
+export function clock(time: string): string {
   const date = new Date(time);
   return paint("dim", `${two(date.getHours())}:${two(date.getMinutes())}`);
 }

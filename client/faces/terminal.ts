@@ -7,6 +7,7 @@
 import { Editor, type EditorOptions } from "./editor.ts";
 import { KeyReader } from "./keys.ts";
 import { textWidth } from "./width.ts";
+import { wrap } from "./wrap.ts";
 
 export interface LineTerminalOptions extends EditorOptions {
   readonly onLine: (line: string) => void;
@@ -60,7 +61,7 @@ export class LineTerminal {
   /** Prints whole lines above the input line. */
   print(text: string): void {
     this.#erase();
-    write(text.replaceAll("\n", "\r\n") + "\r\n");
+    write(wrap(text, terminalColumns()).replaceAll("\n", "\r\n") + "\r\n");
     this.#draw();
   }
 

@@ -1,0 +1,64 @@
+/** Long lines broken at words, by columns; what goes on is indented, so that no text can pose as another line. */
+import { graphemes, graphemeWidth } from "./width.ts";
+
+/**
+ * Breaks each line of `text` at `columns`.
+ *
+ * @param text May hold styles (SGR sequences): they count no columns and are never broken.
+ * @param indent Columns of white space before every row but the first.
+ */
+export function wrap(text: string, columns: number, indent = 6): string {
+  const room = Math.max(columns, indent + 10);
+  return text.split("\n").map((line, i) => wrapLine(line, room, indent, i === 0 ? 0 : indent)).join("\n");
+}
+
+function wrapLine(line: string, columns: number, indent: number, firstIndent: number): string {
+  const rows: string[] = [];
+  let row = " ".repeat(firstIndent), used = firstIndent;
+  for (const word of line.match(WORDS) ?? []) {
+    const width = visibleWidth(word);
+    if (used + width <= columns) {
+      row += word;
+      used += width;
+      continue;
+    }
+    // White space at the edge is where the break goes.
+    if (word.trim() === "") {
+      rows.push(row);
+      row = " ".repeat(indent);
+      used = indent;
+      continue;
+    }
+    if (used > indent && width <= columns - indent) {
+      rows.push(row.trimEnd());
+      row = " ".repeat(indent) + word;
+      used = indent + width;
+      continue;
+    }
+    for (const piece of pieces(word)) {
+      const pieceWidth = piece.startsWith("\x1b") ? 0 : graphemeWidth(piece);
+      if (used + pieceWidth > columns) {
+        rows.push(row);
+        row = " ".repeat(indent);
+        used = indent;
+      }
+      row += piece;
+      used += pieceWidth;
+    }
+  }
+  rows.push(row);
+  return rows.join("\n");
+}
+
+/** Styles whole, everything else by grapheme. */
+function pieces(word: string): string[] {
+  return word.split(STYLES).flatMap((part) => part.startsWith("\x1b[") ? [part] : graphemes(part));
+}
+
+function visibleWidth(word: string): number {
+  return pieces(word).reduce((sum, piece) => sum + (piece.startsWith("\x1b") ? 0 : graphemeWidth(piece)), 0);
+}
+
+// deno-lint-ignore no-control-regex
+const STYLES = /(\x1b\[[0-9;]*m)/;
+const WORDS = /\s+|[^\s]+/g;
