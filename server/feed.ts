@@ -33,8 +33,8 @@ export class Feed {
     let delivery = this.#streams.get(conversation);
     if (delivery === undefined) {
       if (this.#streams.size >= DELIVERY_STREAMS_MAX) this.#finishOldest();
-      delivery = { stream: this.#open(() => this.#streams.delete(conversation)), usedUs: nowUs };
-      this.#streams.set(conversation, delivery);
+      const opened: Delivery = { stream: this.#open(() => this.#forget(conversation, opened)), usedUs: nowUs };
+      this.#streams.set(conversation, delivery = opened);
     }
     delivery.usedUs = nowUs;
     delivery.stream.send(message);
@@ -63,6 +63,11 @@ export class Feed {
       this.#streams.delete(conversation);
       delivery.stream.finish();
     }
+  }
+
+  /** Only that one: meanwhile the conversation may have another stream. */
+  #forget(conversation: ConversationId, gone: Delivery): void {
+    if (this.#streams.get(conversation) === gone) this.#streams.delete(conversation);
   }
 
   /** The peer allows so many streams at once, and one that waits for that would hold its conversation up. */

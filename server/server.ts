@@ -79,11 +79,6 @@ export class Server {
     this.fanout.finishIdle(nowUs - IDLE_STREAM_US);
   }
 
-  /** Sends every client to another server. */
-  stop(): void {
-    for (const channel of [...this.#channels]) channel.close(CloseCode.goElsewhere, "This server is stopping");
-  }
-
   get connections(): number {
     return this.#channels.size;
   }
