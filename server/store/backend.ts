@@ -2,7 +2,6 @@
  * Store and bus of one server of a cluster, whoever leads: takes the lead when nobody has it, follows otherwise, and
  * begins anew whenever that changes.
  */
-import { ensurePrivateDirectory } from "../../shared/host/mod.ts";
 import type { Logger } from "../../shared/log.ts";
 import type { Bus } from "../bus/bus.ts";
 import { ClusterBus } from "../bus/cluster_bus.ts";
@@ -40,7 +39,8 @@ export interface BackendOptions {
  *   StoreUnavailableError where a leader holds the lock and does not answer.
  */
 export async function openBackend(options: BackendOptions): Promise<Backend> {
-  await ensurePrivateDirectory(options.dataDir);
+  // Its files are private one by one; an operator's own directory may be open.
+  await Deno.mkdir(options.dataDir, { recursive: true, mode: 0o700 });
   const backend = new ClusterBackend(options);
   await backend.start();
   return backend;

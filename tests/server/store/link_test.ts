@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { setImmediate } from "node:timers";
 import fc from "fast-check";
 import { FRAME_BYTES_MAX, FrameBuffer, FrameKind, Link } from "../../../server/store/link.ts";
 import { DecodeError, type Reader } from "../../../shared/codec/mod.ts";
@@ -93,7 +94,21 @@ Deno.test("Link closes when a frame breaks its schema, and when the peer does no
     for (let sent = 0; sent < 200 && !one.link.closed; sent++) {
       one.link.send(FrameKind.Committed, (writer) => writer.bytes(megabyte));
     }
+    assert.ok(one.link.closed);
     assert.match(String(await one.closed), /waiting/);
+  });
+});
+
+Deno.test("Link.pause() leaves frames in the stream until resume()", async () => {
+  await linked(async ([one, two]) => {
+    two.pauseAfterEach = true;
+    for (let at = 0; at < 5; at++) one.link.send(FrameKind.Announce, (writer) => writer.u8(at));
+    for (let count = 1; count <= 5; count++) {
+      await two.until(count);
+      for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
+      assert.equal(two.frames.length, count);
+      two.link.resume();
+    }
   });
 });
 
@@ -114,6 +129,7 @@ class End {
   readonly frames: { kind: FrameKind; bytes: Uint8Array }[] = [];
   readonly closed: Promise<unknown>;
   refuse = false;
+  pauseAfterEach = false;
   #arrived = Promise.withResolvers<void>();
 
   constructor(stream: Deno.Conn) {
@@ -123,6 +139,7 @@ class End {
       onFrame: (kind: FrameKind, reader: Reader) => {
         if (this.refuse) throw new DecodeError("Refused");
         this.frames.push({ kind, bytes: reader.bytes(reader.remaining) });
+        if (this.pauseAfterEach) this.link.pause();
         this.#arrived.resolve();
       },
       onClosed: closed.resolve,

@@ -24,6 +24,20 @@ Deno.test("GroupWriter commits what queues up in one turn as one transaction, in
   });
 });
 
+Deno.test("GroupWriter takes what comes a few microtasks later into the same transaction", async () => {
+  await inTemporaryFolder(async (path) => {
+    const { store } = open(path);
+    await befriend(store);
+    const before = store.transactions;
+    await Promise.all(Array.from({ length: 20 }, async (_, at) => {
+      for (let wait = 0; wait < at; wait++) await Promise.resolve();
+      await store.append([recordOf("alice", "bob", at)]);
+    }));
+    assert.equal(store.transactions, before + 1);
+    await store.close();
+  });
+});
+
 Deno.test("GroupWriter acknowledges nothing that another connection cannot read", async () => {
   await inTemporaryFolder(async (path) => {
     const { store } = open(path);
@@ -77,8 +91,8 @@ Deno.test("GroupWriter: a change that fails in its midst is undone alone, with w
     const results = await Promise.allSettled([
       append("one"),
       writer.write(1, (db, notices) => {
-        db.append([recordOf("alice", "bob", "undone")], notices);
         db.addDevice(nameOf("bob"), newDevice("bob", 2), notices);
+        db.append([recordOf("alice", "bob", "undone", { epoch: 3 })], notices);
         throw new Error("Broken in its midst");
       }),
       append("two"),
