@@ -3,7 +3,7 @@
  * Handlers are loaded when they are called, so that `--help` and mistakes answer at once.
  */
 import type { Options } from "./options.ts";
-import { VERSION } from "./version.ts";
+import { VERSION } from "../shared/version.ts";
 
 export interface Command {
   readonly name: string;

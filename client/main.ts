@@ -4,7 +4,7 @@ import { COMMANDS, overview } from "./commands.ts";
 import { parseCommandLine } from "./config.ts";
 import { FastChatError } from "./errors.ts";
 import { BrokenPipeError, printError, printLine } from "./output.ts";
-import { VERSION } from "./version.ts";
+import { VERSION } from "../shared/version.ts";
 
 /** Runs one command and answers its exit code; never throws. */
 async function main(args: readonly string[]): Promise<number> {
