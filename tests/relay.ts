@@ -76,6 +76,13 @@ export class Relay {
     return front.address;
   }
 
+  /** Sends what was for one server to another from now on, as if another process had taken its port. */
+  retarget(port: number, toPort: number): void {
+    for (const front of this.#fronts.values()) {
+      if (front.target.port === port) front.target = { ...front.target, port: toPort };
+    }
+  }
+
   /** Every client appears to the servers with a new source port from now on, as after a NAT forgot it. */
   rebind(): void {
     for (const front of this.#fronts.values()) front.rebind();
@@ -185,7 +192,7 @@ class Front {
   constructor(
     readonly host: string,
     port: number,
-    readonly target: Address,
+    public target: Address,
     readonly links: Record<Direction, (bytes: Uint8Array, send: (bytes: Uint8Array) => void) => void>,
   ) {
     this.#front = openUdp({ host, port, onDatagram: (bytes, from) => this.#up(bytes, from) });

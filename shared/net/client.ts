@@ -133,14 +133,14 @@ class Attempt {
 
   #fail(error: unknown): void {
     this.#options.signal?.removeEventListener("abort", this.#abort);
-    this.#driver.close();
+    void this.#driver.close();
     this.#outcome.reject(error);
   }
 
   /** The channel has ended: its last words leave, then the socket goes. */
   async #end(): Promise<void> {
     await this.#driver.drained();
-    this.#driver.close();
+    await this.#driver.close();
     this.#ended.resolve();
   }
 

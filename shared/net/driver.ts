@@ -90,14 +90,14 @@ export class Driver {
     }
   }
 
-  /** Closes the sockets. Nothing is said to anybody. */
-  close(): void {
+  /** Closes the sockets. Nothing is said to anybody. @returns When the port is free again. */
+  async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
     clearTimeout(this.#timer);
-    this.sockets.close();
     this.#spare?.release();
     this.#spare = undefined;
+    await this.sockets.close();
   }
 
   #onDatagram(bytes: Uint8Array, from: Route): void {

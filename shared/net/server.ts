@@ -124,7 +124,7 @@ export class ChannelServer {
     await this.#driver.drained();
     // Packets that crossed ours, or that follow a lost CLOSE, are answered with another one.
     if (hadClients) await new Promise((resolve) => setTimeout(resolve, LINGER_MS));
-    this.#driver.close();
+    await this.#driver.close();
   }
 
   #open(options: ChannelServerOptions, link: Link, budget: ReadBudget): ConnectionChannel {

@@ -62,6 +62,7 @@ export class UdpSockets {
   readonly #sockets = new Map<string, UdpSocket>();
   readonly #wildcard: boolean;
   readonly #port: number;
+  readonly #host: string;
   #refreshTimer: ReturnType<typeof setInterval> | undefined;
   #closed = false;
 
@@ -69,6 +70,7 @@ export class UdpSockets {
     this.#options = options;
     this.#wildcard = isWildcard(options.host) && options.wildcardIsOne !== true;
     this.#port = this.#wildcard ? this.#openAll() : this.#open(options.host, options.port).address.port;
+    this.#host = this.#wildcard ? options.host : this.first.address.host;
     if (this.#wildcard) {
       this.#refreshTimer = setInterval(() => this.refresh(), REFRESH_MS);
       Deno.unrefTimer(this.#refreshTimer as unknown as number);
@@ -77,7 +79,7 @@ export class UdpSockets {
 
   /** What was asked for, with the port that was given. For a wildcard the host stays the wildcard. */
   get address(): Address {
-    return { host: this.#wildcard ? this.#options.host : this.first.address.host, port: this.#port };
+    return { host: this.#host, port: this.#port };
   }
 
   /** Where datagrams can be sent to from this machine: one for each local address. */
@@ -111,12 +113,14 @@ export class UdpSockets {
     }
   }
 
-  close(): void {
+  /** @returns When the port is free again: a receive that is under way holds the socket a moment longer. */
+  async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     clearInterval(this.#refreshTimer);
-    for (const socket of this.#sockets.values()) socket.close();
+    const sockets = [...this.#sockets.values()];
     this.#sockets.clear();
+    await Promise.all(sockets.map((socket) => socket.close()));
   }
 
   /** @returns The port all sockets share. */
@@ -164,6 +168,7 @@ export class UdpSocket {
   readonly #conn: Deno.DatagramConn;
   readonly #counters: UdpCounters;
   readonly #options: UdpOptions;
+  readonly #receiving: Promise<void>;
   #closed = false;
 
   /** @ignore Opened by {@linkcode openUdp}. */
@@ -175,7 +180,7 @@ export class UdpSocket {
     this.address = { host: foldHost(address.hostname), port: address.port };
     const buffer = options.buffer?.(RECEIVE_BUFFER_BYTES) ?? new Uint8Array(RECEIVE_BUFFER_BYTES);
     // Only when the last receive has ended does nobody write into the buffer any more.
-    this.#receive(buffer).finally(() => options.onBufferFree?.(buffer));
+    this.#receiving = this.#receive(buffer).finally(() => options.onBufferFree?.(buffer));
   }
 
   /**
@@ -197,10 +202,12 @@ export class UdpSocket {
     });
   }
 
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#conn.close();
+  close(): Promise<void> {
+    if (!this.#closed) {
+      this.#closed = true;
+      this.#conn.close();
+    }
+    return this.#receiving;
   }
 
   /** One receive is under way at a time: Deno hands over all that is there within one turn anyway (about 8 of a burst). */
