@@ -1,0 +1,153 @@
+/**
+ * A load generator for real servers: a cluster in processes of its own, many users connected from this one. Bodies are opaque
+ * and go through `client/remote.ts` under packet protection; sealing is measured on its own (`bench e2ee`).
+ */
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { dialUdp } from "../client/dialer.ts";
+import { Remote } from "../client/remote.ts";
+import {
+  Ed25519KeyPair,
+  generateRsaPkcs8,
+  importPssPrivate,
+  makeCertificate,
+  makeDeviceProof,
+  parseFingerprint,
+  spkiFromPkcs8,
+  systemRandom,
+} from "../shared/crypto/mod.ts";
+import type { ConversationId, DeviceId, Event, UserName } from "../shared/protocol/mod.ts";
+import { processCpuUs } from "./report.ts";
+
+export interface BenchCluster {
+  readonly port: number;
+  readonly fingerprint: Uint8Array;
+  readonly pids: readonly number[];
+  /** User and system time of all servers so far, µs. */
+  cpuUs(): number;
+  stop(): Promise<void>;
+}
+
+/** Starts a balancer with servers whose limits let one machine play a hundred. */
+export async function startCluster(servers: number): Promise<BenchCluster> {
+  const folder = await Deno.makeTempDir({ prefix: "fastchat-bench-" });
+  const data = join(folder, "data");
+  const balancer = new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "-A",
+      "--no-check",
+      fileURLToPath(new URL("../balancer/main.ts", import.meta.url)),
+      ...[String(servers), "0", "--host", "127.0.0.1", "--data", data],
+      ...["--handshake-rate", "1000", "--handshake-burst", "5000", "--signup-rate", "0", "--login-rate", "0"],
+    ],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  let output = "";
+  for await (const piece of balancer.stdout.pipeThrough(new TextDecoderStream())) {
+    output += piece;
+    if (output.includes("\n")) break;
+  }
+  const ready = /^ready \S+:(\d+) servers=\d+ data=.* key=(\S+)$/m.exec(output);
+  if (!ready) throw new Error(`The balancer said ${JSON.stringify(output)}`);
+  const pids = [...Deno.readDirSync(join(data, "run"))]
+    .filter(({ name }) => /^server-\d+\.json$/.test(name))
+    .map(({ name }) => JSON.parse(Deno.readTextFileSync(join(data, "run", name))).pid as number);
+  return {
+    port: Number(ready[1]),
+    fingerprint: parseFingerprint(ready[2]!)!,
+    pids,
+    cpuUs: () => pids.reduce((sum, pid) => sum + (processCpuUs(pid) ?? NaN), 0),
+    async stop() {
+      balancer.kill("SIGTERM");
+      await balancer.status;
+      await Deno.remove(folder, { recursive: true });
+    },
+  };
+}
+
+/** Somebody with a connection; what comes is handed to `onEvent`. */
+export interface LoadUser {
+  readonly name: UserName;
+  readonly remote: Remote;
+  onEvent: (event: Event) => void;
+}
+
+/** Signs up `count` users and connects them. They share one identity and envelope key: making 200 RSA keys is not what is measured. */
+export async function connectUsers(cluster: BenchCluster, count: number): Promise<LoadUser[]> {
+  const identity = await generateRsaPkcs8();
+  const identityKey = await spkiFromPkcs8(identity);
+  const signing = await importPssPrivate(identity);
+  const users: LoadUser[] = [];
+  const connectOne = async (index: number) => {
+    users[index] = await connectUser(cluster, `u${String(index).padStart(4, "0")}` as UserName, identityKey, signing);
+  };
+  for (let first = 0; first < count; first += CONNECT_AT_ONCE) {
+    await Promise.all(
+      Array.from({ length: Math.min(CONNECT_AT_ONCE, count - first) }, (_, i) => connectOne(first + i)),
+    );
+  }
+  return users;
+}
+
+/** The direct conversation of two users, made to exist. */
+export async function openDirect(
+  user: LoadUser,
+  peer: LoadUser,
+): Promise<{ conversation: ConversationId; epoch: number }> {
+  const { head } = await user.remote.ask<"openDirect">({ type: "openDirect", peer: peer.name });
+  return { conversation: head.conversation, epoch: head.epoch };
+}
+
+async function connectUser(
+  cluster: BenchCluster,
+  name: UserName,
+  identityKey: Uint8Array,
+  signing: CryptoKey,
+): Promise<LoadUser> {
+  const dialed = await dialUdp({
+    address: { host: "127.0.0.1", port: cluster.port },
+    expected: cluster.fingerprint,
+    excluded: [],
+    remembered: undefined,
+    timeoutMs: 20_000,
+    signal: new AbortController().signal,
+  });
+  const user: { -readonly [K in keyof LoadUser]: LoadUser[K] } = { name, remote: undefined!, onEvent: () => {} };
+  const remote = user.remote = new Remote(dialed.channel, {
+    onEvent: (event) => user.onEvent(event),
+    onClose: ({ code, reason }) => {
+      if (code !== 0) throw new Error(`${name} lost its connection: ${reason}`);
+    },
+  });
+  const { stretching, clusterId } = await remote.ask<"stretch">({ type: "stretch", name, purpose: 1 });
+  const leaf = Ed25519KeyPair.generate();
+  const nowMs = Date.now();
+  const certificate = await makeCertificate({
+    clusterId,
+    user: name,
+    device: systemRandom.bytes(16).toHex() as DeviceId,
+    leafKey: leaf.publicKey,
+    envelopeKey: identityKey,
+    identityKey,
+    notBeforeMs: nowMs,
+    notAfterMs: nowMs + 86_400_000,
+    serial: 1,
+  }, signing);
+  await remote.ask<"register">({
+    type: "register",
+    name,
+    stretching,
+    loginSecret: systemRandom.bytes(32).toBase64({ alphabet: "base64url", omitPadding: true }),
+    identityKey,
+    backup: new Uint8Array(0),
+    certificate,
+    deviceProof: makeDeviceProof(leaf, dialed.channel.transcriptHash),
+  });
+  await remote.ask<"subscribe">({ type: "subscribe" });
+  return user;
+}
+
+const CONNECT_AT_ONCE = 10;
