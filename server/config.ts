@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { CONNECTIONS_MAX, SCRYPT_LOG2_N_MIN, SERVERS_MAX, SESSION_DAYS } from "../shared/limits.ts";
 import type { LogLevel } from "../shared/log.ts";
-import { DEFAULT_RSA_LIMITS } from "../shared/net/mod.ts";
+import { DEFAULT_RSA_LIMITS as RSA } from "../shared/net/mod.ts";
 import { THROTTLE_DEFAULTS, type ThrottleSettings } from "./throttles.ts";
 
 export type Command =
@@ -28,9 +28,8 @@ export interface ServerConfig {
   /** Per connection and second; 0 means no limit. */
   readonly requestRate: number;
   readonly appendRate: number;
-  /** RSA decryptions per second and address, and how many at once. */
-  readonly rsaRate: number;
-  readonly rsaBurst: number;
+  /** Who gets an RSA decryption (SECURITY H7). */
+  readonly rsa: RsaSettings;
   readonly passwordWorkers: number;
   readonly passwordQueue: number;
   readonly passwordQueuePerAddress: number;
@@ -39,6 +38,16 @@ export interface ServerConfig {
   readonly logLevel: LogLevel;
   /** log2 of scrypt's N: proposed to clients, and the least accepted. */
   readonly scryptLog2N: number;
+}
+
+export interface RsaSettings {
+  /** Per second and address, and how many at once. */
+  readonly rate: number;
+  readonly burst: number;
+  /** Per second in all. */
+  readonly rateTotal: number;
+  readonly inFlightMax: number;
+  readonly queuedMax: number;
 }
 
 /** A command line that cannot be meant; the message is for its author. Exit code 2. */
@@ -84,8 +93,13 @@ export function parseCommand(
     },
     requestRate: numberOf(values, "request-rate", 500, 0, RATE_MAX),
     appendRate: numberOf(values, "message-rate", 0, 0, RATE_MAX),
-    rsaRate: numberOf(values, "handshake-rate", DEFAULT_RSA_LIMITS.perAddress.perSecond, 1, RATE_MAX),
-    rsaBurst: numberOf(values, "handshake-burst", DEFAULT_RSA_LIMITS.perAddress.burst, 1, RATE_MAX),
+    rsa: {
+      rate: numberOf(values, "handshake-rate", RSA.perAddress.perSecond, 1, RATE_MAX),
+      burst: numberOf(values, "handshake-burst", RSA.perAddress.burst, 1, RATE_MAX),
+      rateTotal: numberOf(values, "handshake-rate-total", RSA.ceiling.perSecond, 1, RATE_MAX),
+      inFlightMax: numberOf(values, "handshake-parallel", RSA.inFlightMax, 1, 64),
+      queuedMax: numberOf(values, "handshake-queue", RSA.queuedMax, 1, 100_000),
+    },
     passwordWorkers: numberOf(values, "password-workers", 2, 1, 64),
     passwordQueue: numberOf(values, "password-queue", 512, 1, 100_000),
     passwordQueuePerAddress: numberOf(values, "password-queue-address", 256, 1, 100_000),
@@ -175,6 +189,9 @@ const OPTIONS = {
   "message-rate": { type: "string" },
   "handshake-rate": { type: "string" },
   "handshake-burst": { type: "string" },
+  "handshake-rate-total": { type: "string" },
+  "handshake-parallel": { type: "string" },
+  "handshake-queue": { type: "string" },
   "password-workers": { type: "string" },
   "password-queue": { type: "string" },
   "password-queue-address": { type: "string" },
@@ -216,8 +233,11 @@ Limits (0 = none, where it says so)
   --wrong-passwords-account N   the same from all addresses; the wait stays within 10 s (default ${THROTTLE_DEFAULTS.wrongPasswordsFreePerAccount})
   --request-rate N   requests a second on one connection (default 500, 0 = none)
   --message-rate N   messages a second on one connection (default 0 = none)
-  --handshake-rate N            new connections a second from one address (default ${DEFAULT_RSA_LIMITS.perAddress.perSecond})
-  --handshake-burst N           ... and at once (default ${DEFAULT_RSA_LIMITS.perAddress.burst})
+  --handshake-rate N            new connections a second from one address (default ${RSA.perAddress.perSecond})
+  --handshake-burst N           ... and at once (default ${RSA.perAddress.burst})
+  --handshake-rate-total N      new connections a second in all (default ${RSA.ceiling.perSecond})
+  --handshake-parallel N        how many of them are worked on at once (default ${RSA.inFlightMax})
+  --handshake-queue N           ... and wait; the oldest gives way (default ${RSA.queuedMax})
   --connections N    clients at once (default ${CONNECTIONS_MAX})
   --password-workers N          threads that check passwords (default 2)
   --password-queue N            log-ins that wait for them in all (default 512)

@@ -34,7 +34,7 @@ async function run(config: ServerConfig): Promise<number> {
 }
 
 function watchForSignals(stop: (why: string) => void): void {
-  const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT", "SIGBREAK"] : ["SIGINT", "SIGTERM"];
+  const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT", "SIGBREAK"] : ["SIGINT", "SIGTERM", "SIGHUP"];
   for (const signal of signals) Deno.addSignalListener(signal, () => stop(signal));
 }
 

@@ -21,11 +21,18 @@ import {
   serveControl,
 } from "../shared/host/mod.ts";
 import type { Logger } from "../shared/log.ts";
-import { type Address, BindError, ChannelServer, DEFAULT_RSA_LIMITS, monotonicClock } from "../shared/net/mod.ts";
+import {
+  type Address,
+  BindError,
+  ChannelServer,
+  DEFAULT_RSA_LIMITS,
+  type EndpointLimits,
+  monotonicClock,
+} from "../shared/net/mod.ts";
 import type { Primitives } from "../shared/primitives.ts";
 import { VERSION } from "../shared/version.ts";
 import { AppendQueue } from "./append_queue.ts";
-import type { ServerConfig } from "./config.ts";
+import type { RsaSettings, ServerConfig } from "./config.ts";
 import { Connection } from "./connection.ts";
 import { newCounters, type Services } from "./context.ts";
 import { GapRepair } from "./gap.ts";
@@ -211,7 +218,7 @@ export class Runtime {
   }
 
   async #listen(keys: ClusterKeys, primitives: Primitives): Promise<void> {
-    const { host, port, rsaRate, rsaBurst, connectionsMax, requestRate, appendRate } = this.#config;
+    const { host, port, connectionsMax, requestRate, appendRate } = this.#config;
     const wiring = {
       services: this.#services,
       server: this.#server,
@@ -235,10 +242,7 @@ export class Runtime {
         servers: () => this.#list.entries,
         onChannel: (channel) => void new Connection(channel, wiring),
         logger: this.#log,
-        limits: {
-          connectionsMax,
-          rsa: { ...DEFAULT_RSA_LIMITS, perAddress: { perSecond: rsaRate, burst: rsaBurst } },
-        },
+        limits: { connectionsMax, rsa: rsaLimits(this.#config.rsa) },
       });
     } catch (error) {
       if (!(error instanceof BindError)) throw error;
@@ -288,6 +292,16 @@ export class Runtime {
       ...this.#services.counters,
     };
   }
+}
+
+function rsaLimits({ rate, burst, rateTotal, inFlightMax, queuedMax }: RsaSettings): EndpointLimits["rsa"] {
+  return {
+    ...DEFAULT_RSA_LIMITS,
+    perAddress: { perSecond: rate, burst },
+    ceiling: { perSecond: rateTotal, burst: 2 * rateTotal },
+    inFlightMax,
+    queuedMax,
+  };
 }
 
 /** A cluster of one server started by hand makes its keys itself. */

@@ -341,6 +341,21 @@ Deno.test("idle delivery streams are finished and opened anew when there is some
   assert.equal(b.eventStreams.length, 2);
 });
 
+Deno.test("a delivery stream that the client resets is replaced by the next delivery", async () => {
+  const { harness, a, b, id, epoch } = await twoPeople();
+  await subscribe(b);
+  const lane = a.lane();
+  lane.append(message(id, 1, epoch));
+  await until(() => delivered(b).length === 1);
+  b.eventStreams[0]!.reset(CloseCode.none);
+  await until(() => b.pair.server.openStreams === 0);
+  lane.append(message(id, 2, epoch));
+  await until(() => delivered(b).length === 2);
+  assert.equal(b.eventStreams.length, 2);
+  harness.server.tick(harness.nowUs += 61_000_000);
+  await until(() => b.eventStreamsFinished === 1);
+});
+
 Deno.test("deliver to more conversations than streams: the idlest give way, nothing is lost", async () => {
   const { harness, a, alice } = await twoPeople();
   await subscribe(a);
