@@ -1,27 +1,29 @@
-/** Runs random scenarios: `--seeds N` for N new ones, `--seed S` to replay one. Exits 1 at the first that fails. */
+/**
+ * Runs random scenarios: `--seeds N` for N new ones, `--seconds T` for as many as fit, `--seed S` to replay one.
+ * Exits 1 at the first that fails.
+ */
 import { runScenario } from "./scenario.ts";
 
-const seeds = numberAfter("--seeds"), seed = numberAfter("--seed");
-const first = seed ?? Math.floor(Math.random() * 2 ** 31), count = seed === undefined ? seeds ?? 1000 : 1;
-const startMs = performance.now();
-let datagrams = 0, virtualUs = 0;
-for (let current = first; current < first + count; current++) {
+const seed = numberAfter("--seed"), seeds = numberAfter("--seeds"), seconds = numberAfter("--seconds");
+const first = seed ?? Math.floor(Math.random() * 2 ** 31);
+const countMax = seed !== undefined ? 1 : seeds ?? (seconds === undefined ? 1000 : Infinity);
+const startMs = performance.now(), endMs = seconds === undefined ? Infinity : startMs + seconds * 1000;
+
+let count = 0, datagrams = 0, virtualUs = 0;
+for (; count < countMax && performance.now() < endMs; count++) {
   try {
-    const result = runScenario(current);
+    const result = runScenario(first + count);
     datagrams += result.datagrams;
     virtualUs += result.virtualUs;
   } catch (error) {
     console.error(error);
-    console.error(`Replay it: deno task sim --seed ${current}`);
+    console.error(`Replay it: deno task sim --seed ${first + count}`);
     Deno.exit(1);
   }
 }
-const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
-console.log(
-  `${count} scenarios from seed ${first}: ${datagrams} datagrams, ${
-    Math.round(virtualUs / 1e6)
-  } s of virtual time in ${seconds} s`,
-);
+const took = ((performance.now() - startMs) / 1000).toFixed(1);
+const virtual = Math.round(virtualUs / 1e6);
+console.log(`${count} scenarios from seed ${first}: ${datagrams} datagrams, ${virtual} s of virtual time in ${took} s`);
 
 function numberAfter(flag: string): number | undefined {
   const at = Deno.args.indexOf(flag);
