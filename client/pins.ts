@@ -38,7 +38,14 @@ export class Pins {
         );
         return "pinned";
       }
-      if (equalBytes(pinned, fingerprint)) return "known";
+      if (equalBytes(pinned, fingerprint)) {
+        this.#db.run(
+          "UPDATE peers SET offered = NULL WHERE cluster = ? AND name = ? AND offered IS NOT NULL",
+          this.#cluster,
+          name,
+        );
+        return "known";
+      }
       this.#db.run("UPDATE peers SET offered = ? WHERE cluster = ? AND name = ?", fingerprint, this.#cluster, name);
       return "changed";
     });

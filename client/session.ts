@@ -327,11 +327,11 @@ export class Session {
   #timeOut(id: MessageId, timeoutMs: number): void {
     const waiter = this.#waiters.get(id);
     if (waiter === undefined) return;
-    const withdrawn = this.#outbox.withdraw(id);
-    this.#settle(id);
-    if (!this.#waiters.has(id) && !withdrawn) return;
+    const withdrawn = this.#outbox.withdraw(id), seconds = timeoutMs / 1000;
+    // Another process may have settled it a moment ago.
+    if (!withdrawn) this.#settle(id);
+    if (!this.#waiters.has(id)) return;
     this.#forget(id);
-    const seconds = timeoutMs / 1000;
     waiter.reject(
       new TimedOutError(
         withdrawn

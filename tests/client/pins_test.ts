@@ -116,6 +116,9 @@ Deno.test("Pins.check() pins at first use, by cluster and name", async () => {
     }
     pins.trust(BOB, two, 4);
     assert.deepEqual([pins.pinned(BOB), pins.offered(BOB)], [two, undefined]);
+    pins.check(BOB, three, 5);
+    pins.check(BOB, two, 5);
+    assert.equal(pins.offered(BOB), undefined, "the known one is back: nobody is warned of anything");
     const elsewhere = new Pins(database, new Uint8Array(16));
     assert.equal(elsewhere.check(BOB, three, 5), "pinned", "the same name in another cluster is somebody else");
   });

@@ -1,0 +1,132 @@
+/** Real clients against a real server core, joined by memory channels: everything but sockets and processes. */
+import { basename, join } from "node:path";
+import type { DialServer } from "../../client/dialer.ts";
+import { DeviceKeys } from "../../client/e2ee/mod.ts";
+import { CannotReachError } from "../../client/errors.ts";
+import { homeExists, openHome } from "../../client/local_home.ts";
+import { ChatClient, type OpenOptions } from "../../client/mod.ts";
+import { encryptPem, pkcs8ToPem, sha256 } from "../../shared/crypto/mod.ts";
+import { writePrivateFile } from "../../shared/host/mod.ts";
+import type { UserName } from "../../shared/protocol/mod.ts";
+import type { Store } from "../../server/store/store.ts";
+import { Connection } from "../../server/connection.ts";
+import { TEST_CLUSTER, testKeys } from "../keys.ts";
+import { memoryChannelPair, type MemoryPair } from "../memory_channel.ts";
+import { Harness } from "../server/harness.ts";
+import { withFolder } from "./homes.ts";
+
+export const PASSWORD = "violet-otter-canyon-42";
+const LOG2N = 10;
+
+export class ChatWorld {
+  readonly folder: string;
+  readonly harness: Harness;
+  /** Every connection there was, newest last. */
+  readonly pairs: MemoryPair[] = [];
+  /** The key that servers prove. */
+  fingerprint = sha256(new Uint8Array([1]));
+  /** Nobody answers while this is set. */
+  unreachable = false;
+  /** What clients excluded, one entry for each dialling. */
+  readonly excluded: (readonly number[])[] = [];
+  readonly #clients: ChatClient[] = [];
+
+  constructor(folder: string, harness: Harness) {
+    this.folder = folder;
+    this.harness = harness;
+  }
+
+  /** @param options As {@linkcode ChatClient.open}'s; the name is also the home's, unless one is given. */
+  async open(name: string, options: Partial<OpenOptions> = {}): Promise<ChatClient> {
+    const home = options.home ?? this.home(name);
+    if (!homeExists(home) && (options.password ?? PASSWORD) === PASSWORD) await seedKeys(home);
+    const client = await ChatClient.open({
+      server: "memory:9000",
+      home: this.home(name),
+      name,
+      password: PASSWORD,
+      register: true,
+      dial: this.dial,
+      ...options,
+    });
+    this.#clients.push(client);
+    return client;
+  }
+
+  home(name: string): string {
+    return join(this.folder, name);
+  }
+
+  readonly dial: DialServer = ({ excluded }) => {
+    this.excluded.push(excluded);
+    if (this.unreachable) return Promise.reject(new CannotReachError("Nobody answers"));
+    const pair = memoryChannelPair();
+    this.pairs.push(pair);
+    const { services, server, appends } = this.harness;
+    new Connection(pair.server, { services, server, appends, requestRate: 0, appendRate: 0 });
+    return Promise.resolve({
+      channel: pair.client,
+      serverNumber: this.pairs.length % 2,
+      server: `memory:${9000 + this.pairs.length}`,
+      fingerprint: this.fingerprint,
+    });
+  };
+
+  async close(): Promise<void> {
+    for (const client of this.#clients) await client.close();
+  }
+}
+
+/** Runs with a world that is gone afterwards. */
+export async function withWorld(
+  use: (world: ChatWorld) => Promise<void>,
+  options: { readonly wrapStore?: (store: Store) => Store } = {},
+): Promise<void> {
+  const before = Deno.env.get(ENV);
+  Deno.env.set(ENV, String(LOG2N));
+  try {
+    await withFolder(async (folder) => {
+      const harness = await Harness.open(options);
+      // The clients' keys are made now, by the real clock.
+      Object.assign(harness.services, { nowMs: () => Date.now() });
+      Object.assign(harness.services.settings, { scryptLog2N: LOG2N });
+      const world = new ChatWorld(folder, harness);
+      try {
+        await use(world);
+      } finally {
+        await world.close();
+      }
+    });
+  } finally {
+    if (before === undefined) Deno.env.delete(ENV);
+    else Deno.env.set(ENV, before);
+  }
+}
+
+/**
+ * Puts fixed keys where a sign-up that was cut off would have left them: making RSA keys takes a second for each person. Only
+ * homes called alice, bob and alice2 (a second device) have some.
+ */
+async function seedKeys(home: string): Promise<void> {
+  const keys = await testKeys(), name = basename(home);
+  if (name !== "alice" && name !== "bob" && name !== "alice2") return;
+  const { id, leaf, envelopePkcs8, identity } = keys[name];
+  const parts = openHome(home);
+  const device = `FastChat device ${id}\n${pkcs8ToPem(leaf.pkcs8)}${pkcs8ToPem(envelopePkcs8)}`;
+  await parts.credentials.saveDeviceKeys(await DeviceKeys.fromPem(device));
+  if (name !== "alice2") {
+    const pem = await encryptPem({ pkcs8: identity.pkcs8, passphrase: PASSWORD, testOnlyIterations: 1 });
+    await writePrivateFile(join(home, "identity.pem"), pem);
+    parts.credentials.saveAccount({
+      name: name as UserName,
+      server: "memory:9000",
+      clusterId: TEST_CLUSTER,
+      identity: identity.fingerprint,
+      log2N: LOG2N,
+      enrolled: false,
+    });
+  }
+  parts.database.close();
+}
+
+const ENV = "FASTCHAT_TEST_ONLY_SCRYPT_LOG2N";
