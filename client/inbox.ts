@@ -36,6 +36,10 @@ export class Inbox {
   readonly #acknowledged = new Map<ConversationId, number>();
   #acknowledgeTimer: ReturnType<typeof setTimeout> | undefined;
   #listing: Promise<void> | undefined;
+  /** When the list of this connection is there; sending waits for it. */
+  #listed: Promise<void> = Promise.resolve();
+  /** Conversations in which this device has acknowledged more than the home knows: it was set back to an earlier state. */
+  readonly #setBack = new Set<ConversationId>();
   #closed = false;
 
   constructor(options: InboxOptions) {
@@ -48,8 +52,21 @@ export class Inbox {
    * @returns When all that was there at the beginning is in the history. Rejects where the connection ends under it.
    */
   async catchUp(remote: Remote): Promise<void> {
-    await this.#list(remote);
+    this.#listed = this.#list(remote);
+    await this.#listed;
     await Promise.all([...this.#lanes.values()].map((lane) => lane.run()));
+  }
+
+  /**
+   * Waits until it is safe to number envelopes to somebody. A home that was set back (a restored copy, a power cut) reads its own
+   * messages first: their counters must not be used again (SECURITY M11, test 6).
+   */
+  async readyToSend(peer: UserName): Promise<void> {
+    await this.#listed;
+    const conversation = this.#options.history.conversationWith(peer);
+    if (conversation === undefined || !this.#setBack.has(conversation.id)) return;
+    await this.#lane(conversation.id).run();
+    this.#setBack.delete(conversation.id);
   }
 
   /** A row came by itself. */
@@ -143,8 +160,9 @@ export class Inbox {
       this.#options.database.transaction(() => {
         for (const head of heads) this.#know(head);
       });
-      for (const { conversation, head } of heads) {
+      for (const { conversation, head, cursor } of heads) {
         const known = this.#options.history.conversation(conversation);
+        if (known && known.cursor < cursor) this.#setBack.add(conversation);
         if (known && known.cursor < head) this.#run(this.#lane(conversation).reaches(head));
       }
       after = heads.at(-1)?.conversation;

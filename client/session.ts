@@ -262,15 +262,19 @@ export class Session {
     const onNotice = (notice: NoticeEvent) => this.#tell(notice);
     const onSettled = (id: MessageId) => this.#settle(id);
     const keyring = new Keyring({ database, history, pins: new Pins(database, self.clusterId), self, onNotice });
+    const inbox = new Inbox({ database, history, outbox, keyring, self, link, onNotice, onSettled });
     return {
       keyring,
-      inbox: new Inbox({ database, history, outbox, keyring, self, link, onNotice, onSettled }),
+      inbox,
       sender: new Sender({
         outbox,
         lockPath: join(directory, OUTBOX_LOCK_FILE),
         self: { name: self.name, device: self.keys.id },
         remote: () => link.remote,
-        recipient: (peer, remote, fresh) => keyring.recipient(peer, remote, fresh),
+        recipient: async (peer, remote, fresh) => {
+          const [recipient] = await Promise.all([keyring.recipient(peer, remote, fresh), inbox.readyToSend(peer)]);
+          return recipient;
+        },
         onSettled,
       }),
     };

@@ -12,6 +12,7 @@ import {
   UsageError,
 } from "../../client/mod.ts";
 import { ChatClient as Client } from "../../client/mod.ts";
+import { readEnvelope } from "../../shared/crypto/mod.ts";
 import { TEXT_BYTES_MAX } from "../../shared/limits.ts";
 import type { DirectoryEntry, Record } from "../../shared/protocol/mod.ts";
 import { type Store, type StoreAppend, StoreUnavailableError } from "../../server/store/store.ts";
@@ -399,6 +400,31 @@ Deno.test("ChatClient shows what a lying server changed as refused, and shows no
     ]);
     assert.match(await nextNotice(notices, "gap"), /2 messages of alice/);
   }, { wrapStore });
+});
+
+Deno.test("ChatClient: a home that was set back uses no number twice, and its next message arrives once", async () => {
+  await withWorld(async (world) => {
+    const alice = await world.open("alice"), bob = await world.open("bob");
+    await alice.send("bob", "1");
+    await alice.close();
+    const path = `${alice.home}/fastchat.db`, copy = `${world.folder}/copy.db`;
+    await Deno.copyFile(path, copy);
+    const later = await world.open("alice", { password: undefined });
+    const { conversation } = await later.send("bob", "2");
+    await later.send("bob", "3");
+    await later.close();
+    await Deno.copyFile(copy, path);
+    const again = await world.open("alice", { password: undefined, catchUp: false });
+    await again.send("bob", "4");
+    assert.deepEqual(await unshown(bob, 4), ["1", "2", "3", "4"]);
+    const rows = await world.harness.store.read(bob.name, conversation, 0, 10);
+    const counters = rows!.map(({ body }) => {
+      const read = readEnvelope(body);
+      return read.ok && read.envelope.header.counter;
+    });
+    assert.deepEqual(counters, [1, 2, 3, 4]);
+    assert.equal(again.unshown(10).length, 2, "what it sent and no longer has is shown as refused, never hidden");
+  });
 });
 
 Deno.test("ChatClient.waitForUnshown() wakes at the first message, at its deadline, at the signal", async () => {
