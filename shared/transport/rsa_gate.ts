@@ -20,7 +20,7 @@ export interface RsaLimits {
 export const DEFAULT_RSA_LIMITS: RsaLimits = {
   inFlightMax: RSA_IN_FLIGHT_MAX,
   queuedMax: RSA_QUEUED_MAX,
-  perAddress: { perSecond: 3, burst: 60 },
+  perAddress: { perSecond: 3, burst: 300 },
   ceiling: { perSecond: 200, burst: 400 },
   addressesMax: 16_384,
 };
