@@ -106,7 +106,7 @@ function explain(clients: readonly ChatClient[], relay: Relay, data: string): vo
   for (const client of clients) {
     const { datagramsSent, datagramsReceived, bytesSent, bytesReceived, rttUs } = client.stats;
     say(
-      `  ${client.name.padEnd(5)} was given the server at ${client.connectedTo}: ` +
+      `  ${client.name.padEnd(5)} was given server ${serverOf(client, relay, data)} of ${SERVERS}: ` +
         `${datagramsSent} datagrams (${kilo(bytesSent)}) sent, ${datagramsReceived} (${
           kilo(bytesReceived)
         }) received, ` +
@@ -126,6 +126,16 @@ function explain(clients: readonly ChatClient[], relay: Relay, data: string): vo
       `  for the ${texts.length} texts above: found in ${found} of them`,
   );
   if (found > 0) throw new Error("A text was readable on its way");
+}
+
+/** The number of the server behind the relay's port that this client is connected to. */
+function serverOf(client: ChatClient, relay: Relay, data: string): number {
+  for (let number = 0; number < SERVERS; number++) {
+    const { port } = JSON.parse(Deno.readTextFileSync(join(data, "run", `server-${number}.json`)));
+    const front = relay.map("127.0.0.1", port);
+    if (client.connectedTo === `${front.host}:${front.port}`) return number;
+  }
+  throw new Error(`${client.name} is connected to ${client.connectedTo}, which is no server of ours`);
 }
 
 function readFiles(folder: string): Uint8Array[] {
