@@ -48,6 +48,7 @@ class Run {
   #fleet: Fleet | undefined;
   #handleDatagram: ((bytes: Uint8Array, from: Route) => void) | undefined;
   #located = 0;
+  #starting = true;
   #dataDir = "";
 
   constructor(config: BalancerConfig, face: RunFace) {
@@ -59,6 +60,7 @@ class Run {
   /** Resolves when a stop was asked for and every server is gone. */
   get stopped(): Promise<void> {
     return this.#stopRequested.promise.then((why) => {
+      this.#starting = false;
       this.#log?.log("info", "stopping", { why });
       this.#face.progress("Stopping ...");
       return this.#fleet?.stop();
@@ -102,6 +104,7 @@ class Run {
     const outcome = await Promise.race([this.#fleet.ready, this.#failed.promise, this.#stopRequested.promise]);
     if (typeof outcome === "number") throw await this.#failure(settings, outcome);
     if (typeof outcome === "string") return;
+    this.#starting = false;
     this.#log.log("info", "ready", { host, port, servers, key });
     this.#face.ready(`ready ${formatHostPort(host, port)} servers=${servers} data=${this.#dataDir} key=${key}`);
   }
@@ -176,7 +179,8 @@ class Run {
 
   #showProgress(): void {
     const servers = this.#fleet?.servers();
-    if (!servers) return;
+    // Once ready, what comes and goes is in the log and in `status`.
+    if (!servers || !this.#starting) return;
     const answering = servers.filter((server) => server.healthy).length;
     this.#face.progress(`${answering} of ${this.#config.servers} servers answer`);
   }
