@@ -1,0 +1,111 @@
+import assert from "node:assert/strict";
+import { LossDetector } from "../../../shared/transport/loss.ts";
+import { RttEstimator } from "../../../shared/transport/rtt.ts";
+import { type SentPacket, SentPackets } from "../../../shared/transport/sent_packets.ts";
+
+function make(rttUs = 100_000) {
+  const ledger = new SentPackets(), rtt = new RttEstimator();
+  rtt.update(rttUs, 0, 0);
+  const loss = new LossDetector(ledger, rtt), found: SentPacket[] = [];
+  const send = (number: number, sentUs: number) => {
+    const packet = ledger.begin();
+    packet.note(1);
+    ledger.add(packet, number, sentUs, 1000);
+  };
+  const ack = (number: number) => {
+    ledger.acknowledge(number, number, [], 0);
+    loss.onAcked(number);
+  };
+  const detect = (nowUs: number) => {
+    const count = loss.detect(nowUs, found), numbers = found.slice(0, count).map((packet) => packet.number);
+    ledger.trim();
+    return numbers;
+  };
+  return { ledger, rtt, loss, send, ack, detect };
+}
+
+Deno.test("LossDetector.detect() finds what is three packets behind", () => {
+  const { send, ack, detect } = make();
+  for (let number = 0; number < 5; number++) send(number, 1_000 + number);
+  ack(3);
+  assert.deepEqual(detect(10_000), [0]);
+  ack(4);
+  assert.deepEqual(detect(10_000), [1]);
+});
+
+Deno.test("LossDetector.detect() finds what is nine eighths of a round trip late, and says when", () => {
+  const { loss, send, ack, detect } = make(80_000);
+  send(0, 1_000);
+  send(1, 2_000);
+  ack(1);
+  assert.deepEqual(detect(82_000), []);
+  assert.equal(loss.deadlineUs, 91_000);
+  assert.deepEqual(detect(90_999), []);
+  assert.equal(loss.onDeadline(), false, "The deadline is for detecting, not for probing");
+  assert.deepEqual(detect(91_000), [0]);
+  assert.equal(loss.deadlineUs, Infinity);
+});
+
+Deno.test("LossDetector suspects nothing newer than what was acknowledged", () => {
+  const { loss, send, ack, detect } = make();
+  for (let number = 0; number < 10; number++) send(number, number);
+  ack(0);
+  assert.deepEqual(detect(100_000_000), []);
+  assert.notEqual(loss.deadlineUs, Infinity);
+});
+
+Deno.test("LossDetector.deadlineUs doubles with each probe and starts over with an acknowledgement", () => {
+  const { loss, rtt, send, ack } = make();
+  send(0, 1_000);
+  const timeoutUs = rtt.probeTimeoutUs;
+  assert.equal(loss.deadlineUs, 1_000 + timeoutUs);
+  assert.equal(loss.onDeadline(), true);
+  assert.equal(loss.deadlineUs, 1_000 + 2 * timeoutUs);
+  loss.onDeadline();
+  assert.equal(loss.deadlineUs, 1_000 + 4 * timeoutUs);
+  for (let i = 0; i < 20; i++) loss.onDeadline();
+  assert.equal(loss.deadlineUs, 1_000 + 4_000_000);
+  send(1, 50_000);
+  ack(0);
+  assert.equal(loss.deadlineUs, 50_000 + timeoutUs);
+  assert.equal(loss.probesTotal, 22);
+});
+
+Deno.test("LossDetector.isPersistent needs losses without a break over three probe timeouts", () => {
+  const span = (broken: boolean) => {
+    const { loss, rtt, send, ack, detect } = make();
+    const longUs = rtt.persistentCongestionUs;
+    send(0, 1_000);
+    send(1, 1_000 + longUs / 2);
+    send(2, 2_000 + longUs);
+    send(9, 3_000 + longUs);
+    if (broken) ack(1);
+    ack(9);
+    assert.deepEqual(detect(4_000 + longUs), broken ? [0, 2] : [0, 1, 2]);
+    return loss.isPersistent;
+  };
+  assert.equal(span(false), true);
+  assert.equal(span(true), false);
+});
+
+Deno.test("LossDetector.isPersistent ignores what was sent before the first sample", () => {
+  const ledger = new SentPackets(), rtt = new RttEstimator(), loss = new LossDetector(ledger, rtt);
+  for (const [number, sentUs] of [[0, 1_000], [1, 50_000_000], [5, 50_001_000]] as const) {
+    const packet = ledger.begin();
+    ledger.add(packet, number, sentUs, 1000);
+  }
+  ledger.acknowledge(5, 5, [], 0);
+  rtt.update(1_000, 0, 50_002_000);
+  loss.onAcked(5);
+  assert.equal(loss.detect(50_002_000, []), 2);
+  assert.equal(loss.isPersistent, false);
+});
+
+Deno.test("LossDetector.abandon() gives up everything in flight", () => {
+  const { loss, ledger, send } = make();
+  for (let number = 0; number < 4; number++) send(number, number);
+  const found: SentPacket[] = [];
+  assert.equal(loss.abandon(found), 4);
+  assert.equal(ledger.bytesInFlight, 0);
+  assert.equal(loss.deadlineUs, Infinity);
+});
