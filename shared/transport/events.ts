@@ -24,9 +24,12 @@ export class EventQueue {
   #events: ConnectionEvent[] = [];
   #head = 0;
   #hints = 0;
+  #isClosed = false;
 
+  /** Nothing follows `closed`, though what arrived before may still be read; hints beyond the bound are dropped. */
   push(event: ConnectionEvent): void {
-    if (event.type === "hint" && ++this.#hints > HINTS_QUEUED_MAX) return;
+    if (this.#isClosed || (event.type === "hint" && ++this.#hints > HINTS_QUEUED_MAX)) return;
+    if (event.type === "closed") this.#isClosed = true;
     this.#events.push(event);
   }
 

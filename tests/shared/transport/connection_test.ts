@@ -215,3 +215,11 @@ Deno.test("Connection does nothing on streams that are over, and after its end",
   assert.equal(hostile.connection.closeReason?.code, 0);
   assert.deepEqual(types(hostile.poll()), [FrameType.Close]);
 });
+
+Deno.test("Connection lets the reader have what arrived before the end, and tells nothing after it", () => {
+  const hostile = new Hostile("server").send(0x0b, 0, 0, 2, 7, 8);
+  hostile.send(0x1c, 0x20, 0);
+  assert.equal(hostile.closeCode, 0x20);
+  assert.deepEqual(hostile.connection.read(0), new Uint8Array([7, 8]));
+  assert.equal(hostile.connection.pollEvent(), undefined);
+});
