@@ -217,16 +217,26 @@ export class Link {
    * The transport would notice too, but only after its idle timeout.
    */
   #watch(remote: Remote): void {
-    let received = -1, heardMs = performance.now();
+    let received = -1, heardMs = 0, lookedMs = 0, probed = false;
     this.#watchdog = setInterval(() => {
-      const now = performance.now(), count = remote.channel.stats.datagramsReceived;
-      if (count !== received) {
-        received = count;
+      const now = performance.now(), { datagramsReceived, rttUs } = remote.channel.stats;
+      // Where we did not look for a while (a suspended machine, a busy thread), the silence may have been our own.
+      const wasAway = now - lookedMs > 4 * WATCH_MS;
+      lookedMs = now;
+      if (datagramsReceived !== received || wasAway) {
+        received = datagramsReceived;
         heardMs = now;
+        probed = false;
         return;
       }
-      const patience = remote.waiting > 0 || remote.channel.bufferedBytes > 0 ? SILENCE_WAITING_MS : SILENCE_IDLE_MS;
-      if (now - heardMs > patience) remote.close(CloseCode.none, "The server has gone silent");
+      const waits = remote.waiting > 0 || remote.channel.bufferedBytes > 0;
+      const patienceMs = waits ? Math.min(WAITING_MS_MAX, Math.max(WAITING_MS_MIN, rttUs / 50)) : SILENCE_IDLE_MS;
+      const silentMs = now - heardMs;
+      if (silentMs > patienceMs) return remote.close(CloseCode.none, "The server has gone silent");
+      // A server may take its time to answer; its transport acknowledges whatever arrives, at once.
+      if (!waits || probed || silentMs < patienceMs / 3) return;
+      probed = true;
+      remote.ask<"acknowledge">({ type: "acknowledge", cursors: [] }).catch(() => {});
     }, WATCH_MS);
   }
 
@@ -269,7 +279,8 @@ const RETRY_MS_MAX = 5_000;
 const ATTEMPT_TIMEOUT_MS = 15_000;
 const LAST_WORD_MS = 100;
 const ASK_TIMEOUT_MS = 20_000;
-const WATCH_MS = 500;
-/** A probe goes out at least every second or two while something is unacknowledged; this many go unanswered. */
-const SILENCE_WAITING_MS = 4_000;
+const WATCH_MS = 250;
+/** Twenty round trips, within these: several probes of the transport have gone unanswered by then. */
+const WAITING_MS_MIN = 1_500;
+const WAITING_MS_MAX = 4_000;
 const SILENCE_IDLE_MS = 25_000;
