@@ -157,8 +157,9 @@ export class Driver {
     const unfinished: Link[] = [];
     for (let link = endpoint.takeDirty(); link; link = endpoint.takeDirty()) {
       this.#deliver(endpoint, link);
-      const sent = this.#sendLink(link);
-      endpoint.settle(link);
+      const nowUs = this.#clock.nowUs();
+      const sent = this.#sendLink(link, nowUs);
+      endpoint.settle(link, nowUs);
       if (sent !== Sent.All) unfinished.push(link);
       if (sent === Sent.NoBuffer) {
         this.#buffers.whenFree(this.#resume);
@@ -170,9 +171,8 @@ export class Driver {
   }
 
   /** A burst has an end, so that the others are not kept waiting and receiving gets its turn. */
-  #sendLink(link: Link): Sent {
+  #sendLink(link: Link, nowUs: number): Sent {
     const { connection } = link;
-    const nowUs = this.#clock.nowUs();
     for (let count = 0; count < BURST_DATAGRAMS_MAX; count++) {
       const buffer = this.#spare ?? this.#buffers.take();
       if (buffer === undefined) return Sent.NoBuffer;

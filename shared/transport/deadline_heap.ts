@@ -1,9 +1,10 @@
 /**
  * The deadlines of many connections, such that a packet costs next to nothing and an idle connection nothing at all.
  *
- * A binary heap that is lazy in one direction: a deadline that moves later (every packet moves the idle timeout) leaves the
- * entry where it is; it comes up early, is looked at, and sinks to where it belongs. Only one that moves earlier rises.
- * So {@linkcode DeadlineHeap.nextUs} may be early, never late.
+ * A binary heap that is lazy in one direction: a far deadline that moves later (every packet moves the idle timeout) leaves
+ * the entry where it is; it comes up early, is looked at, and sinks to where it belongs. So {@linkcode DeadlineHeap.nextUs}
+ * may be early, never late. A near one is moved at once: an acknowledgement that went along with an answer must not wake the
+ * process 25 ms later for nothing, which costs more than ten packets.
  */
 import { assert } from "../assert.ts";
 
@@ -28,7 +29,7 @@ export class DeadlineHeap<T extends Timed> {
   }
 
   /** @param deadlineUs `undefined` takes the item out. */
-  set(item: T, deadlineUs: number | undefined): void {
+  set(item: T, deadlineUs: number | undefined, nowUs: number): void {
     if (deadlineUs === undefined) return this.remove(item);
     if (item.heapIndex < 0) {
       item.heapUs = deadlineUs;
@@ -38,6 +39,9 @@ export class DeadlineHeap<T extends Timed> {
     } else if (deadlineUs < item.heapUs) {
       item.heapUs = deadlineUs;
       this.#rise(item);
+    } else if (deadlineUs > item.heapUs && item.heapUs < nowUs + NEAR_US) {
+      item.heapUs = deadlineUs;
+      this.#sink(item);
     }
   }
 
@@ -96,3 +100,6 @@ export class DeadlineHeap<T extends Timed> {
     item.heapIndex = at;
   }
 }
+
+/** Deadlines nearer than this stand where they belong. */
+const NEAR_US = 500_000;

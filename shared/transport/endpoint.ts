@@ -156,7 +156,7 @@ export class ServerEndpoint implements Endpoint {
       const deadlineUs = link.connection.nextDeadlineUs();
       if (deadlineUs !== undefined && deadlineUs > nowUs) {
         // It moved later since it was put in.
-        this.#deadlines.set(link, deadlineUs);
+        this.#deadlines.set(link, deadlineUs, nowUs);
         continue;
       }
       link.connection.handleTimeout(nowUs);
@@ -210,9 +210,9 @@ export class ServerEndpoint implements Endpoint {
     return event;
   }
 
-  settle(link: Link): void {
+  settle(link: Link, nowUs: number): void {
     if (link.connection.isGone) this.#forget(link);
-    else this.#deadlines.set(link, link.connection.nextDeadlineUs());
+    else this.#deadlines.set(link, link.connection.nextDeadlineUs(), nowUs);
   }
 
   links(): Iterable<Link> {

@@ -86,7 +86,7 @@ export interface Endpoint {
   takeDirty(): Link | undefined;
   pollEvent(link: Link): ConnectionEvent | undefined;
   /** Everything was polled: notes the link's deadline, forgets it where it is over. */
-  settle(link: Link): void;
+  settle(link: Link, nowUs: number): void;
   /** Every connection that is not over. */
   links(): Iterable<Link>;
   /** Set where the endpoint as a whole has failed (a client's handshake). */

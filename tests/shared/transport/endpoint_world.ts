@@ -137,7 +137,7 @@ export class World {
         if (bytes === 0) break;
         this.#emit(node, buffer.slice(0, bytes), link.connection.transmitTo);
       }
-      endpoint.settle(link);
+      endpoint.settle(link, this.nowUs);
     }
   }
 
