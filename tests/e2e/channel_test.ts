@@ -1,11 +1,11 @@
 /** Channels over real sockets, through a bad network, among noise, and at the end of a server's life. */
 import assert from "node:assert/strict";
 import { CloseCode } from "../../shared/errors.ts";
-import { type Channel, type ChannelServer, type ConnectResult, openUdp } from "../../shared/net/mod.ts";
+import { type Channel, type ChannelServer, connect, type ConnectResult, openUdp } from "../../shared/net/mod.ts";
+import { PacketBuffers } from "../../shared/net/packet_buffers.ts";
 import { Relay, type RelayOptions } from "../relay.ts";
 import { pattern, until, watch } from "../shared/net/channel_contract.ts";
 import { answerLocates, connectTo, listen, locateAt, locatedAt, primitives } from "../shared/net/cluster.ts";
-import { connect } from "../../shared/net/mod.ts";
 import { Prng } from "../sim/prng.ts";
 
 /** A server that sends everything back, and a client of it that came through a relay. */
@@ -79,6 +79,23 @@ Deno.test("a connection survives that its client's source port changes", async (
   }
   assert.notEqual(channel!.peer.port, before);
   await end();
+});
+
+Deno.test("what is written in one turn of the event loop shares datagrams, and buffers come back", async () => {
+  const server = await listen(echo);
+  const client = await connectTo(server.address);
+  const seen = watch(client.channel);
+  const streams = Array.from({ length: 5 }, () => seen.own(client.channel.openStream()));
+  const warm = seen.own(client.channel.openStream());
+  warm.send(pattern(1));
+  await until(() => seen.of(warm.id).messages.length === 1 && client.channel.bufferedBytes === 0);
+  const before = client.channel.stats.datagramsSent;
+  await Promise.all(streams.map((stream) => Promise.resolve().then(() => stream.send(pattern(200)))));
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(client.channel.stats.datagramsSent, before + 1);
+  await until(() => streams.every(({ id }) => seen.of(id).messages.length === 1));
+  await end(server, client);
+  await until(() => PacketBuffers.of(primitives).taken === 0);
 });
 
 Deno.test("LOCATE, handshake and channel through one relay that rewrites LOCATED", async () => {
@@ -167,7 +184,7 @@ Deno.test("a client of a server that was replaced is reset at once", async () =>
 });
 
 Deno.test("a wildcard server is reached at every local address", async () => {
-  const server = await listen(echo, { host: "0.0.0.0" });
+  const server = await listen(echo, { host: "::" });
   for (const address of server.addresses) {
     const client = await connect({
       located: { ...locatedAt(address), token: new Uint8Array(0) },
