@@ -214,19 +214,20 @@ export class UdpSocket {
   async #receive(buffer: Uint8Array): Promise<void> {
     let failures = 0;
     while (!this.#closed) {
+      let bytes: Uint8Array, from: Deno.NetAddr;
       try {
-        const [bytes, from] = await this.#conn.receive(buffer) as [Uint8Array, Deno.NetAddr];
+        [bytes, from] = await this.#conn.receive(buffer) as [Uint8Array, Deno.NetAddr];
+      } catch {
         if (this.#closed) return;
-        failures = 0;
-        this.#counters.received++;
-        this.#options.onDatagram(bytes, { host: foldHost(from.hostname), port: from.port, socket: this });
-      } catch (error) {
-        if (this.#closed) return;
-        if (!isSocketError(error)) throw error;
         this.#counters.receiveErrors++;
         // An error that repeats at once must not spin.
         if (++failures >= FAILURES_IN_A_ROW_MAX) await new Promise((resolve) => setTimeout(resolve, FAILURE_PAUSE_MS));
+        continue;
       }
+      if (this.#closed) return;
+      failures = 0;
+      this.#counters.received++;
+      this.#options.onDatagram(bytes, { host: foldHost(from.hostname), port: from.port, socket: this });
     }
   }
 }
@@ -270,12 +271,6 @@ function bind(host: string, port: number): Deno.DatagramConn {
   }
 }
 
-/** Errors of the operating system carry a code or one of Deno's classes; an error of ours in `onDatagram` must not be swallowed. */
-function isSocketError(error: unknown): boolean {
-  return error instanceof Error &&
-    ((error as { code?: unknown }).code !== undefined || SOCKET_ERRORS.some((kind) => error instanceof kind));
-}
-
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
@@ -285,14 +280,6 @@ const BIND_TEXTS: Record<string, string | undefined> = {
   "not available": "this machine does not have that address",
   "permission": "not permitted (ports below 1024 need privileges)",
 };
-const SOCKET_ERRORS = [
-  Deno.errors.ConnectionRefused,
-  Deno.errors.ConnectionReset,
-  Deno.errors.Interrupted,
-  Deno.errors.NotConnected,
-  Deno.errors.PermissionDenied,
-  Deno.errors.WouldBlock,
-];
 const COLON = 58;
 /** More than any datagram of ours (1,200), so that a longer one is seen to be longer. */
 const RECEIVE_BUFFER_BYTES = 2048;
