@@ -38,6 +38,8 @@ export interface Schema<T> {
   readonly names: readonly string[];
   readonly fields: readonly Schema<unknown>[];
   readonly tags: readonly number[];
+  /** What a text must look like; any text where it is left out. */
+  readonly pattern?: RegExp;
   /** Only for the type; never there at run time. */
   readonly value?: T;
 }
@@ -76,6 +78,11 @@ export function hex(length: number): Schema<string> {
 /** A varint length, then up to `bytesMax` bytes of valid UTF-8. */
 export function text(bytesMax: number): Schema<string> {
   return leaf(Kind.Text, bytesMax);
+}
+
+/** As {@linkcode text}, and it matches `pattern`: decoding refuses anything else. @param pattern Anchored, without flags. */
+export function textLike(pattern: RegExp, bytesMax: number): Schema<string> {
+  return { ...leaf<string>(Kind.Text, bytesMax), pattern };
 }
 
 /** A varint count, then up to `itemsMax` items. */
@@ -230,7 +237,7 @@ function readNode(schema: Schema<unknown>, reader: Reader): unknown {
     case Kind.Hex:
       return reader.view(schema.bound).toHex();
     case Kind.Text:
-      return readText(reader.view(readLength(schema, reader)));
+      return readText(schema, reader.view(readLength(schema, reader)));
     case Kind.Array: {
       // Each item takes at least a byte of what remains, or nothing at all: either way no allocation runs ahead of input.
       const count = readLength(schema, reader);
@@ -274,12 +281,15 @@ function readBool(reader: Reader): boolean {
   return value === 1;
 }
 
-function readText(view: Uint8Array): string {
+function readText({ pattern }: Schema<unknown>, view: Uint8Array): string {
+  let text: string;
   try {
-    return TEXT_DECODER.decode(view);
+    text = TEXT_DECODER.decode(view);
   } catch {
     throw new DecodeError("Text is not UTF-8");
   }
+  if (pattern !== undefined && !pattern.test(text)) throw new DecodeError("Text is not of the form that it must have");
+  return text;
 }
 
 const TEXT_ENCODER = new TextEncoder();
