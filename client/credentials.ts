@@ -4,11 +4,11 @@
  */
 import { join } from "node:path";
 import { DecodeError } from "../shared/codec/mod.ts";
-import { readPrivateText, writePrivateFile } from "../shared/host/mod.ts";
+import { PrivateFileError, readPrivateText, writePrivateFile } from "../shared/host/mod.ts";
 import { parseUserName, type UserName } from "../shared/protocol/mod.ts";
 import type { Database } from "./database.ts";
 import { DeviceKeys, Identity } from "./e2ee/mod.ts";
-import { FastChatError } from "./errors.ts";
+import { FastChatError, UsageError } from "./errors.ts";
 
 /** Who a home belongs to. */
 export interface Account {
@@ -150,6 +150,7 @@ async function readText(path: string): Promise<string | undefined> {
     return await readPrivateText(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
+    if (error instanceof PrivateFileError) throw new UsageError(error.message, { cause: error });
     throw error;
   }
 }

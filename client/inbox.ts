@@ -13,10 +13,11 @@ import type { OpenedRecord } from "./e2ee/mod.ts";
 import type { NoticeEvent } from "./events.ts";
 import { type Conversation, type History, type NewMessage, Own } from "./history.ts";
 import type { Keyring, Self } from "./keyring.ts";
-import type { Link } from "./link.ts";
+import { type Link, patiently } from "./link.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Remote } from "./remote.ts";
 import { sanitizeText } from "./sanitize.ts";
+import { Turns } from "./turns.ts";
 
 export interface InboxOptions {
   readonly database: Database;
@@ -33,6 +34,7 @@ export interface InboxOptions {
 export class Inbox {
   readonly #options: InboxOptions;
   readonly #lanes = new Map<ConversationId, InLane>();
+  readonly #turns = new Turns();
   readonly #acknowledged = new Map<ConversationId, number>();
   #acknowledgeTimer: ReturnType<typeof setTimeout> | undefined;
   #listing: Promise<void> | undefined;
@@ -72,6 +74,11 @@ export class Inbox {
   /** A row came by itself. */
   deliver(record: Record): void {
     this.#run(this.#lane(record.conversation).add(record));
+  }
+
+  /** A message of this home is there; what lies before it is most likely on its way. */
+  stored(conversation: ConversationId, seq: number): void {
+    this.#run(this.#lane(conversation).stored(seq));
   }
 
   /** The log of a conversation reaches at least up to here. */
@@ -126,6 +133,7 @@ export class Inbox {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#acknowledgeTimer);
+    for (const lane of this.#lanes.values()) lane.close();
   }
 
   #lane(id: ConversationId): InLane {
@@ -137,6 +145,7 @@ export class Inbox {
           isClosed: () => this.#closed,
           find: (record) => this.#find(id, record),
           applied: (cursor) => this.#acknowledge(id, cursor),
+          turns: this.#turns,
         }),
       );
     }
@@ -156,14 +165,15 @@ export class Inbox {
   async #listPages(remote: Remote): Promise<void> {
     let after: ConversationId | undefined;
     for (;;) {
-      const { heads, more } = await remote.ask<"sync">({ type: "sync", after });
+      const page = { type: "sync", after } as const;
+      const { heads, more } = await patiently(() => remote.ask<"sync">(page));
       this.#options.database.transaction(() => {
         for (const head of heads) this.#know(head);
       });
       for (const { conversation, head, cursor } of heads) {
         const known = this.#options.history.conversation(conversation);
         if (known && known.cursor < cursor) this.#setBack.add(conversation);
-        if (known && known.cursor < head) this.#run(this.#lane(conversation).reaches(head));
+        if (known && known.cursor < head) this.#run(this.#lane(conversation).catchUp(head));
       }
       after = heads.at(-1)?.conversation;
       if (!more || after === undefined) return;
@@ -199,6 +209,7 @@ interface InLaneOwner {
   isClosed(): boolean;
   find(first: Record | undefined): Promise<Conversation | undefined>;
   applied(cursor: number): void;
+  readonly turns: Turns;
 }
 
 /** Rows of one conversation that wait to be applied, and how far the log is known to reach. */
@@ -209,6 +220,9 @@ class InLane {
   readonly #rows = new Map<number, Record>();
   #bytes = 0;
   #head = 0;
+  /** Up to here the log is known to reach, and what is missing is given a moment to come by itself. */
+  #storedUpTo = 0;
+  #storedTimer: ReturnType<typeof setTimeout> | undefined;
   #running: Promise<void> | undefined;
 
   constructor(id: ConversationId, options: InboxOptions, owner: InLaneOwner) {
@@ -229,6 +243,26 @@ class InLane {
     return this.run();
   }
 
+  /** As {@linkcode reaches}, in turns with the other conversations that are behind. */
+  async catchUp(head: number): Promise<void> {
+    this.#owner.turns.enter(this);
+    try {
+      await this.reaches(head);
+    } finally {
+      this.#owner.turns.leave(this);
+    }
+  }
+
+  stored(seq: number): Promise<void> {
+    this.#storedUpTo = Math.max(this.#storedUpTo, seq);
+    return this.run();
+  }
+
+  close(): void {
+    clearTimeout(this.#storedTimer);
+    this.#owner.turns.leave(this);
+  }
+
   /** Resolves when everything known of is applied. */
   run(): Promise<void> {
     return this.#running ??= this.#work().finally(() => this.#running = undefined);
@@ -242,10 +276,20 @@ class InLane {
       if (conversation === undefined) return this.#clear();
       const { cursor } = conversation;
       for (const seq of this.#rows.keys()) if (seq <= cursor) this.#drop(seq);
-      if (this.#rows.has(cursor + 1)) await this.#apply(conversation);
-      else if (this.#head <= cursor) return;
-      else if (!this.#passOwn(cursor)) await this.#read(conversation);
+      if (this.#rows.has(cursor + 1)) await patiently(() => this.#apply(conversation));
+      else if (Math.max(this.#head, this.#storedUpTo) <= cursor) return;
+      else if (this.#passOwn(cursor)) continue;
+      else if (this.#head > cursor) await this.#read(conversation);
+      else return this.#awaitDelivery();
     }
+  }
+
+  /** What was stored before a message of our own is being delivered; asking for it at once would bring it twice. */
+  #awaitDelivery(): void {
+    this.#storedTimer ??= setTimeout(() => {
+      this.#storedTimer = undefined;
+      this.reaches(this.#storedUpTo).catch(() => {});
+    }, DELIVERY_MS);
   }
 
   /** The answer to an append is all that this connection hears of it: the row is in the history, the cursor steps over it. */
@@ -281,7 +325,7 @@ class InLane {
   }
 
   async #apply({ peer, cursor }: Conversation): Promise<void> {
-    const { keyring, link, database, history } = this.#options;
+    const { keyring, link } = this.#options;
     const batch: Record[] = [];
     for (let seq = cursor + 1; batch.length < BATCH_ROWS && this.#rows.has(seq); seq++) {
       batch.push(this.#rows.get(seq)!);
@@ -290,11 +334,19 @@ class InLane {
     const opened = await Promise.all(
       batch.map((record) => this.#isMine(record) ? undefined : keyring.open(record, peer, remote)),
     );
-    const after: (() => void)[] = [];
+    for (let at = 0; at < batch.length;) {
+      const count = await this.#owner.turns.take(this, batch.slice(at).map(({ timeMs }) => timeMs));
+      this.#applyRows(batch.slice(at, at + count), opened.slice(at, at + count));
+      at += count;
+    }
+  }
+
+  #applyRows(rows: readonly Record[], opened: readonly (OpenedRecord | undefined)[]): void {
+    const { database, history } = this.#options, after: (() => void)[] = [];
     const reached = database.transaction(() => {
       const now = history.conversation(this.#id)!;
       let at = now.cursor;
-      for (const [i, record] of batch.entries()) {
+      for (const [i, record] of rows.entries()) {
         // Another process of this home was quicker.
         if (record.seq !== at + 1) continue;
         this.#applyOne(record, opened[i], now, after);
@@ -303,9 +355,9 @@ class InLane {
       if (at > now.cursor) history.setCursor(this.#id, at);
       return at;
     });
-    for (const { seq } of batch) this.#drop(seq);
+    for (const { seq } of rows) this.#drop(seq);
     for (const act of after) act();
-    if (reached > cursor) this.#owner.applied(reached);
+    this.#owner.applied(reached);
   }
 
   /** A row that this very device handed in: known by its id and, while it waits in the outbox, by its bytes. */
@@ -423,3 +475,4 @@ const BATCH_ROWS = 32;
 /** Delivered rows of one conversation that wait for their turn; more is read from the log later. */
 const WAITING_BYTES_MAX = 4 << 20;
 const ACKNOWLEDGE_MS = 200;
+const DELIVERY_MS = 500;

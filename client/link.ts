@@ -259,6 +259,18 @@ export function isTransient(error: unknown): boolean {
   return error instanceof CannotReachError;
 }
 
+/** Does it again while the server says that it is busy or its store changes hands; a lost connection is not waited for. */
+export async function patiently<T>(work: () => Promise<T>): Promise<T> {
+  for (let attempt = 0;; attempt++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof RequestError) || !isTransient(error) || attempt >= PATIENT_ATTEMPTS_MAX) throw error;
+      await pause(retryDelayMs(attempt, error));
+    }
+  }
+}
+
 /** What people are told of an error that came up while talking to a server. */
 export function asFastChatError(error: unknown): FastChatError {
   if (error instanceof FastChatError) return error;
@@ -277,6 +289,7 @@ const TRANSIENT_CODES: ReadonlySet<number> = new Set([ErrorCode.busy, ErrorCode.
 const RETRY_MS = 100;
 const RETRY_MS_MAX = 5_000;
 const ATTEMPT_TIMEOUT_MS = 15_000;
+const PATIENT_ATTEMPTS_MAX = 20;
 const LAST_WORD_MS = 100;
 const ASK_TIMEOUT_MS = 20_000;
 const WATCH_MS = 250;

@@ -4,7 +4,7 @@ import { formatFingerprint } from "../shared/crypto/mod.ts";
 import { NAME_RULE, parseUserName, type UserName } from "../shared/protocol/mod.ts";
 import { Credentials } from "./credentials.ts";
 import { Database } from "./database.ts";
-import { UsageError } from "./errors.ts";
+import { FastChatError, UsageError } from "./errors.ts";
 import type { MessageEvent } from "./events.ts";
 import { type ConversationSummary, History, type Positioned } from "./history.ts";
 import { KnownServers } from "./known_servers.ts";
@@ -19,10 +19,16 @@ export interface HomeParts {
   readonly credentials: Credentials;
 }
 
-/** Opens a home's database, making both where they are not there. */
+/** Opens a home's database, making both where they are not there. @throws UsageError where that cannot be done. */
 export function openHome(directory: string): HomeParts {
-  Credentials.ensureHome(directory);
-  const database = Database.open(join(directory, DATABASE_FILE));
+  let database: Database;
+  try {
+    Credentials.ensureHome(directory);
+    database = Database.open(join(directory, DATABASE_FILE));
+  } catch (error) {
+    if (error instanceof FastChatError) throw error;
+    throw new UsageError(`Cannot use ${directory} as home: ${(error as Error).message}`, { cause: error });
+  }
   return {
     directory,
     database,
@@ -66,9 +72,9 @@ export class HomeTraces {
 export function homeExists(directory: string): boolean {
   try {
     return Deno.statSync(join(directory, DATABASE_FILE)).isFile;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
+  } catch {
+    // Not there, or not to be looked at: `openHome` says which.
+    return false;
   }
 }
 

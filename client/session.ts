@@ -14,7 +14,7 @@ import type { ChatEvent, NoticeEvent } from "./events.ts";
 import { timeText } from "./history.ts";
 import { Inbox } from "./inbox.ts";
 import { Keyring, type Self } from "./keyring.ts";
-import { Link } from "./link.ts";
+import { asFastChatError, Link } from "./link.ts";
 import { type HomeParts, LOGIN_LOCK_FILE } from "./local_home.ts";
 import { LogIn } from "./login.ts";
 import { Outbox } from "./outbox.ts";
@@ -143,12 +143,14 @@ export class Session {
     const lock = parts.credentials.account()?.enrolled
       ? undefined
       : await lockLogin(parts.directory, timeoutMs, options);
-    let session: Session;
+    let session: Session, slow: ReturnType<typeof setTimeout> | undefined;
     try {
       session = new Session(parts, options);
-      options.onProgress?.(`Connecting to ${session.server}`);
+      const { server } = session;
+      slow = setTimeout(() => options.onProgress?.(`Connecting to ${server}`), SLOW_MS);
       await session.link.start(timeoutMs, options.signal);
     } finally {
+      clearTimeout(slow);
       lock?.release();
     }
     session.#changes.listen((foreign) => session.#onChange(foreign));
@@ -225,8 +227,10 @@ export class Session {
 
   async trust(name: UserName): Promise<Uint8Array> {
     const { keyring, inbox } = this.#working!;
-    const remote = await this.link.ready();
-    const fingerprint = await keyring.trust(name, remote);
+    const remote = await this.link.ready(AbortSignal.timeout(OPEN_TIMEOUT_MS));
+    const fingerprint = await keyring.trust(name, remote).catch((error) => {
+      throw asFastChatError(error);
+    });
     await inbox.reopen(name);
     return fingerprint;
   }
@@ -324,7 +328,7 @@ export class Session {
     if (fate.state === "failed") return waiter.reject(fate.error);
     if (fate.state === "gone") return waiter.reject(new FastChatError("The message is no longer in the outbox"));
     const { conversation, seq, timeMs } = fate.stored;
-    this.#working?.inbox.reaches(conversation, seq);
+    this.#working?.inbox.stored(conversation, seq);
     waiter.resolve({ id, conversation, seq, time: timeText(timeMs) });
   }
 
@@ -403,6 +407,8 @@ const NO_STATS: ChannelStats = {
 };
 const OUTBOX_LOCK_FILE = "outbox.lock";
 export const OPEN_TIMEOUT_MS = 20_000;
+/** Nobody needs to be told of less. */
+const SLOW_MS = 1_000;
 const CLOSE_WAIT_MS = 5_000;
 const CLOSE_FLUSH_MS = 500;
 const EARLY_EVENTS_MAX = 100;

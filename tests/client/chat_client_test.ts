@@ -122,6 +122,42 @@ Deno.test("ChatClient.open() brings everything that came meanwhile, in order, an
   });
 });
 
+Deno.test("ChatClient.open() brings what several people wrote oldest first", async () => {
+  await withWorld(async (world) => {
+    const alice = await world.open("alice"), bob = await world.open("bob"), carol = await world.open("carol");
+    await bob.close();
+    const expected: string[] = [];
+    let nowMs = Date.now();
+    Object.assign(world.harness.services, { nowMs: () => nowMs });
+    for (let i = 0; i < 12; i++) {
+      const text = `${i}`;
+      nowMs += 10;
+      await (i % 3 === 0 ? alice : carol).send("bob", text);
+      expected.push(text);
+    }
+    const again = await world.open("bob", { password: undefined });
+    assert.deepEqual(await unshown(again, 12), expected);
+    assert.deepEqual(
+      again.conversations().map(({ name, unread }) => [name, unread]),
+      [["carol", 8], ["alice", 4]],
+    );
+  });
+});
+
+Deno.test("ChatClient.open() says that a home cannot be used", async () => {
+  await withWorld(async (world) => {
+    const file = `${world.folder}/file`;
+    Deno.writeTextFileSync(file, "");
+    await assert.rejects(world.open("carol", { home: `${file}/home` }), UsageError);
+    Deno.mkdirSync(`${world.folder}/odd`);
+    Deno.writeTextFileSync(
+      `${world.folder}/odd/fastchat.db`,
+      "this is no database, and long enough to be seen as none",
+    );
+    await assert.rejects(world.open("carol", { home: `${world.folder}/odd` }), UsageError);
+  });
+});
+
 Deno.test("ChatClient: a second device is the same person and reads what comes from then on", async () => {
   await withWorld(async (world) => {
     const alice = await world.open("alice"), bob = await world.open("bob");
