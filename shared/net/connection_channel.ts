@@ -37,6 +37,7 @@ export class ConnectionChannel implements Channel, LinkOwner {
   /** What came before there was a handler: at most one event of each kind for a stream, and streams are bounded. */
   readonly #waiting: ConnectionEvent[] = [];
   #isClosed = false;
+  #isReleased = false;
 
   constructor(options: ConnectionChannelOptions) {
     this.#link = options.link;
@@ -95,6 +96,8 @@ export class ConnectionChannel implements Channel, LinkOwner {
   handleEvent(event: ConnectionEvent): void {
     if (this.#handler === undefined) {
       this.#waiting.push(event);
+      // Nobody may ever listen, and what belongs to the channel must go all the same.
+      if (event.type === "closed") this.#release(event.reason);
       return;
     }
     if (event.type === "closed") return this.#end(event.reason, this.#handler);
@@ -153,8 +156,14 @@ export class ConnectionChannel implements Channel, LinkOwner {
     try {
       handler.onClose(reason);
     } finally {
-      this.#onEnd?.(reason);
+      this.#release(reason);
     }
+  }
+
+  #release(reason: CloseReason): void {
+    if (this.#isReleased) return;
+    this.#isReleased = true;
+    this.#onEnd?.(reason);
   }
 }
 
