@@ -117,7 +117,7 @@ export class LogIn {
     if (answer.type === "enrolNeeded") {
       throw new NotAuthenticatedError("The server no longer knows this device: log in from an empty home");
     }
-    await this.#finish({ ...account, server, log2N: stretching.log2N }, answer);
+    await this.#finish({ ...account, server, ...stretching }, answer);
     return self;
   }
 
@@ -163,7 +163,7 @@ export class LogIn {
       server,
       clusterId,
       identity: identity.fingerprint,
-      log2N: stretching.log2N,
+      ...stretching,
       enrolled: false,
     };
     credentials.saveAccount(account);
@@ -182,6 +182,7 @@ export class LogIn {
         deviceProof: keys.prove(remote.channel.transcriptHash),
       });
       await this.#finish(account, session);
+      identity.wipe();
     } catch (error) {
       if (isRefusedWith(error, ErrorCode.nameTaken)) await credentials.forgetAccount();
       throw error;
@@ -207,7 +208,7 @@ export class LogIn {
     });
     const keys = await device;
     if (answer.type === "session") {
-      await this.#finish({ ...pending!, server, log2N: stretching.log2N }, answer);
+      await this.#finish({ ...pending!, server, ...stretching }, answer);
       return { name, identity: pending!.identity, keys, clusterId };
     }
     onProgress("Adding this device to your account");
@@ -220,7 +221,7 @@ export class LogIn {
       server,
       clusterId,
       identity: identity.fingerprint,
-      log2N: stretching.log2N,
+      ...stretching,
       enrolled: false,
     };
     credentials.saveAccount(account);
@@ -232,6 +233,7 @@ export class LogIn {
     });
     await this.#checkShown(name, identity, remote);
     await this.#finish(account, session);
+    identity.wipe();
     return { name, identity: identity.fingerprint, keys, clusterId };
   }
 
@@ -316,7 +318,8 @@ async function stretch(
     clusterId: known?.clusterId ?? answer.clusterId,
     offeredClusterId: answer.clusterId,
     stretching: answer.stretching,
-    ...(known && { lastUsed: { log2N: known.log2N } }),
+    // Until the server has answered an enrolment it may be one that it never heard of, with a salt of its own.
+    ...(known && { lastUsed: { log2N: known.log2N, ...(known.enrolled && known.salt && { salt: known.salt }) } }),
     ...(testOnlyLog2NMin !== undefined && { testOnlyLog2NMin }),
   });
 }
