@@ -21,6 +21,8 @@ export interface Account {
   readonly identity: Uint8Array;
   /** scrypt's cost when the password was last stretched: never to be lower (SECURITY P1). */
   readonly log2N: number;
+  /** The server's 16 bytes of the salt then: another salt for a known account is refused. Not there in older homes. */
+  readonly salt?: Uint8Array;
   /** False between asking the server to enrol this device and its answer. */
   readonly enrolled: boolean;
 }
@@ -56,6 +58,7 @@ export class Credentials {
       clusterId: Uint8Array.fromHex(stored.cluster),
       identity: Uint8Array.fromHex(stored.identity),
       log2N: stored.log2N,
+      ...(stored.salt !== undefined && { salt: Uint8Array.fromHex(stored.salt) }),
       enrolled: stored.enrolled,
     };
   }
@@ -67,6 +70,7 @@ export class Credentials {
       cluster: account.clusterId.toHex(),
       identity: account.identity.toHex(),
       log2N: account.log2N,
+      ...(account.salt && { salt: account.salt.toHex() }),
       enrolled: account.enrolled,
     };
     this.#db.transaction(() => this.#db.setMeta(ACCOUNT, stored && JSON.stringify(stored)));
@@ -165,6 +169,7 @@ interface StoredAccount {
   cluster: string;
   identity: string;
   log2N: number;
+  salt?: string;
   enrolled: boolean;
 }
 
