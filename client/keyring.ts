@@ -104,17 +104,15 @@ export class Keyring {
    * Accepts the identity that the server shows for somebody now.
    *
    * @returns Its fingerprint.
-   * @throws KeyChangedError where it is not even the one that the person was warned of: it could be swapped in between.
+   * @throws KeyChangedError where it is not the very one that the person was warned of: it could be swapped in between.
    */
   async trust(name: UserName, remote: Remote): Promise<Uint8Array> {
     const { entries } = await remote.ask<"directory">({ type: "directory", names: [name] });
     const entry = entries.find((entry) => entry.name === name);
     if (entry === undefined) throw unknownName(name);
     const shown = fingerprint(entry.identityKey), { pins } = this.#options, warned = pins.offered(name);
-    if (!mayTrust(warned ?? shown, shown)) {
-      pins.check(name, shown, Date.now());
-      throw pins.changed(name, shown);
-    }
+    // At first contact, and where the server shows the pinned one, there is nothing to be warned of.
+    if (pins.check(name, shown, Date.now()) === "changed" && !mayTrust(warned, shown)) throw pins.changed(name, shown);
     pins.trust(name, shown, Date.now());
     this.#keep(entry);
     this.#recipients.get(remote)?.delete(name);
