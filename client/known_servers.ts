@@ -12,14 +12,22 @@ export class KnownServers {
     this.#db = database;
   }
 
-  /** The fingerprint that a connection to this server must prove: the one written in the address, else the pinned one. */
-  expected(server: ServerAddress): Uint8Array | undefined {
+  /**
+   * The fingerprint that a connection to this server must prove: the one written in the address, else the pinned one, else that
+   * of the server where this home's account is: its token and login secret go to no other key, whatever address is typed.
+   *
+   * @param home Where the account is, in a home that has one.
+   * @throws KeyChangedError where they contradict one another.
+   */
+  expected(server: ServerAddress, home?: ServerAddress): Uint8Array | undefined {
     const pinned = this.pinned(server);
     if (pinned && server.fingerprint && !equalBytes(pinned, server.fingerprint)) {
       this.#offer(server, server.fingerprint);
       throw this.changed(server, server.fingerprint, pinned);
     }
-    return server.fingerprint ?? pinned;
+    const expected = server.fingerprint ?? pinned;
+    if (expected) this.#refuseForeign(server, expected, home);
+    return expected ?? (home && this.pinned(home));
   }
 
   pinned(server: ServerAddress): Uint8Array | undefined {
@@ -33,7 +41,8 @@ export class KnownServers {
    * @returns "pinned" at first contact.
    * @throws KeyChangedError where another key is pinned; the new one is kept as offered.
    */
-  accept(server: ServerAddress, fingerprint: Uint8Array): "pinned" | "known" {
+  accept(server: ServerAddress, fingerprint: Uint8Array, home?: ServerAddress): "pinned" | "known" {
+    this.#refuseForeign(server, fingerprint, home);
     const outcome = this.#db.transaction(() => {
       const pinned = this.pinned(server);
       if (pinned === undefined) {
@@ -51,7 +60,8 @@ export class KnownServers {
   }
 
   /** Another key than the pinned one was shown: remembered, so that `trust` can accept just that one. */
-  refuse(server: ServerAddress, offered: Uint8Array): KeyChangedError {
+  refuse(server: ServerAddress, offered: Uint8Array, home?: ServerAddress): KeyChangedError {
+    if (this.pinned(server) === undefined) this.#refuseForeign(server, offered, home);
     this.#offer(server, offered);
     return this.changed(server, offered, this.pinned(server) ?? server.fingerprint!);
   }
@@ -113,6 +123,26 @@ export class KnownServers {
       pinned: formatFingerprint(pinned),
       offered: formatFingerprint(offered),
     });
+  }
+
+  /** @throws KeyChangedError where this home's account is with another key, at another address. */
+  #refuseForeign(server: ServerAddress, shown: Uint8Array, home: ServerAddress | undefined): void {
+    const own = home && this.pinned(home);
+    if (own === undefined || equalBytes(own, shown)) return;
+    const here = formatServerAddress(home!), there = formatServerAddress(server);
+    if (here === there) return;
+    const change = {
+      kind: "server",
+      subject: there,
+      pinned: formatFingerprint(own),
+      offered: formatFingerprint(shown),
+    } as const;
+    throw new KeyChangedError(
+      change,
+      `This home's account is at ${here}, whose key is ${change.pinned}; ${there} has the key ${change.offered}. Nothing was ` +
+        `sent to it. An account there needs a home of its own (--home DIR). If it is the same server, and the new fingerprint is ` +
+        `right, accept it with: fastchat trust --server ${here}#${change.offered}`,
+    );
   }
 
   #offer(server: ServerAddress, offered: Uint8Array): void {

@@ -111,14 +111,15 @@ export class Session {
     const dial = options.dial ?? dialUdp;
     this.link = new Link({
       dial: async (asked) => {
-        const { servers } = parts;
-        const expected = servers.expected(address), remembered = servers.remembered(address);
+        const { servers } = parts, now = parts.credentials.account();
+        const home = now?.enrolled ? parseServerAddress(now.server) : undefined;
+        const expected = servers.expected(address, home), remembered = servers.remembered(address);
         const dialed = await dial({ ...asked, address, expected, remembered }).catch((error) => {
-          throw error instanceof KeyMismatchError ? servers.refuse(address, error.offeredFingerprint) : error;
+          throw error instanceof KeyMismatchError ? servers.refuse(address, error.offeredFingerprint, home) : error;
         });
         try {
           this.serverFingerprint = dialed.fingerprint;
-          if (servers.accept(address, dialed.fingerprint) === "pinned") this.#noticePinned(address.fingerprint);
+          if (servers.accept(address, dialed.fingerprint, home) === "pinned") this.#noticePinned(address.fingerprint);
           if (dialed.remember) servers.remember(address, dialed.remember);
         } catch (error) {
           dialed.channel.close(CloseCode.none, "");
