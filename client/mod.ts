@@ -1,10 +1,18 @@
 /**
  * FastChat's client library: end-to-end encrypted chat for programs.
  *
- * ```ts ignore
- * import { ChatClient } from "./client/mod.ts";
- * const chat = await ChatClient.open({ server: "127.0.0.1:9000", home, name, password, register: true });
- * const { id, seq } = await chat.send("bob", "hi"); // resolves when stored durably
+ * ```ts
+ * import { ChatClient } from "./mod.ts";
+ *
+ * const chat = await ChatClient.open({
+ *   server: "127.0.0.1:9000",
+ *   home: "/home/alice/chat", // everything of one person on one machine
+ *   name: "alice",
+ *   password: "violet otter canyon 42",
+ *   register: true, // sign up if the name is new
+ * });
+ * const { id, seq } = await chat.send("bob", "hi"); // resolves when it is stored durably
+ * console.log(id, seq);
  * for await (const event of chat.events()) {
  *   if (event.type === "message") console.log(event.from, event.text);
  * }
