@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import bcrypt from "bcryptjs";
+import { ChatClient, NotAuthenticatedError, RefusedError } from "../../client/mod.ts";
 import { DeviceKeys } from "../../client/e2ee/mod.ts";
 import { Pepper, PepperError } from "../../server/pepper.ts";
 import { type ClusterKeys, dataPaths, loadClusterKeys } from "../../shared/cluster/mod.ts";
@@ -32,6 +33,8 @@ import {
   type AcceptHeader,
   decodeAcceptHeader,
   decodeInitial,
+  decodeLocated,
+  encodeLocated,
   type Initial,
   PacketType,
 } from "../../shared/packet/mod.ts";
@@ -40,8 +43,9 @@ import type { UserName } from "../../shared/protocol/mod.ts";
 import { type Recorded, Relay } from "../relay.ts";
 import { inDirectory } from "../temporary.ts";
 import { PASSWORD, startCluster } from "./harness.ts";
+import { Liar } from "./liar.ts";
 import { Needles, readTree } from "./needles.ts";
-import { Person } from "./people.ts";
+import { Person, withTestStretching } from "./people.ts";
 
 const TO_BOB = ["the harbour at midnight", "日本語もだいじょうぶ？", "bring the second lantern"];
 const TO_ALICE = ["which harbour do you mean", "the old one, of course"];
@@ -84,6 +88,10 @@ Deno.test("what people say is nowhere on the wire or on the servers' disk, and n
       await t.step(
         "a stolen database does not tell the right password from a wrong one",
         () => attackDatabase(dataDir, keys, secrets),
+      );
+      await t.step(
+        "a server that asks for a cheap or a foreign stretching learns nothing of the password",
+        () => lieAboutStretching(cluster.port, dataDir, keys, homes),
       );
     } finally {
       relay.close();
@@ -327,6 +335,57 @@ async function attackDatabase(
       assert.throws(() => new Pepper(guess).open("password", owner.name, password_hash), PepperError);
       assert.throws(() => new Pepper(guess).open("backup", owner.name, backup), PepperError);
     }
+  }
+}
+
+/** The operator himself turns evil: with the cluster's key he answers clients who look for a server. */
+async function lieAboutStretching(port: number, dataDir: string, keys: ClusterKeys, homes: string): Promise<void> {
+  const [alice] = rows<UserRow>(dataDir, "SELECT * FROM users WHERE name = 'alice'");
+  const honest = { salt: alice!.salt, log2N: alice!.log2_n }, foreign = new Uint8Array(16).fill(5);
+  const liar = await Liar.start(keys, { type: "stretching", stretching: honest, clusterId: keys.clusterId });
+  const relay = new Relay({
+    rewrite(datagram, direction) {
+      const located = direction === "down" ? decodeLocated(datagram) : undefined;
+      return located ? encodeLocated({ ...located, port: liar.port }) : datagram;
+    },
+  });
+  const front = relay.map("127.0.0.1", port);
+  const open = (home: string) =>
+    ChatClient.login({
+      server: formatHostPort(front.host, front.port),
+      home: join(homes, home),
+      name: "alice",
+      password: PASSWORD,
+      timeoutMs: 10_000,
+    });
+  const refused = async (opening: () => Promise<unknown>, reason: RegExp) => {
+    liar.asked.length = 0;
+    await assert.rejects(opening, (error) => error instanceof RefusedError && reason.test(error.message));
+    assert.deepEqual(liar.asked.map(({ type }) => type), ["stretch"], "More was sent than the question how to stretch");
+  };
+  try {
+    // What the tests may have for their own speed a real client refuses.
+    await refused(() => open("somewhere-new"), /offers 2\^10 rounds, at least 2\^17/);
+    await refused(() => open("alice"), /offers 2\^10 rounds, at least 2\^17/);
+    for (
+      const [offer, reason] of [
+        [{ stretching: honest, clusterId: foreign }, /another cluster/],
+        [{ stretching: { ...honest, salt: foreign }, clusterId: keys.clusterId }, /salt is not this account's/],
+        [{ stretching: { ...honest, log2N: 9 }, clusterId: keys.clusterId }, /offers 2\^9 rounds/],
+        [{ stretching: { ...honest, log2N: 40 }, clusterId: keys.clusterId }, /asks for 2\^40 rounds/],
+      ] as const
+    ) {
+      liar.offer = { type: "stretching", ...offer };
+      await refused(() => withTestStretching(() => open("alice")), reason);
+    }
+    // The honest offer is followed: it was the offers that were refused.
+    liar.offer = { type: "stretching", stretching: honest, clusterId: keys.clusterId };
+    liar.asked.length = 0;
+    await assert.rejects(withTestStretching(() => open("alice")), NotAuthenticatedError);
+    assert.deepEqual(liar.asked.map(({ type }) => type), ["stretch", "login"]);
+  } finally {
+    relay.close();
+    await liar.close();
   }
 }
 
