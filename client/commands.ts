@@ -27,9 +27,12 @@ export const COMMANDS = {
     name: "chat",
     usage: "fastchat [--home DIR] HOST PORT [-u NAME]",
     summary: "chat; signs you up or logs you in by prompt",
-    help:
-      `Opens a chat on the server at HOST PORT. The first time it asks for a name and a password and signs you up or logs
-you in; after that it remembers both, and "fastchat" alone is enough while there is only one account here.
+    help: `Opens a chat on the server at HOST PORT. The first time it asks for a name and
+a password, and signs you up or logs you in; after that it remembers you, and
+"fastchat" alone is enough while there is only one account here.
+
+Without a terminal it reads lines and prints lines; what could not be sent is
+told on standard error and by the exit code.
 
   fastchat chat.example.org 9000
   fastchat 127.0.0.1 9000 -u alice`,
@@ -41,11 +44,15 @@ you in; after that it remembers both, and "fastchat" alone is enough while there
     name: "register",
     usage: "fastchat register NAME --server HOST:PORT[#FINGERPRINT]",
     summary: "sign up; makes your keys",
-    help:
-      `Signs up as NAME: makes your identity and this device's keys, and keeps a backup of the identity on the server, sealed by
-your password (not with --no-server-backup). With the server's FINGERPRINT, which its balancer prints at start, the first contact
-is proven too. The password comes from --password-file, FASTCHAT_PASSWORD or a prompt; leave it empty at the prompt to be
-offered one.
+    help: `Signs up as NAME: makes your identity and this device's keys, and keeps a
+backup of the identity on the server, sealed by your password. With the
+server's FINGERPRINT, which its balancer prints at start, the first contact is
+proven too. The password comes from --password-file, FASTCHAT_PASSWORD or a
+prompt; leave it empty at the prompt to be offered one.
+
+  --no-server-backup    keep the identity on this machine only: name and
+                        password are not enough to log in elsewhere then
+  --json                one JSON object instead of text
 
   fastchat register alice --server chat.example.org:9000`,
     words: [1, 1],
@@ -56,8 +63,8 @@ offered one.
     name: "login",
     usage: "fastchat login NAME --server HOST:PORT[#FINGERPRINT]",
     summary: "log in here; adds this device",
-    help:
-      `Logs in as NAME on this machine. In an empty home this adds a device: the same person, with messages from now on.
+    help: `Logs in as NAME on this machine. In an empty home this adds a device: the same
+person, with messages from now on.
 
   fastchat login alice --server chat.example.org:9000`,
     words: [1, 1],
@@ -68,9 +75,9 @@ offered one.
     name: "send",
     usage: "fastchat send NAME TEXT|- [--json]",
     summary: "send a message; prints its id once it is stored",
-    help:
-      `Sends TEXT to NAME, or standard input where TEXT is "-" (one newline at the end is left out). Prints the message id once the server has
-stored it on disk. Up to 1 MiB of UTF-8.
+    help: `Sends TEXT to NAME, or standard input where TEXT is "-" (one newline at its end
+is left out). Prints the message id once the server has stored the message on
+disk. Up to 1 MiB of UTF-8. A text that begins with a dash goes behind "--".
 
   fastchat send bob "see you at ten"
   git log -1 | fastchat send bob -`,
@@ -82,9 +89,9 @@ stored it on disk. Up to 1 MiB of UTF-8.
     name: "recv",
     usage: "fastchat recv [--wait SECONDS] [--json]",
     summary: "print what arrived since last time",
-    help:
-      `Prints what arrived since last time, oldest first, once. With nothing there it waits up to SECONDS for the first message. Nothing is
-no error: the exit code is 0.
+    help: `Prints what arrived since last time, oldest first, once. With nothing there it
+waits up to SECONDS for the first message. Nothing is no error: the exit code
+is 0.
 
   fastchat recv --wait 30 --json`,
     words: [0, 0],
@@ -95,8 +102,9 @@ no error: the exit code is 0.
     name: "listen",
     usage: "fastchat listen [--json]",
     summary: "print messages as they come, until interrupted",
-    help:
-      `Prints what arrived since last time and then every message as it comes, until Ctrl-C. Other commands may use the same home meanwhile.
+    help: `Prints what arrived since last time and then every message as it comes, until
+Ctrl-C. Other commands may use the same home meanwhile. With --json, changes of
+the connection and notices are lines too.
 
   fastchat listen --json | while read -r line; do …; done`,
     words: [0, 0],
@@ -107,8 +115,9 @@ no error: the exit code is 0.
     name: "history",
     usage: "fastchat history NAME [--limit N] [--json]",
     summary: "what you and NAME wrote",
-    help:
-      `Prints the newest N messages (50 without --limit) of your conversation with NAME, sent and received, oldest first. Works offline.
+    help: `Prints the newest N messages (50 without --limit) of your conversation with
+NAME, sent and received, oldest first. Works offline, with what this home has
+received.
 
   fastchat history bob --limit 10`,
     words: [1, 1],
@@ -137,9 +146,10 @@ no error: the exit code is 0.
     name: "trust",
     usage: "fastchat trust NAME | fastchat trust --server HOST:PORT",
     summary: "accept a changed key, after you compared it",
-    help:
-      `When a person's or a server's key changes, fastchat stops and shows both fingerprints: somebody may be in between. Ask the person (or
-whoever runs the server) by another way whether the new fingerprint is theirs; then accept it with this command.
+    help: `When a person's or a server's key changes, fastchat stops and shows both
+fingerprints: somebody may be in between. Ask the person (or whoever runs the
+server) in another way whether the new fingerprint is theirs; then accept it
+with this command.
 
   fastchat trust bob
   fastchat trust --server chat.example.org:9000`,
@@ -156,21 +166,30 @@ export function findCommand(name: string): Command | undefined {
 
 /** What `fastchat --help` prints. */
 export function overview(): string {
-  const commands = Object.values(COMMANDS).map(({ usage, summary }) => `  ${usage.padEnd(58)}${summary}`);
+  const commands = Object.values(COMMANDS).map(({ usage, summary }) =>
+    usage.length < SUMMARY_COLUMN - 3
+      ? `  ${usage.padEnd(SUMMARY_COLUMN - 2)}${summary}`
+      : `  ${usage}\n${" ".repeat(SUMMARY_COLUMN)}${summary}`
+  );
   return `fastchat ${VERSION}: end-to-end encrypted chat on your own server
 
 ${commands.join("\n")}
 
 Options everywhere:
-  --home DIR            everything of one person on one machine (or FASTCHAT_HOME); without it each person has a folder
+  --home DIR            one person's things on this machine (or FASTCHAT_HOME);
+                        without it each person has a folder
   -u, --user NAME       which of the accounts on this machine
-  --password-file FILE  the password is its first line (or FASTCHAT_PASSWORD, or a prompt)
+  --password-file FILE  the password is its first line (or FASTCHAT_PASSWORD, or
+                        a prompt)
   --timeout SECONDS     give up after that long (20)
-  -h, --help            this page; with a command, its page
+  -h, --help            this page; behind a command, that command's
   -V, --version         the version
 
-Exit codes: 0 ok, 1 internal error, 2 wrong usage, 3 cannot reach the server, 4 not authenticated, 5 refused by the server,
-6 a key changed, 7 timed out.
+Exit codes: 0 ok, 1 internal error, 2 wrong usage, 3 cannot reach the server,
+4 not authenticated, 5 refused by the server, 6 a key changed, 7 timed out.
 
 Begin with: fastchat HOST PORT`;
 }
+
+/** Where summaries begin; together with the longest of them it fits 80 columns. */
+const SUMMARY_COLUMN = 30;

@@ -36,6 +36,11 @@ function parseWords(args: string[]): { values: Values; positionals: string[] } {
     return parseArgs({ args, options: OPTIONS, allowPositionals: true, strict: true });
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
+    const valueless = /^Option '(?:-\w, )?(--[\w-]+)/.exec(message)?.[1];
+    if (valueless !== undefined) {
+      const takesValue = OPTIONS[valueless.slice(2) as keyof typeof OPTIONS]?.type === "string";
+      throw new UsageError(takesValue ? `${valueless} needs a value behind it` : `${valueless} takes no value`);
+    }
     const unknown = /Unknown option '(-[^']*)'/.exec(message)?.[1];
     if (unknown === undefined) throw new UsageError(message);
     const guess = nearest(unknown.replace(/^-+/, ""), Object.keys(OPTIONS));
@@ -101,10 +106,12 @@ function checkChat(words: readonly string[]): void {
     if (port >= 1 && port <= 65535) return;
     throw new UsageError(`A port is a number from 1 to 65535, not ${second}`);
   }
+  const address = words.length === 1 ? /^(.+):(\d+)$/.exec(first) : null;
+  if (address) throw new UsageError(`Host and port are two words: fastchat ${address[1]} ${address[2]}`);
   const guess = nearest(first, Object.keys(COMMANDS));
   throw new UsageError(
-    `There is no command ${JSON.stringify(first)}` + (guess ? `; did you mean "fastchat ${guess}"?` : "") +
-      `. A chat is: fastchat HOST PORT. All commands: fastchat --help`,
+    `There is no command ${JSON.stringify(first)}${guess ? `; did you mean "fastchat ${guess}"?` : "."} ` +
+      "A chat is: fastchat HOST PORT. All commands: fastchat --help",
   );
 }
 
