@@ -9,7 +9,7 @@
  * | connections                        | `connectionsMax`          | RETRY "busy"                                  |
  * | unconfirmed ones, stored ACCEPTs   | `unconfirmedMax`          | the oldest is forgotten                       |
  * | RSA in flight, queued, rates       | `rsa`                     | see {@linkcode RsaGate}; RETRY "busy"         |
- * | ciphertexts seen                   | `ciphertextsMax`          | the oldest is forgotten (its token is expired)|
+ * | ciphertexts seen                   | `ciphertextsMax`          | the oldest is forgotten: minutes at full rate |
  * | answers not yet polled             | `ANSWERS_MAX`             | dropped                                       |
  */
 import { addressBytes, AddressTokens, type DecryptRequest, ServerHandshake } from "../handshake/mod.ts";
@@ -256,7 +256,7 @@ export class ServerEndpoint implements Endpoint {
     }
     if (this.#ciphertexts.has(request.ciphertextKey)) return;
     const address = addressBytes(from.host)?.toHex() ?? from.host;
-    if (this.#slots.isFull || !this.#gate.admit(address, nowUs)) return this.#busy(job);
+    if (!this.#hasRoom || !this.#gate.admit(address, nowUs)) return this.#busy(job);
     remember(this.#ciphertexts, request.ciphertextKey, this.#limits.ciphertextsMax);
     const displaced = this.#gate.queue(job);
     if (displaced === undefined) return;
@@ -264,8 +264,16 @@ export class ServerEndpoint implements Endpoint {
     this.#busy(displaced);
   }
 
+  /**
+   * Whoever waits for RSA has a place: to turn a client away after its decryption would be for good, since its INITIAL comes
+   * again with the same ciphertext, which is not decrypted twice.
+   */
+  get #hasRoom(): boolean {
+    return this.#slots.size + this.#gate.inFlight + this.#gate.queued < this.#limits.connectionsMax;
+  }
+
   #accept(job: Job, keySecret: Uint8Array | undefined, nowUs: number): void {
-    if (this.#slots.isFull || this.#isRefusing) return this.#busy(job);
+    if (this.#isRefusing) return;
     const { request, from } = job;
     const limits = this.#limits.transport;
     const connectionId = this.#slots.newId();

@@ -203,6 +203,20 @@ Deno.test("a full server says busy, and a client that comes again gets in when t
   assert(world.run(() => isConfirmed(second), HANDSHAKE_TIMEOUT_US));
 });
 
+Deno.test("two who race for the last place: one is decrypted, the other gets in later with the same INITIAL", async () => {
+  const world = await World.create(11);
+  const server = world.server(5, { connectionsMax: 1 });
+  const clients = [world.client("192.0.2.1", server), world.client("192.0.2.2", server)];
+  world.pass(300_000);
+  assert.equal(world.rsaDecryptions, 1, "A decrypted INITIAL that is turned away could never come again");
+  const inside = clients.find(isConfirmed)!, outside = clients.find((client) => client !== inside)!;
+  const link = linkOf(inside)!;
+  link.connection.close(CloseCode.none, "", world.nowUs);
+  inside.endpoint.touch(link);
+  world.poll(inside);
+  assert(world.run(() => isConfirmed(outside), HANDSHAKE_TIMEOUT_US));
+});
+
 Deno.test("RSA is bounded per address, in flight and queued", async () => {
   const world = await World.create(10);
   const server = world.server(5, {
