@@ -95,6 +95,7 @@ export class Connection implements ChannelHandler, Caller {
       sent: new Set(),
     };
     this.#standing = { rights: "session", session };
+    this.#channel.welcome();
     this.options.server.sessionBegan(session);
   }
 

@@ -20,6 +20,7 @@ import {
   removeStaleSocket,
   serveControl,
 } from "../shared/host/mod.ts";
+import { STRANGER_BYTES_MAX } from "../shared/limits.ts";
 import type { Logger } from "../shared/log.ts";
 import {
   type Address,
@@ -242,6 +243,7 @@ export class Runtime {
         servers: () => this.#list.entries,
         onChannel: (channel) => void new Connection(channel, wiring),
         logger: this.#log,
+        strangerBytesMax: STRANGER_BYTES_MAX,
         limits: { connectionsMax, rsa: rsaLimits(this.#config.rsa) },
       });
     } catch (error) {

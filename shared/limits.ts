@@ -70,6 +70,9 @@ export const RSA_QUEUED_MAX = 64;
 /** Bytes waiting to be sent to one client before live deliveries to it stop and it is told to read the log instead. */
 export const SEND_BUFFER_BYTES_MAX = 1 << 20;
 
+/** What a connection may have under way before anybody logged in on it: the largest sign-up fits twice. */
+export const STRANGER_BYTES_MAX = 64 << 10;
+
 // Accounts.
 export const PASSWORD_CHARS_MIN = 10;
 export const SCRYPT_LOG2_N_MIN = 17;
@@ -85,4 +88,8 @@ assert(
   "A text fits its body, a body its message",
 );
 assert(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES, "One stream cannot be granted more than its connection");
+assert(
+  2 * (BACKUP_BYTES_MAX + CERTIFICATE_BYTES_MAX + IDENTITY_KEY_BYTES_MAX) < STRANGER_BYTES_MAX,
+  "A sign-up fits what a stranger may have under way",
+);
 assert(KEEP_ALIVE_US * 2 < IDLE_TIMEOUT_US, "One lost keep-alive does not end an idle connection");

@@ -89,6 +89,9 @@ export class MemoryChannel implements Channel {
     return this.#peer;
   }
 
+  /** Nothing is bounded here. */
+  welcome(): void {}
+
   get bufferedBytes(): number {
     let sum = 0;
     for (const stream of this.#streams.values()) sum += stream.bufferedBytes;

@@ -27,6 +27,11 @@ export interface Channel {
   handler: ChannelHandler | undefined;
   /** Opens a stream of messages. It exists for the peer once something is sent on it. Waits inside where the peer's stream limit is reached. */
   openStream(priority?: StreamPriority): ChannelStream;
+  /**
+   * The application knows the peer now: it may have as much under way as anybody. Until then a server grants little, since
+   * whoever can shake hands is there. Elsewhere it does nothing.
+   */
+  welcome(): void;
   /** Ends everything at once; the peer learns the code and reason. Later calls do nothing. */
   close(code: number, reason: string): void;
 }

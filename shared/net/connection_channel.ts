@@ -1,7 +1,7 @@
 /** {@linkcode Channel} over a {@linkcode Connection}: streams of bytes become streams of messages (docs/PROTOCOL.md §6.1). */
 import { varintBytes, writeVarint } from "../codec/mod.ts";
 import { CloseCode, type CloseReason, TransportError } from "../errors.ts";
-import { MESSAGE_BYTES_MAX } from "../limits.ts";
+import { CONNECTION_WINDOW_BYTES, MESSAGE_BYTES_MAX } from "../limits.ts";
 import type { Connection, ConnectionEvent, Link, LinkOwner } from "../transport/mod.ts";
 import type {
   Address,
@@ -20,6 +20,8 @@ export interface ConnectionChannelOptions {
   readonly driver: Driver;
   /** What the unfinished messages of all channels together may hold. */
   readonly budget?: ReadBudget;
+  /** The same of all whom the application does not know yet, and what one of them may hold. */
+  readonly strangers?: { readonly budget: ReadBudget; readonly bytesMax: number };
   /** Told when the channel has ended, after its handler. */
   readonly onEnd?: (reason: CloseReason) => void;
 }
@@ -30,6 +32,7 @@ export class ConnectionChannel implements Channel, LinkOwner {
   readonly connection: Connection;
   readonly #link: Link;
   readonly #driver: Driver;
+  readonly #common: ReadBudget | undefined;
   readonly #budget: ReadBudget;
   readonly #onEnd: ((reason: CloseReason) => void) | undefined;
   readonly #streams = new Map<number, ConnectionStream>();
@@ -42,7 +45,10 @@ export class ConnectionChannel implements Channel, LinkOwner {
   constructor(options: ConnectionChannelOptions) {
     this.#link = options.link;
     this.#driver = options.driver;
-    this.#budget = new ReadBudget(READ_BYTES_MAX, options.budget);
+    this.#common = options.budget;
+    this.#budget = options.strangers === undefined
+      ? new ReadBudget(READ_BYTES_MAX, options.budget, OWN_BYTES)
+      : new ReadBudget(options.strangers.bytesMax, options.strangers.budget);
     this.#onEnd = options.onEnd;
     this.connection = options.link.connection;
     this.transcriptHash = options.link.bind;
@@ -83,6 +89,13 @@ export class ConnectionChannel implements Channel, LinkOwner {
     const stream = new ConnectionStream(this, this.connection.openStream(priority), this.#budget);
     this.#streams.set(stream.id, stream);
     return stream;
+  }
+
+  welcome(): void {
+    if (this.#isClosed) return;
+    this.#budget.move(READ_BYTES_MAX, this.#common, OWN_BYTES);
+    this.connection.widenWindow(CONNECTION_WINDOW_BYTES);
+    this.touched();
   }
 
   close(code: number, reason: string): void {
@@ -307,3 +320,5 @@ const LENGTHS = [1, 2, 4, 8].reduce<((length: number) => Uint8Array)[]>((table, 
 const EMPTY = new Uint8Array(0);
 /** What unfinished messages of one channel may hold: 28 of the largest at once. More closes it. */
 const READ_BYTES_MAX = 32 << 20;
+/** ... and of that what is never refused for the sake of the others: many messages of the usual size. */
+const OWN_BYTES = 64 << 10;

@@ -7,11 +7,21 @@
 import { CloseCode, TransportError } from "../errors.ts";
 import { MESSAGE_BYTES_MAX } from "../limits.ts";
 
-/** Bytes that half-finished messages hold; nested, so that a server bounds each connection and all of them together. */
+/**
+ * Bytes that half-finished messages hold; nested, so that a server bounds each connection and all of them together. The first
+ * `ownBytes` count here alone: whoever fills what is common to all keeps nobody from messages of the usual size.
+ */
 export class ReadBudget {
   #used = 0;
+  #bytesMax: number;
+  #parent: ReadBudget | undefined;
+  #ownBytes: number;
 
-  constructor(readonly bytesMax: number, readonly parent?: ReadBudget) {}
+  constructor(bytesMax: number, parent?: ReadBudget, ownBytes = 0) {
+    this.#bytesMax = bytesMax;
+    this.#parent = parent;
+    this.#ownBytes = ownBytes;
+  }
 
   get used(): number {
     return this.#used;
@@ -19,16 +29,32 @@ export class ReadBudget {
 
   /** @throws TransportError where the bytes are not there. */
   take(bytes: number): void {
-    if (this.#used + bytes > this.bytesMax) {
+    const used = this.#used + bytes;
+    if (used > this.#bytesMax) {
       throw new TransportError(CloseCode.flowControl, `Unfinished messages hold ${this.#used} bytes already`);
     }
-    this.parent?.take(bytes);
-    this.#used += bytes;
+    this.#parent?.take(this.#shared(used) - this.#shared(this.#used));
+    this.#used = used;
   }
 
   give(bytes: number): void {
-    this.#used -= bytes;
-    this.parent?.give(bytes);
+    const used = this.#used - bytes;
+    this.#parent?.give(this.#shared(this.#used) - this.#shared(used));
+    this.#used = used;
+  }
+
+  /** Other bounds from now on. @throws TransportError where the new ones have no room for what is held. */
+  move(bytesMax: number, parent: ReadBudget | undefined, ownBytes: number): void {
+    const used = this.#used;
+    this.give(used);
+    this.#bytesMax = bytesMax;
+    this.#parent = parent;
+    this.#ownBytes = ownBytes;
+    this.take(used);
+  }
+
+  #shared(used: number): number {
+    return Math.max(0, used - this.#ownBytes);
   }
 }
 

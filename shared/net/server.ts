@@ -3,10 +3,17 @@ import { importOaepPrivate, oaepDecrypt } from "../crypto/mod.ts";
 import { type Logger, silentLogger } from "../log.ts";
 import type { ServerEntry } from "../packet/mod.ts";
 import type { Primitives } from "../primitives.ts";
-import { type EndpointCounters, type EndpointLimits, type Link, ServerEndpoint, type Task } from "../transport/mod.ts";
+import {
+  DEFAULT_ENDPOINT_LIMITS,
+  type EndpointCounters,
+  type EndpointLimits,
+  type Link,
+  ServerEndpoint,
+  type Task,
+} from "../transport/mod.ts";
 import type { Address, Channel } from "./channel.ts";
 import { type Clock, monotonicClock } from "./clock.ts";
-import { ConnectionChannel } from "./connection_channel.ts";
+import { ConnectionChannel, type ConnectionChannelOptions } from "./connection_channel.ts";
 import { Driver } from "./driver.ts";
 import { ReadBudget } from "./message_reader.ts";
 import type { UdpCounters } from "./udp_socket.ts";
@@ -29,6 +36,11 @@ export interface ChannelServerOptions {
   readonly limits?: Partial<EndpointLimits>;
   /** What unfinished messages of all clients together may hold; whoever wants more is closed. */
   readonly unfinishedBytesMax?: number;
+  /**
+   * What a client may have under way until its channel is made {@linkcode Channel.welcome}, beyond what fits a log-in; without
+   * it all are welcome at once.
+   */
+  readonly strangerBytesMax?: number;
 }
 
 export interface ClusterSecrets {
@@ -57,6 +69,12 @@ export class ChannelServer {
     const { primitives, cluster } = options;
     const clock = options.clock ?? monotonicClock;
     const budget = new ReadBudget(options.unfinishedBytesMax ?? UNFINISHED_BYTES_MAX);
+    const { strangerBytesMax } = options;
+    const strangers = strangerBytesMax === undefined
+      ? undefined
+      : { budget: new ReadBudget(STRANGERS_BYTES_MAX), bytesMax: strangerBytesMax };
+    const transport = { ...DEFAULT_ENDPOINT_LIMITS.transport, ...options.limits?.transport };
+    if (strangerBytesMax !== undefined) transport.connectionWindowBytes = strangerBytesMax;
     this.#driver = new Driver({
       primitives,
       host: options.host,
@@ -64,7 +82,7 @@ export class ChannelServer {
       clock,
       logger: options.logger ?? silentLogger,
       performTask: (task) => decrypt(privateKey, task),
-      onReady: (link) => this.#open(options, link, budget),
+      onReady: (link) => this.#open(options, link, { budget, ...(strangers && { strangers }) }),
     });
     this.#endpoint = new ServerEndpoint({
       primitives,
@@ -76,7 +94,7 @@ export class ChannelServer {
       servers: () => options.servers(),
       wallSeconds: () => Math.floor(Date.now() / 1000),
       nowUs: clock.nowUs(),
-      limits: options.limits ?? {},
+      limits: { ...options.limits, transport },
     });
     this.#driver.start(this.#endpoint);
   }
@@ -127,11 +145,15 @@ export class ChannelServer {
     await this.#driver.close();
   }
 
-  #open(options: ChannelServerOptions, link: Link, budget: ReadBudget): ConnectionChannel {
+  #open(
+    options: ChannelServerOptions,
+    link: Link,
+    budgets: Pick<ConnectionChannelOptions, "budget" | "strangers">,
+  ): ConnectionChannel {
     const channel = new ConnectionChannel({
       link,
       driver: this.#driver,
-      budget,
+      ...budgets,
       onEnd: () => this.#channels.delete(channel),
     });
     this.#channels.add(channel);
@@ -151,4 +173,6 @@ async function decrypt(key: CryptoKey, task: Task): Promise<Uint8Array | undefin
 
 /** 256 MiB. */
 const UNFINISHED_BYTES_MAX = 256 << 20;
+/** 32 MiB: when strangers have used it up, only strangers feel it. */
+const STRANGERS_BYTES_MAX = 32 << 20;
 const LINGER_MS = 50;

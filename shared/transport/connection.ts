@@ -304,6 +304,11 @@ export class Connection {
     if (this.#closing.isOpen) this.#outbound.ping();
   }
 
+  /** Lets the peer have so many bytes under way from now on; never fewer than it may already. */
+  widenWindow(bytes: number): void {
+    this.#receiveCredit.widen(bytes);
+  }
+
   /** Changes the sending keys if the last change is settled. @returns Whether it did. */
   updateKeys(nowUs: number): boolean {
     return this.#closing.isOpen && this.#keys.update(nowUs);

@@ -46,7 +46,7 @@ export class SendCredit {
 
 /** Bytes that we let the peer send: always `window` beyond what has been read. */
 export class ReceiveCredit {
-  readonly #windowBytes: number;
+  #windowBytes: number;
   #granted: number;
   #received = 0;
   #consumed = 0;
@@ -62,6 +62,11 @@ export class ReceiveCredit {
     if (this.#received > this.#granted) {
       throw new TransportError(CloseCode.flowControl, `Peer sent ${this.#received} bytes, may send ${this.#granted}`);
     }
+  }
+
+  /** From now on the window is this, unless it is larger already. */
+  widen(windowBytes: number): void {
+    this.#windowBytes = Math.max(this.#windowBytes, windowBytes);
   }
 
   /** The application took `bytes`, so the peer may send as many more. */
