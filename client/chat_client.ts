@@ -157,13 +157,13 @@ export class ChatClient extends LocalHome {
   }
 
   /** Everybody with an account, in order of name. */
-  users(): Promise<Presence[]> {
-    return this.#session.users(false);
+  users(options: { readonly timeoutMs?: number } = {}): Promise<Presence[]> {
+    return this.#session.users(false, options.timeoutMs);
   }
 
   /** Everybody who is connected now. */
-  online(): Promise<Presence[]> {
-    return this.#session.users(true);
+  online(options: { readonly timeoutMs?: number } = {}): Promise<Presence[]> {
+    return this.#session.users(true, options.timeoutMs);
   }
 
   /**

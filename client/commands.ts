@@ -15,7 +15,8 @@ export interface Command {
   readonly words: readonly [number, number];
   /** Options beside the common ones. */
   readonly options: readonly string[];
-  run(words: readonly string[], options: Options): Promise<void>;
+  /** @returns An exit code where it told of failures itself. */
+  run(words: readonly string[], options: Options): Promise<number | void>;
 }
 
 const account = () => import("./commands/account.ts");

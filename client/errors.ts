@@ -27,6 +27,9 @@ export class NotAuthenticatedError extends FastChatError {
   override readonly exitCode = 4;
 }
 
+/** The server does not take this name with this password: worth asking a person again. */
+export class WrongPasswordError extends NotAuthenticatedError {}
+
 /** The server understood and says no: unknown name, taken name, a limit. */
 export class RefusedError extends FastChatError {
   override readonly name = "RefusedError";

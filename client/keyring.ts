@@ -232,9 +232,7 @@ export class Keyring {
     if (name !== self.name) {
       const outcome = pins.check(name, shown, Date.now());
       if (outcome === "pinned") {
-        const text = `First contact with ${name}, whose key is ${
-          formatFingerprint(shown)
-        }: compare it over another way`;
+        const text = `First contact with ${name}, whose key is ${formatFingerprint(shown)}: compare it in another way`;
         onNotice({ type: "notice", code: "peer-pinned", name, text });
       } else if (outcome === "changed") {
         return onNotice({ type: "notice", code: "key-changed", name, text: pins.changed(name, shown).message });

@@ -63,7 +63,9 @@ export class KnownServers {
   refuse(server: ServerAddress, offered: Uint8Array, home?: ServerAddress): KeyChangedError {
     if (this.pinned(server) === undefined) this.#refuseForeign(server, offered, home);
     this.#offer(server, offered);
-    return this.changed(server, offered, this.pinned(server) ?? server.fingerprint!);
+    const pinned = this.pinned(server);
+    if (pinned !== undefined) return this.changed(server, offered, pinned);
+    return notAsNamed(formatServerAddress(server), formatFingerprint(server.fingerprint!), formatFingerprint(offered));
   }
 
   /**
@@ -150,4 +152,13 @@ export class KnownServers {
       this.#db.run("UPDATE servers SET offered = ? WHERE address = ?", offered, formatServerAddress(server))
     );
   }
+}
+
+/** Nothing is pinned yet, so there is nothing to accept: the fingerprint that was given is of another server, or this one is. */
+function notAsNamed(subject: string, pinned: string, offered: string): KeyChangedError {
+  return new KeyChangedError(
+    { kind: "server", subject, pinned, offered },
+    `Server ${subject} does not hold the key that was named: that is ${pinned}, it shows ${offered}. ` +
+      "Somebody may be in between, or the fingerprint is another server's: compare it with the one that its balancer printed",
+  );
 }

@@ -155,7 +155,7 @@ export function checkName(input: string): UserName {
   return name;
 }
 
-function noAccount(directory: string): UsageError {
+export function noAccount(directory: string): UsageError {
   return new UsageError(`There is no account in ${directory}: sign up or log in first`);
 }
 

@@ -19,7 +19,7 @@ import { ErrorCode, RequestError } from "../shared/errors.ts";
 import type { ResponseOf, Stretching, UserName } from "../shared/protocol/mod.ts";
 import type { Account, Credentials } from "./credentials.ts";
 import { DeviceKeys, Identity } from "./e2ee/mod.ts";
-import { FastChatError, NotAuthenticatedError, RefusedError, UsageError } from "./errors.ts";
+import { FastChatError, NotAuthenticatedError, RefusedError, UsageError, WrongPasswordError } from "./errors.ts";
 import type { Self } from "./keyring.ts";
 import type { Remote } from "./remote.ts";
 
@@ -56,8 +56,14 @@ export class LogIn {
       throw new UsageError(`This home belongs to ${account.name}; ${options.name} needs another one (--home DIR)`);
     }
     if (account?.enrolled) {
-      if (options.signUp === "only") throw new UsageError(`This home belongs to ${account.name} already`);
-      return;
+      if (options.signUp !== "only") return;
+      if (account.server !== options.server) {
+        throw new UsageError(
+          `This home belongs to ${account.name} on ${account.server}; another server needs another one`,
+        );
+      }
+      const text = `The name ${account.name} is taken: by you, it has signed up from this home already`;
+      throw new RefusedError(text, ErrorCode.nameTaken);
     }
     if (options.name === undefined) throw new UsageError("This home has no account yet: say which name");
     if (options.password === undefined) {
@@ -341,9 +347,8 @@ function isRefusedWith(error: unknown, ...codes: readonly number[]): boolean {
 
 function explain(error: unknown): unknown {
   if (error instanceof StretchingRefused) return new RefusedError(error.message, ErrorCode.internal, { cause: error });
-  if (isRefusedWith(error, ErrorCode.badCredentials, ErrorCode.notAuthenticated)) {
-    return new NotAuthenticatedError((error as Error).message);
-  }
+  if (isRefusedWith(error, ErrorCode.badCredentials)) return new WrongPasswordError((error as Error).message);
+  if (isRefusedWith(error, ErrorCode.notAuthenticated)) return new NotAuthenticatedError((error as Error).message);
   return error;
 }
 

@@ -12,7 +12,7 @@ async function main(args: readonly string[]): Promise<number> {
     const { command, words, options } = parseCommandLine(args);
     if (options.version) printLine(`fastchat ${VERSION}`);
     else if (options.help) printLine(command === COMMANDS.chat ? overview() : `${command.usage}\n\n${command.help}`);
-    else await command.run(words, options);
+    else return await command.run(words, options) ?? 0;
     return 0;
   } catch (error) {
     return report(error);

@@ -1,12 +1,13 @@
 /** Standard output for commands: whole writes, colour only where wanted, and a reader that went away ends us quietly. */
 import { styleText } from "node:util";
+import { FastChatError } from "./errors.ts";
 
 /** Whoever read our output has gone: the command ends with exit code 0 and says nothing. */
 export class BrokenPipeError extends Error {
   override readonly name = "BrokenPipeError";
 }
 
-/** Writes one line. @throws BrokenPipeError */
+/** Writes one line. @throws BrokenPipeError, or FastChatError where it cannot be written for another reason. */
 export function printLine(line: string): void {
   writeAll(Deno.stdout, line + "\n");
 }
@@ -40,7 +41,7 @@ function writeAll(stream: { writeSync(bytes: Uint8Array): number }, text: string
     for (let sent = 0; sent < bytes.length;) sent += stream.writeSync(bytes.subarray(sent));
   } catch (error) {
     if (error instanceof Deno.errors.BrokenPipe) throw new BrokenPipeError();
-    throw error;
+    throw new FastChatError(`Cannot write the output: ${(error as Error).message}`, { cause: error });
   }
 }
 

@@ -22,15 +22,6 @@ export function askHidden(question: string): Promise<string> {
   return readAnswer(question, () => "");
 }
 
-/** Asks until the answer is one of the letters; Enter takes the first. */
-export async function askChoice(question: string, letters: readonly string[]): Promise<string> {
-  for (;;) {
-    const answer = (await ask(question)).trim().toLowerCase();
-    const chosen = answer === "" ? letters[0] : letters.find((letter) => letter === answer[0]);
-    if (chosen !== undefined) return chosen;
-  }
-}
-
 /** One line to the person, beside the questions. */
 export function printNotice(text: string): void {
   say(text + "\n");

@@ -216,11 +216,11 @@ export class Session {
     return true;
   }
 
-  async users(onlineOnly: boolean): Promise<Presence[]> {
+  async users(onlineOnly: boolean, timeoutMs?: number): Promise<Presence[]> {
     const all: Presence[] = [];
     for (;;) {
       const after: string = all.at(-1)?.name ?? "";
-      const { users, more } = await this.link.ask<"users">({ type: "users", after, onlineOnly });
+      const { users, more } = await this.link.ask<"users">({ type: "users", after, onlineOnly }, timeoutMs);
       all.push(...users);
       if (!more || users.length === 0) return all;
     }
@@ -368,7 +368,7 @@ export class Session {
     const fingerprint = formatFingerprint(this.serverFingerprint);
     const text = given
       ? `First contact with ${this.server}: it holds the key you named, ${fingerprint}`
-      : `First contact with ${this.server}, whose key is ${fingerprint}: compare it with the one its balancer printed, this client cannot know`;
+      : `First contact with ${this.server}, whose key is ${fingerprint}: compare it with the one that its balancer printed`;
     this.#tell({ type: "notice", code: "server-pinned", name: this.server, text });
   }
 }

@@ -68,7 +68,8 @@ async function finish(type: string, options: Options, chat: ChatClient): Promise
       printLine(JSON.stringify({ type, name: chat.name, server: chat.server, fingerprint, home: chat.home }));
     } else {
       printLine(`${type === "registered" ? "Signed up" : "Logged in"} as ${chat.name} on ${chat.server}`);
-      printLine(`Server key ${fingerprint}: compare it with the one its balancer printed`);
+      const isNamed = options.server?.includes("#") ?? false;
+      printLine(`Server key ${fingerprint}${isNamed ? "" : ": compare it with the one that its balancer printed"}`);
       printLine(`Your things are in ${chat.home}`);
     }
   } finally {

@@ -1,23 +1,24 @@
 /** `fastchat HOST PORT`: finds or makes the account, then hands over to the chat face. */
-import { parseUserName, type UserName } from "../../shared/protocol/mod.ts";
+import { NAME_RULE, parseUserName, type UserName } from "../../shared/protocol/mod.ts";
 import { ChatClient } from "../chat_client.ts";
+import { isNameTaken } from "../enquiry.ts";
 import { homeExists } from "../local_home.ts";
 import type { Options } from "../options.ts";
-import { NotAuthenticatedError, UsageError } from "../errors.ts";
+import { NotAuthenticatedError, UsageError, WrongPasswordError } from "../errors.ts";
 import { ChatFace } from "../faces/chat.ts";
 import { chooseHome, defaultHome, explicitHome, listHomes } from "../homes.ts";
 import { givenPassword, newPassword, passwordFor } from "../password.ts";
-import { ask, askChoice, canAsk, printNotice } from "../prompt.ts";
+import { ask, canAsk, printNotice } from "../prompt.ts";
 import { formatServerAddress, parseServerAddress, type ServerAddress } from "../server_address.ts";
 import { parseName } from "./account.ts";
 import { printProgress, timeoutMs, untilInterrupted } from "./open.ts";
 
-export async function chat(words: readonly string[], options: Options): Promise<void> {
+export async function chat(words: readonly string[], options: Options): Promise<number> {
   const at = words.length === 2 ? parseServerAddress(hostAndPort(words[0]!, words[1]!)) : undefined;
   const client = await openAccount(at, options);
   const { signal, dispose } = untilInterrupted();
   try {
-    await new ChatFace(client).run(signal);
+    return await new ChatFace(client).run(signal);
   } finally {
     dispose();
     await client.close();
@@ -33,7 +34,12 @@ async function openAccount(at: ServerAddress | undefined, options: Options): Pro
   const here = existingHome(at, options);
   if (here !== undefined) return await openExisting(here, at, options);
   if (at === undefined) chooseHome(options); // Throws, and says how to begin.
-  return await openNew(at!, options);
+  if (canAsk()) return await openByPrompt(at!, options);
+  if (options.user === undefined) {
+    throw new UsageError(`No account for ${formatServerAddress(at!)} is here yet; choose a name with -u NAME`);
+  }
+  const name = parseName(options.user);
+  return await openNew(at!, options, name, await passwordFor(name, options.passwordFile), true);
 }
 
 function existingHome(at: ServerAddress | undefined, options: Options): string | undefined {
@@ -61,35 +67,72 @@ async function openExisting(home: string, at: ServerAddress | undefined, options
   } catch (error) {
     if (!(error instanceof NotAuthenticatedError) || password !== undefined || !canAsk()) throw error;
     printNotice(error.message);
-    return await ChatClient.open({ ...shared, password: await passwordFor("this account", undefined) });
+    return await untilRight(async () =>
+      await ChatClient.open({ ...shared, password: await passwordFor("this account", undefined) })
+    );
   }
 }
 
-async function openNew(at: ServerAddress, options: Options): Promise<ChatClient> {
-  const server = formatServerAddress(at);
-  const name = await newcomerName(server, options);
-  const isNew = !canAsk() || await askChoice(`Is ${name} new here? [y]es, sign up; [n]o, log in: `, ["y", "n"]) === "y";
-  const password = isNew
-    ? await newPassword(name, options.passwordFile)
-    : await passwordFor(name, options.passwordFile);
-  return await ChatClient.open({
-    server,
+/** Asks for a name, looks whether somebody has it, and signs up or logs in accordingly. */
+async function openByPrompt(at: ServerAddress, options: Options): Promise<ChatClient> {
+  const server = formatServerAddress(at), file = options.passwordFile;
+  for (;;) {
+    const name = options.user === undefined ? await askName() : parseName(options.user);
+    printProgress(`Connecting to ${server}`);
+    if (!await isNameTaken({ server: at, name, timeoutMs: timeoutMs(options) })) {
+      printNotice(`${name} is new there: choose a password, and you are signed up.`);
+      return await openNew(at, options, name, await newPassword(name, file), true);
+    }
+    const given = await givenPassword(file);
+    if (given !== undefined) return await openNew(at, options, name, given, false);
+    const mayReturn = options.user === undefined;
+    printNotice(`${name} is taken. If it is you, log in${mayReturn ? "; Enter alone goes back to the name" : ""}.`);
+    const client = await untilRight(async () => {
+      const password = await passwordFor(name, file);
+      return password === "" && mayReturn ? undefined : await openNew(at, options, name, password, false);
+    });
+    if (client !== undefined) return client;
+  }
+}
+
+function openNew(
+  at: ServerAddress,
+  options: Options,
+  name: UserName,
+  password: string,
+  register: boolean,
+): Promise<ChatClient> {
+  return ChatClient.open({
+    server: formatServerAddress(at),
     home: explicitHome(options.home) ?? defaultHome(name, at),
     name,
     password,
-    register: isNew,
+    register,
     serverBackup: options.serverBackup,
     timeoutMs: timeoutMs(options),
     onProgress: printProgress,
   });
 }
 
-async function newcomerName(server: string, options: Options): Promise<UserName> {
-  if (options.user !== undefined) return parseName(options.user);
-  if (!canAsk()) throw new UsageError(`No account for ${server} is here yet; choose a name with -u NAME`);
+async function askName(): Promise<UserName> {
   for (;;) {
     const name = parseUserName((await ask("Your name: ")).trim());
     if (name !== undefined) return name;
-    printNotice("A name is 1 to 32 of a-z 0-9 . _ -, beginning with a letter or digit.");
+    printNotice(`A name is ${NAME_RULE}.`);
   }
 }
+
+/** Asks a person again after a wrong password. */
+async function untilRight<T>(attempt: () => Promise<T>): Promise<T> {
+  for (let left = ATTEMPTS - 1;; left--) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (!(error instanceof WrongPasswordError) || left === 0) throw error;
+      printNotice(`${error.message}. Once more.`);
+    }
+  }
+}
+
+/** The server lets five go by before it makes people wait. */
+const ATTEMPTS = 3;

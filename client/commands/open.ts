@@ -2,6 +2,7 @@
 import { ChatClient } from "../chat_client.ts";
 import type { Options } from "../options.ts";
 import { chooseHome } from "../homes.ts";
+import { homeExists, noAccount } from "../local_home.ts";
 import { printError } from "../output.ts";
 import { givenPassword } from "../password.ts";
 
@@ -15,6 +16,7 @@ export function timeoutMs(options: Options): number {
 /** Connects as the account that `--home` or `-u` names, runs `use`, closes. */
 export async function withClient<T>(options: Options, use: (chat: ChatClient) => Promise<T>): Promise<T> {
   const home = chooseHome(options);
+  if (!homeExists(home)) throw noAccount(home);
   const password = await givenPassword(options.passwordFile);
   const chat = await ChatClient.open({
     home,

@@ -10,7 +10,8 @@ import { timeoutMs, withClient } from "./open.ts";
 
 export async function users(options: Options, onlineOnly: boolean): Promise<void> {
   await withClient(options, async (chat) => {
-    for (const user of onlineOnly ? await chat.online() : await chat.users()) {
+    const within = { timeoutMs: timeoutMs(options) };
+    for (const user of onlineOnly ? await chat.online(within) : await chat.users(within)) {
       if (options.json) printLine(JSON.stringify({ type: "user", ...user }));
       else printLine(`${user.online ? paint("green", "●") : " "} ${user.name}`);
     }

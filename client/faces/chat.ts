@@ -1,10 +1,10 @@
 /** The plain-line chat: prints what comes above the line you type. Without a terminal it reads lines and prints lines. */
 import { formatFingerprint } from "../../shared/crypto/mod.ts";
-import { parseUserName } from "../../shared/protocol/mod.ts";
+import { NAME_RULE, parseUserName } from "../../shared/protocol/mod.ts";
 import type { ChatClient } from "../chat_client.ts";
-import { FastChatError, RefusedError } from "../errors.ts";
+import { FastChatError, RefusedError, UsageError } from "../errors.ts";
 import type { MessageEvent } from "../events.ts";
-import { paint, paintName, printLine } from "../output.ts";
+import { paint, paintName, printError, printLine } from "../output.ts";
 import { nearest } from "../suggest.ts";
 import { clock, CONTINUED, eventLine, historyLine } from "./lines.ts";
 import { type Line, parseLine, SLASH_COMMANDS } from "./slash.ts";
@@ -19,6 +19,8 @@ export class ChatFace {
   readonly #names = new Set<string>();
   readonly #leaving = new AbortController();
   #terminal: LineTerminal | undefined;
+  /** Of the first line that failed. */
+  #exitCode = 0;
 
   /** @param options.to Whom to talk to at first. */
   constructor(chat: ChatClient, options: { readonly to?: string } = {}) {
@@ -26,8 +28,12 @@ export class ChatFace {
     this.#to = options.to;
   }
 
-  /** Until the person leaves, the input ends (what was typed is sent first), or `signal` aborts. */
-  async run(signal: AbortSignal): Promise<void> {
+  /**
+   * Until the person leaves, the input ends (what was typed is sent first), or `signal` aborts.
+   *
+   * @returns Without a terminal the exit code of the first line that failed, else 0.
+   */
+  async run(signal: AbortSignal): Promise<number> {
     signal.addEventListener("abort", () => this.#leaving.abort());
     const interactive = Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
     if (interactive) this.#startTerminal();
@@ -36,6 +42,7 @@ export class ChatFace {
       const showing = [this.#showMessages(), this.#showEvents()];
       if (!interactive) await this.#readLines();
       await Promise.all(showing);
+      return interactive ? 0 : this.#exitCode;
     } finally {
       this.#terminal?.close();
     }
@@ -52,10 +59,14 @@ export class ChatFace {
   }
 
   #greet(): void {
-    const { name, connectedTo, conversations } = this.#chat;
+    const { name, connectedTo } = this.#chat;
     this.#print(paint("dim", `* ${name} on ${connectedTo}, end-to-end encrypted. /help lists commands`));
-    for (const { name } of conversations.call(this.#chat)) this.#names.add(name);
-    if (this.#names.size === 0) this.#print(paint("dim", "* /all shows who is here; @NAME hello writes to somebody"));
+    const peers = this.#chat.conversations().map(({ name }) => name);
+    for (const peer of peers) this.#names.add(peer);
+    const hint = peers.length === 0
+      ? "/all shows who is here; @NAME hello writes to somebody"
+      : `/to NAME goes on talking: ${peers.slice(0, GREETED_MAX).join(", ")}${peers.length > GREETED_MAX ? ", …" : ""}`;
+    this.#print(paint("dim", `* ${hint}`));
   }
 
   /** Everything not shown yet, then everything that comes; the cursor moves behind each after it is on the screen. */
@@ -108,31 +119,31 @@ export class ChatFace {
       await this.#act(parseLine(line));
     } catch (error) {
       if (this.#leaving.signal.aborted && !(error instanceof FastChatError)) return;
-      const message = error instanceof Error ? error.message : String(error);
-      this.#print(paint("red", `* ${message}`));
-      if (!line.startsWith("/") && !line.startsWith("\\")) this.#print(paint("red", `* not sent: ${line}`));
+      this.#fail(error instanceof Error ? error.message : String(error), error);
+      if (!line.startsWith("/") && !line.startsWith("\\")) this.#fail(`not sent: ${line}`, error);
     }
+  }
+
+  /** For a person among the lines, for a script on standard error. */
+  #fail(message: string, error: unknown): void {
+    if (this.#terminal) return this.#print(paint("red", `* ${message}`));
+    printError(`fastchat: ${message}`);
+    this.#exitCode ||= error instanceof FastChatError ? error.exitCode : 1;
   }
 
   async #act(line: Line): Promise<void> {
     switch (line.type) {
       case "text":
         if (this.#to === undefined) {
-          this.#print(paint("yellow", "* To whom? /to NAME, or @NAME and your text. /online shows who is here"));
-          return;
+          throw new UsageError("To whom? /to NAME, or @NAME and your text. /online shows who is here");
         }
         return await this.#send(this.#to, line.text);
       case "direct":
         return await this.#writeTo(this.#parseName(line.name), line.text);
       case "unknown": {
         const guess = nearest(line.word, SLASH_COMMANDS.map(({ name }) => name));
-        this.#print(
-          paint(
-            "yellow",
-            `* There is no /${line.word}${guess ? `; did you mean /${guess}?` : ""}. /help lists commands`,
-          ),
-        );
-        return;
+        const hint = guess ? `; did you mean /${guess}?` : ".";
+        throw new UsageError(`There is no /${line.word}${hint} /help lists commands`);
       }
       case "command":
         return await this.#command(line);
@@ -245,12 +256,12 @@ export class ChatFace {
 
   #parseName(word: string): string {
     const name = parseUserName(word.replace(/^@/, ""));
-    if (name === undefined) throw new Error(`${JSON.stringify(word)} cannot be a name`);
+    if (name === undefined) throw new UsageError(`${JSON.stringify(word)} cannot be a name: a name is ${NAME_RULE}`);
     return name;
   }
 
-  #usage(name: string): void {
-    this.#print(paint("yellow", `* ${SLASH_COMMANDS.find((command) => command.name === name)!.usage}`));
+  #usage(name: string): never {
+    throw new UsageError(`Usage: ${SLASH_COMMANDS.find((command) => command.name === name)!.usage}`);
   }
 
   #complete(before: string): readonly string[] {
@@ -272,3 +283,5 @@ export class ChatFace {
 
 /** A send that takes longer says so. */
 const LATE_MS = 1500;
+/** Conversations that the greeting names. */
+const GREETED_MAX = 8;

@@ -4,6 +4,7 @@
  * Raw mode is always left again: on close, on an uncaught error, on a signal, and while suspended. The input line takes
  * one row and scrolls sideways, so that no width the terminal measures differently can spread over other rows.
  */
+import { kill } from "node:process";
 import { Editor, type EditorOptions } from "./editor.ts";
 import { KeyReader } from "./keys.ts";
 import { textWidth } from "./width.ts";
@@ -97,9 +98,7 @@ export class LineTerminal {
       case "leave":
         return this.#options.onLeave();
       case "suspend":
-        if (Deno.build.os === "windows") return;
-        this.#leave();
-        return Deno.kill(Deno.pid, "SIGSTOP");
+        return this.#suspend();
       case "clear-screen":
         write("\x1b[2J\x1b[H");
         return this.#draw();
@@ -108,6 +107,21 @@ export class LineTerminal {
       case "none":
         return;
     }
+  }
+
+  /**
+   * Stops the whole process group, as the terminal itself would outside raw mode: whoever started us, `deno task` for one, must
+   * give the terminal back too.
+   */
+  #suspend(): void {
+    if (Deno.build.os === "windows") return;
+    this.#leave();
+    kill(0, "SIGTSTP");
+    // Where nobody controls jobs the signal is void, and no SIGCONT comes.
+    setTimeout(() => {
+      this.#enter();
+      this.#draw();
+    }, RESUME_MS);
   }
 
   #draw(): void {
@@ -159,6 +173,8 @@ export function terminalColumns(): number {
     return 80;
   }
 }
+
+const RESUME_MS = 100;
 
 function stripStyle(text: string): string {
   // deno-lint-ignore no-control-regex
