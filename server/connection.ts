@@ -6,6 +6,7 @@
  */
 import { decode, DecodeError, write, Writer } from "../shared/codec/mod.ts";
 import { CloseCode, type CloseReason, ErrorCode, RequestError } from "../shared/errors.ts";
+import { STRANGER_BYTES_MAX } from "../shared/limits.ts";
 import type { Channel, ChannelHandler, ChannelStream, StreamHandler } from "../shared/net/channel.ts";
 import {
   type DeviceId,
@@ -25,6 +26,7 @@ import { checkRights } from "./rights.ts";
 import type { Server } from "./server.ts";
 import type { Session } from "./sessions.ts";
 import { type AppendResult, type StoreAppend, StoreFullError, StoreUnavailableError } from "./store/store.ts";
+import { type Held, Turns } from "./turns.ts";
 
 export interface ConnectionOptions {
   readonly services: Services;
@@ -38,6 +40,7 @@ export interface ConnectionOptions {
 export class Connection implements ChannelHandler, Caller {
   readonly bind: Uint8Array;
   readonly options: ConnectionOptions;
+  readonly turns: Turns;
   readonly #channel: Channel;
   readonly #buckets: Readonly<Record<"request" | "append", Bucket>>;
   #standing: Standing = NOBODY;
@@ -50,6 +53,7 @@ export class Connection implements ChannelHandler, Caller {
     this.#channel = channel;
     this.options = options;
     this.bind = channel.transcriptHash;
+    this.turns = new Turns(channel, server.waiting);
     this.#buckets = {
       request: new Bucket({ ratePerSecond: requestRate, burst: BURST_SECONDS * requestRate }, nowUs),
       append: new Bucket({ ratePerSecond: appendRate, burst: BURST_SECONDS * appendRate }, nowUs),
@@ -64,6 +68,7 @@ export class Connection implements ChannelHandler, Caller {
 
   onClose(reason: CloseReason): void {
     this.#closed = true;
+    this.turns.close();
     const session = this.#standing.rights === "session" ? this.#standing.session : undefined;
     this.#standing = NOBODY;
     this.options.server.disconnected(this.#channel, session);
@@ -136,12 +141,11 @@ export class Connection implements ChannelHandler, Caller {
 }
 
 /** One stream of requests. */
-class RequestStream implements StreamHandler, Appender {
+class RequestStream implements StreamHandler, Appender, Held {
   readonly #stream: ChannelStream;
   readonly #connection: Connection;
   /** Requests that wait for those before them. */
-  readonly #queue: Request[] = [];
-  #queuedBytes = 0;
+  readonly #queue: { readonly request: Request; readonly bytes: number }[] = [];
   /** A request other than an append is being answered. */
   #busy = false;
   /** Appends that the store has not judged yet. */
@@ -163,10 +167,14 @@ class RequestStream implements StreamHandler, Appender {
     if (this.#inputEnded) return;
     const request = this.#decode(message);
     if (request === undefined) return;
-    if (request.type === "append" && !this.#busy && this.#queue.length === 0) return this.#append(request);
-    this.#queuedBytes += message.length;
-    if (this.#queue.length >= QUEUE_MAX || this.#queuedBytes > QUEUE_BYTES_MAX) return this.#giveUp();
-    this.#queue.push(request);
+    const { turns, standing } = this.#connection;
+    if (request.type === "append" && !this.#busy && this.#queue.length === 0 && !turns.isBehind) {
+      return this.#append(request);
+    }
+    const bytesMax = standing.rights === "session" ? QUEUE_BYTES_MAX : STRANGER_BYTES_MAX;
+    if (this.#queue.length >= QUEUE_MAX || turns.queuedBytes + message.length > bytesMax) return this.#giveUp();
+    turns.queuedBytes += message.length;
+    this.#queue.push({ request, bytes: message.length });
     this.#advance();
   }
 
@@ -178,7 +186,12 @@ class RequestStream implements StreamHandler, Appender {
   onReset(): void {
     this.#inputEnded = true;
     this.#gone = true;
-    this.#queue.length = 0;
+    this.#dropQueue();
+  }
+
+  /** A turn has come. */
+  resume(): void {
+    this.#advance();
   }
 
   get refusing(): boolean {
@@ -273,7 +286,7 @@ class RequestStream implements StreamHandler, Appender {
     if (this.#appending === 1) return this.#refuse(record, refusal);
     this.#appending--;
     this.#inputEnded = true;
-    this.#queue.length = 0;
+    this.#dropQueue();
     this.#late = { record, refusal };
   }
 
@@ -285,18 +298,21 @@ class RequestStream implements StreamHandler, Appender {
       this.#appending++;
       return this.#refuse(record, refusal);
     }
+    const { turns } = this.#connection;
     while (!this.#busy && this.#queue.length > 0) {
-      const next = this.#queue[0]!;
-      if (next.type === "append") {
-        this.#queue.shift();
-        this.#append(next);
-      } else if (this.#appending === 0) {
-        this.#queue.shift();
+      const { request, bytes } = this.#queue[0]!;
+      if (request.type !== "append" && this.#appending > 0) return;
+      if (request.type === "append" ? turns.isBehind : !turns.isFree) return turns.hold(this);
+      this.#queue.shift();
+      turns.queuedBytes -= bytes;
+      if (request.type === "append") {
+        this.#append(request);
+      } else {
         this.#busy = true;
-        this.#answer(next);
-      } else return;
+        turns.begin();
+        this.#answer(request);
+      }
     }
-    if (this.#queue.length === 0) this.#queuedBytes = 0;
     this.#finishIfDone();
   }
 
@@ -314,6 +330,7 @@ class RequestStream implements StreamHandler, Appender {
       // An answer that its own schema refuses is our bug; it must not end the connections of everybody else.
       this.#connection.failed(error);
     }
+    this.#connection.turns.done();
     this.#advance();
   }
 
@@ -367,8 +384,12 @@ class RequestStream implements StreamHandler, Appender {
   #giveUp(): void {
     this.#inputEnded = true;
     this.#gone = true;
-    this.#queue.length = 0;
+    this.#dropQueue();
     this.#stream.reset(ErrorCode.busy);
+  }
+
+  #dropQueue(): void {
+    for (const { bytes } of this.#queue.splice(0)) this.#connection.turns.queuedBytes -= bytes;
   }
 }
 
@@ -398,7 +419,7 @@ const NO_USER = "" as UserName;
 const NO_DEVICE = "" as DeviceId;
 /** Responses are copied by the stream that sends them, so one buffer serves all. */
 const WRITER = new Writer(4096);
-/** Requests that may wait on one stream, and their bytes. */
+/** Requests that may wait on one stream, and their bytes on all streams of a connection. */
 const QUEUE_MAX = 1024;
 const QUEUE_BYTES_MAX = 8 << 20;
 /** How many seconds' worth of its rate a connection may use at once. */

@@ -8,6 +8,7 @@ import type { UserName } from "../shared/protocol/mod.ts";
 import type { Committed, DevicesChanged } from "./bus/bus.ts";
 import { Fanout } from "./fanout.ts";
 import { type Session, Sessions } from "./sessions.ts";
+import type { Turns } from "./turns.ts";
 
 export interface ServerOptions {
   /** Told of a user's first session here and of the end of the last one. */
@@ -21,6 +22,8 @@ export class Server {
   /** Connections that have not logged in, and since when: in order of coming. */
   readonly #strangers = new Map<Channel, number>();
   readonly #channels = new Set<Channel>();
+  /** Connections with requests that wait for a turn. */
+  readonly waiting = new Set<Turns>();
   #finishIdleAtUs = 0;
   /** Connections that ended; their counters, summed up. */
   readonly ended = { datagramsSent: 0, datagramsReceived: 0, bytesSent: 0, bytesReceived: 0, packetsLost: 0 };
@@ -69,6 +72,7 @@ export class Server {
   /** Everything that happens with time alone. Called every {@linkcode TICK_MS}. */
   tick(nowUs: number): void {
     this.fanout.catchUp();
+    for (const turns of this.waiting) turns.resume();
     for (const [channel, sinceUs] of this.#strangers) {
       if (nowUs - sinceUs < STRANGER_US_MAX) break;
       this.#strangers.delete(channel);

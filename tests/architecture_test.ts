@@ -32,6 +32,7 @@ const PURE = [
   "shared/net/channel.ts",
   "server/server.ts",
   "server/sessions.ts",
+  "server/turns.ts",
   "server/fanout.ts",
   "server/feed.ts",
   "server/rate_limiter.ts",

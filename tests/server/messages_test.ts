@@ -498,3 +498,60 @@ function wrap(store: Store, changes: Partial<Store>): Store {
     },
   });
 }
+
+Deno.test("who asks and does not read fills no memory, and gets every answer once it reads", async () => {
+  let reading = 0, readingMax = 0;
+  const { harness, a, id, epoch } = await twoPeople({
+    wrapStore: (store) =>
+      wrap(store, {
+        read: async (...args) => {
+          readingMax = Math.max(readingMax, ++reading);
+          await settle();
+          return await store.read(...args).finally(() => reading--);
+        },
+      }),
+  });
+  const lane = a.lane();
+  for (let i = 1; i <= 2; i++) lane.append(message(id, i, epoch, 500_000));
+  await lane.answers(2);
+  a.pair.client.pause();
+  let answered = 0;
+  const asking = Array.from(
+    { length: 200 },
+    () =>
+      a.ask({ type: "read", conversation: id, after: 0, limit: 2 }).then((answer) => {
+        assert.equal(expectType(answer, "records").records.length, 2);
+        answered++;
+      }),
+  );
+  for (let i = 0; i < 300; i++) await settle();
+  assert.equal(answered, 0);
+  assert(readingMax <= 16, `${readingMax} at once`);
+  assert(
+    a.pair.server.bufferedBytes < 20 << 20,
+    `${a.pair.server.bufferedBytes} bytes wait for a client that reads nothing`,
+  );
+  a.pair.client.resume();
+  await until(() => {
+    harness.server.tick(harness.nowUs);
+    return answered === asking.length;
+  });
+  await Promise.all(asking);
+  assert.equal(harness.server.waiting.size, 0);
+});
+
+Deno.test("who is not logged in may have little waiting, on all streams together", async () => {
+  const slow = Promise.withResolvers<undefined>();
+  const harness = await Harness.open({ wrapStore: (store) => wrap(store, { account: () => slow.promise }) });
+  const client = harness.connect();
+  const lanes = Array.from({ length: 20 }, () => client.lane());
+  for (const lane of lanes) {
+    lane.send({ type: "stretch", name: "alice", purpose: 2 });
+    lane.append(message("00".repeat(16) as ConversationId, 1, 0, 30_000));
+  }
+  const given = () => lanes.filter((lane) => lane.reset !== undefined).length;
+  await until(() => given() === 18);
+  slow.resolve(undefined);
+  await until(() => lanes.filter((lane) => lane.received.length === 2).length === 2);
+  assert.equal(given(), 18);
+});

@@ -1,0 +1,74 @@
+/**
+ * What one connection may have under way: requests that wait, that are being answered, and answers that it has not fetched. Pure.
+ *
+ * Who asks without reading would otherwise fill the memory: a `read` of a few bytes brings a megabyte. Beyond the bounds
+ * streams wait for their turn, which comes when an answer is done or, by {@linkcode Turns.resume} with the ticking of the
+ * server, when the client has fetched what was there.
+ */
+import { SEND_BUFFER_BYTES_MAX } from "../shared/limits.ts";
+import type { Channel } from "../shared/net/channel.ts";
+
+/** Somebody who waits for a turn. */
+export interface Held {
+  resume(): void;
+}
+
+export class Turns {
+  readonly #channel: Pick<Channel, "bufferedBytes">;
+  readonly #waiting: Set<Turns>;
+  readonly #held = new Set<Held>();
+  #answering = 0;
+  /** Bytes of requests that wait, over all streams. */
+  queuedBytes = 0;
+
+  /** @param waiting Where those enter themselves whose streams have to be resumed. */
+  constructor(channel: Pick<Channel, "bufferedBytes">, waiting: Set<Turns>) {
+    this.#channel = channel;
+    this.#waiting = waiting;
+  }
+
+  /** Too many answers wait to be fetched: nothing more is begun. */
+  get isBehind(): boolean {
+    return this.#channel.bufferedBytes > UNFETCHED_BYTES_MAX;
+  }
+
+  /** Whether one more request may be answered now, beside those that are. */
+  get isFree(): boolean {
+    return this.#answering < ANSWERING_MAX && !this.isBehind;
+  }
+
+  begin(): void {
+    this.#answering++;
+  }
+
+  done(): void {
+    this.#answering--;
+    if (this.#held.size > 0) this.resume();
+  }
+
+  /** Resumes `held` when its turn has come; it may ask to be held again. */
+  hold(held: Held): void {
+    this.#held.add(held);
+    this.#waiting.add(this);
+  }
+
+  /** Gives turns as far as there are any, in the order in which they were asked for. */
+  resume(): void {
+    for (const held of [...this.#held]) {
+      if (!this.isFree) return;
+      this.#held.delete(held);
+      held.resume();
+    }
+    if (this.#held.size === 0) this.#waiting.delete(this);
+  }
+
+  /** The connection has ended. */
+  close(): void {
+    this.#held.clear();
+    this.#waiting.delete(this);
+  }
+}
+
+/** As much as is delivered live to a client that does not read, once more. */
+const UNFETCHED_BYTES_MAX = 2 * SEND_BUFFER_BYTES_MAX;
+const ANSWERING_MAX = 16;
