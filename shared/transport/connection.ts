@@ -616,7 +616,7 @@ export class Connection {
 
   /** RFC 9002 §6.2.4: two probes, the first with what has waited longest for its acknowledgement. */
   #onLossDeadline(nowUs: number): void {
-    if (this.#loss.onDeadline()) {
+    if (this.#loss.onDeadline(nowUs)) {
       this.#probesPending = PROBES;
       const oldest = this.#ledger.oldest();
       if (oldest !== undefined) this.#outbound.onLost(oldest);

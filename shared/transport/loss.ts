@@ -10,6 +10,8 @@ export class LossDetector {
   #lossTimeUs = Infinity;
   #probeCount = 0;
   #probesTotal = 0;
+  /** When the last probe was asked for: the next waits, even should that one not have left. */
+  #probedUs = 0;
   #persistent = false;
 
   constructor(ledger: SentPackets, rtt: RttEstimator) {
@@ -84,12 +86,13 @@ export class LossDetector {
   get deadlineUs(): number {
     if (this.#lossTimeUs !== Infinity) return this.#lossTimeUs;
     if (this.#ledger.packetsInFlight === 0) return Infinity;
-    return this.#ledger.lastSentUs + this.#backedOffUs();
+    return Math.max(this.#ledger.lastSentUs, this.#probedUs) + this.#backedOffUs();
   }
 
   /** The deadline has come: true where it is for probing, which this counts; false where packets are to be detected as lost. */
-  onDeadline(): boolean {
+  onDeadline(nowUs: number): boolean {
     if (this.#lossTimeUs !== Infinity) return false;
+    this.#probedUs = nowUs;
     this.#probeCount++;
     this.#probesTotal++;
     return true;

@@ -8,11 +8,15 @@ export interface Faults {
   jitterUs: number;
   /** Probabilities for each datagram. */
   loss: number;
+  /** A run of up to thirty losses begins. */
+  burst: number;
   duplicate: number;
   /** Held back by up to four delays. */
   reorder: number;
   /** One bit flipped. */
   corrupt: number;
+  /** Larger datagrams vanish, as where a path shrank; 0 for no limit. */
+  mtuBytes: number;
   /** 0 for no limit. */
   bitsPerSecond: number;
   /** Datagrams that wait at the bottleneck before the tail is dropped. */
@@ -23,9 +27,11 @@ export const PERFECT: Faults = {
   delayUs: 10_000,
   jitterUs: 0,
   loss: 0,
+  burst: 0,
   duplicate: 0,
   reorder: 0,
   corrupt: 0,
+  mtuBytes: 0,
   bitsPerSecond: 0,
   queuePackets: 50,
 };
@@ -49,6 +55,7 @@ export class Link<A> {
   readonly #prng: Prng;
   readonly #flying: Delivery<A>[] = [];
   #order = 0;
+  #burstLeft = 0;
   /** When the bottleneck is free again. */
   #freeUs = 0;
 
@@ -57,16 +64,25 @@ export class Link<A> {
     this.faults = { ...PERFECT, ...faults };
   }
 
-  /** @param bytes Copied. */
-  send(from: A, bytes: Uint8Array, nowUs: number): void {
-    const faults = this.faults, prng = this.#prng, index = this.sentPackets++;
-    const isDropped = this.drop?.(bytes, index) || nowUs < this.blackoutUntilUs || prng.chance(faults.loss);
+  /** @param bytes Copied. @returns Whether it will arrive, as far as anybody can know now. */
+  send(from: A, bytes: Uint8Array, nowUs: number): boolean {
+    const index = this.sentPackets++;
+    const isDropped = this.drop?.(bytes, index) || nowUs < this.blackoutUntilUs || this.#isLost(bytes.length);
     if (isDropped || !this.#enterQueue(bytes.length, nowUs)) {
       this.droppedPackets++;
-      return;
+      return false;
     }
-    const copies = prng.chance(faults.duplicate) ? 2 : 1;
+    const copies = this.#prng.chance(this.faults.duplicate) ? 2 : 1;
     for (let i = 0; i < copies; i++) this.#fly(from, bytes.slice(), Math.max(nowUs, this.#freeUs));
+    return true;
+  }
+
+  /** No more faults: only delay and rate stay. */
+  calm(): void {
+    const { delayUs, bitsPerSecond, queuePackets } = this.faults;
+    this.faults = { ...PERFECT, delayUs, bitsPerSecond, queuePackets };
+    this.blackoutUntilUs = 0;
+    this.#burstLeft = 0;
   }
 
   /** When the next datagram arrives; `Infinity` for never. */
@@ -80,6 +96,16 @@ export class Link<A> {
     const delivery = this.#flying.shift()!;
     this.deliveredBytes += delivery.bytes.length;
     return delivery;
+  }
+
+  #isLost(bytes: number): boolean {
+    const { loss, burst, mtuBytes } = this.faults, prng = this.#prng;
+    if (this.#burstLeft > 0) {
+      this.#burstLeft--;
+      return true;
+    }
+    if (prng.chance(burst)) this.#burstLeft = prng.integer(1, BURST_PACKETS_MAX);
+    return (mtuBytes > 0 && bytes > mtuBytes) || prng.chance(loss);
   }
 
   #enterQueue(bytes: number, nowUs: number): boolean {
@@ -108,3 +134,5 @@ export class Link<A> {
     this.#flying.splice(index, 0, delivery);
   }
 }
+
+const BURST_PACKETS_MAX = 30;

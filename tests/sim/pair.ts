@@ -97,6 +97,7 @@ export class Pair {
   clientAddress: Address = { host: "192.0.2.1", port: 40_000 };
   readonly serverAddress: Address = { host: "203.0.113.1", port: 9001 };
   readonly resetToken: Uint8Array;
+  #standing = 0;
 
   constructor(options: PairOptions = {}) {
     this.prng = new Prng(options.seed ?? 1);
@@ -159,6 +160,9 @@ export class Pair {
       this.server.connection.nextDeadlineUs() ?? Infinity,
     );
     if (nextUs === Infinity || nextUs > untilUs) return false;
+    // A deadline in the past that handling does not move would spin a real driver for ever.
+    this.#standing = nextUs > this.nowUs ? 0 : this.#standing + 1;
+    if (this.#standing > 1000) throw new Error(`Time stands still at ${this.nowUs} µs`);
     this.nowUs = Math.max(this.nowUs, nextUs);
     this.#deliver(this.client, this.server);
     this.#deliver(this.server, this.client);

@@ -190,6 +190,75 @@ Deno.test("Pair: lost grants of credit are sent again", () => {
   }
 });
 
+Deno.test("Pair: grants that are all lost for a second are sent again", () => {
+  const limits = { streamWindowBytes: 3_000, connectionWindowBytes: 3_000 };
+  const pair = connected({ serverLimits: limits });
+  const id = offer(pair, pair.client, 20_000);
+  pair.server.out.blackoutUntilUs = pair.nowUs + 1_000_000;
+  assert.ok(pair.run(() => pair.server.inbox(id).finished, 20_000_000));
+});
+
+Deno.test("Pair: no byte of credit leaks, read or unread", () => {
+  const limits = { streamWindowBytes: 1_500, connectionWindowBytes: 1_500 };
+  const pair = connected({ serverLimits: limits, toServer: { delayUs: 100 }, toClient: { delayUs: 100 } });
+  for (let i = 0; i < 100; i++) {
+    pair.server.reads = false;
+    const id = pair.client.connection.openStream();
+    pair.client.connection.write(id, new Uint8Array(1_500));
+    pair.run(() => pair.server.has("readable") && pair.client.connection.bufferedBytes === 0, 100_000);
+    if (i % 2 === 0) {
+      pair.client.connection.resetStream(id, 1);
+      pair.client.connection.stopSending(id, 1);
+    } else {
+      pair.server.connection.stopSending(id, 1);
+      pair.server.connection.resetStream(id, 1);
+    }
+    pair.sleep(20_000);
+  }
+  pair.server.reads = true;
+  const id = offer(pair, pair.client, 1_000_000);
+  assert.ok(pair.run(() => pair.server.inbox(id).finished, 60_000_000));
+});
+
+Deno.test("Pair: a lost STOP_SENDING is sent again", () => {
+  const pair = connected();
+  const id = pair.client.connection.openStream();
+  pair.client.connection.write(id, new Uint8Array(1));
+  pair.run(() => pair.server.inbox(id).bytes === 1);
+  pair.sleep(100_000);
+  const first = pair.client.out.sentPackets;
+  pair.client.out.drop = (_, index) => index === first;
+  pair.client.connection.stopSending(id, 3);
+  assert.ok(pair.run(() => pair.server.inbox(id).resetCode === 3, 2_000_000));
+});
+
+Deno.test("Pair: a full window is probed, and a slow path is paced", () => {
+  const pair = connected({ toServer: { delayUs: 50_000 }, toClient: { delayUs: 50_000 } });
+  const startUs = pair.nowUs, id = offer(pair, pair.client, 200_000);
+  pair.pump();
+  const burst = pair.client.connection.stats.bytesInFlight;
+  assert.ok(burst <= 10 * 1200, `${burst} bytes left at once`);
+  pair.client.out.blackoutUntilUs = startUs + 2_000_000;
+  pair.sleep(1_900_000);
+  const { bytesInFlight, windowBytes, probes } = pair.client.connection.stats;
+  assert.ok(probes >= 2 && bytesInFlight > windowBytes, "Probes leave though the window is full");
+  assert.ok(pair.run(() => pair.server.inbox(id).finished, 20_000_000));
+});
+
+Deno.test("Pair: within one round trip no more leaves at once than the pacer's burst", () => {
+  const pair = connected({ toServer: { delayUs: 50_000 }, toClient: { delayUs: 50_000 } });
+  let atUs = 0, atOnce = 0, most = 0;
+  pair.client.out.drop = () => {
+    atOnce = pair.nowUs === atUs ? atOnce + 1 : 1;
+    atUs = pair.nowUs;
+    most = Math.max(most, atOnce);
+    return false;
+  };
+  const id = offer(pair, pair.client, 500_000);
+  assert.ok(pair.run(() => pair.server.inbox(id).finished, 20_000_000));
+  assert.ok(most <= 11, `${most} datagrams left at once`);
+});
+
 Deno.test("Pair: streams beyond the peer's limit wait inside and come in order", () => {
   const pair = connected({ serverLimits: { streamsOpenMax: 4 } });
   const ids = Array.from({ length: 50 }, () => offer(pair, pair.client, 100));

@@ -182,8 +182,7 @@ class Scenario {
 
   #calm(): void {
     for (const peer of [this.#pair.client, this.#pair.server]) {
-      peer.out.blackoutUntilUs = 0;
-      peer.out.faults = { ...peer.out.faults, loss: 0, duplicate: 0, reorder: 0, corrupt: 0, jitterUs: 0 };
+      peer.out.calm();
     }
   }
 

@@ -41,7 +41,7 @@ Deno.test("LossDetector.detect() finds what is nine eighths of a round trip late
   assert.deepEqual(detect(82_000), []);
   assert.equal(loss.deadlineUs, 91_000);
   assert.deepEqual(detect(90_999), []);
-  assert.equal(loss.onDeadline(), false, "The deadline is for detecting, not for probing");
+  assert.equal(loss.onDeadline(91_000), false, "The deadline is for detecting, not for probing");
   assert.deepEqual(detect(91_000), [0]);
   assert.equal(loss.deadlineUs, Infinity);
 });
@@ -59,16 +59,16 @@ Deno.test("LossDetector.deadlineUs doubles with each probe and starts over with 
   send(0, 1_000);
   const timeoutUs = rtt.probeTimeoutUs;
   assert.equal(loss.deadlineUs, 1_000 + timeoutUs);
-  assert.equal(loss.onDeadline(), true);
-  assert.equal(loss.deadlineUs, 1_000 + 2 * timeoutUs);
-  loss.onDeadline();
-  assert.equal(loss.deadlineUs, 1_000 + 4 * timeoutUs);
-  for (let i = 0; i < 20; i++) loss.onDeadline();
-  assert.equal(loss.deadlineUs, 1_000 + 4_000_000);
-  send(1, 50_000);
+  assert.equal(loss.onDeadline(1_000 + timeoutUs), true);
+  assert.equal(loss.deadlineUs, 1_000 + 3 * timeoutUs, "It waits even where no probe has left");
+  send(1, 2_000 + timeoutUs);
+  assert.equal(loss.deadlineUs, 2_000 + 3 * timeoutUs);
+  for (let i = 0; i < 20; i++) loss.onDeadline(5_000_000);
+  assert.equal(loss.deadlineUs, 5_000_000 + 4_000_000);
+  send(2, 6_000_000);
   ack(0);
-  assert.equal(loss.deadlineUs, 50_000 + timeoutUs);
-  assert.equal(loss.probesTotal, 22);
+  assert.equal(loss.deadlineUs, 6_000_000 + timeoutUs);
+  assert.equal(loss.probesTotal, 21);
 });
 
 Deno.test("LossDetector.isPersistent needs losses without a break over three probe timeouts", () => {
