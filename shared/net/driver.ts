@@ -103,8 +103,13 @@ export class Driver {
   #onDatagram(bytes: Uint8Array, from: Route): void {
     const endpoint = this.#endpoint;
     if (endpoint === undefined || this.#isClosed || bytes.length === 0) return;
-    const link = endpoint.handleDatagram(bytes, from, this.#clock.nowUs());
-    if (link !== undefined) this.#deliver(endpoint, link);
+    try {
+      const link = endpoint.handleDatagram(bytes, from, this.#clock.nowUs());
+      if (link !== undefined) this.#deliver(endpoint, link);
+    } catch (error) {
+      // A bug of ours that somebody's datagram found must cost that datagram, not deafen the server for everybody.
+      this.#options.logger.log("error", "datagram failed", { error });
+    }
     this.schedule();
   }
 
