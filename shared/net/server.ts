@@ -1,5 +1,6 @@
 /** A server's door: listens, shakes hands, and hands over a {@linkcode Channel} for every client that has proven its keys. */
 import { importOaepPrivate, oaepDecrypt } from "../crypto/mod.ts";
+import { KEY_SECRET_BYTES } from "../handshake/mod.ts";
 import { type Logger, silentLogger } from "../log.ts";
 import type { ServerEntry } from "../packet/mod.ts";
 import type { Primitives } from "../primitives.ts";
@@ -168,7 +169,10 @@ export class ChannelServer {
 }
 
 async function decrypt(key: CryptoKey, task: Task): Promise<Uint8Array | undefined> {
-  return task.type === "decrypt" ? await oaepDecrypt(key, task.label, task.ciphertext) : undefined;
+  if (task.type !== "decrypt") return undefined;
+  const secret = await oaepDecrypt(key, task.label, task.ciphertext);
+  // A plaintext of another length takes the path of one that did not open, its delay included (SECURITY H7).
+  return secret?.length === KEY_SECRET_BYTES ? secret : undefined;
 }
 
 /** 256 MiB. */
