@@ -1,10 +1,11 @@
 /**
  * A terminal with one input line at the bottom and output above it: what arrives is printed above the line being typed.
  *
- * Raw mode is always left again: on close, on an uncaught error, on a signal, and while suspended. The input line takes
- * one row and scrolls sideways, so that no width the terminal measures differently can spread over other rows.
+ * Raw mode is always left again: on close, on an uncaught error and on a signal; the shell leaves it while suspended. The
+ * input line takes one row and scrolls sideways, so that no width the terminal measures differently can spread over other
+ * rows.
  */
-import { kill } from "node:process";
+import { paint } from "../output.ts";
 import { Editor, type EditorOptions } from "./editor.ts";
 import { KeyReader } from "./keys.ts";
 import { textWidth } from "./width.ts";
@@ -23,6 +24,8 @@ export class LineTerminal {
   #prompt = "> ";
   #raw = false;
   #drawn = false;
+  /** The terminal reads Ctrl-Z and Ctrl-C itself, until the next key. */
+  #offered = false;
   #closed = false;
   readonly #undo: (() => void)[] = [];
 
@@ -44,7 +47,7 @@ export class LineTerminal {
     });
     if (Deno.build.os !== "windows") {
       this.#onSignal("SIGCONT", () => {
-        this.#enter();
+        this.#resume();
         this.#draw();
       });
       this.#onSignal("SIGWINCH", () => this.#draw());
@@ -84,6 +87,7 @@ export class LineTerminal {
       }
       if (this.#closed) return;
       if (count === null) return this.#options.onLeave();
+      if (this.#offered) this.#resume();
       for (const key of this.#keys.push(buffer.subarray(0, count))) this.#press(this.#editor.press(key));
     }
   }
@@ -98,7 +102,7 @@ export class LineTerminal {
       case "leave":
         return this.#options.onLeave();
       case "suspend":
-        return this.#suspend();
+        return this.#offerSuspend();
       case "clear-screen":
         write("\x1b[2J\x1b[H");
         return this.#draw();
@@ -110,18 +114,24 @@ export class LineTerminal {
   }
 
   /**
-   * Stops the whole process group, as the terminal itself would outside raw mode: whoever started us, `deno task` for one, must
-   * give the terminal back too.
+   * Lets the terminal read the next key: a second Ctrl-Z then stops us as outside raw mode. We could not do it: sending signals
+   * needs the permission to start programs.
    */
-  #suspend(): void {
-    if (Deno.build.os === "windows") return;
-    this.#leave();
-    kill(0, "SIGTSTP");
-    // Where nobody controls jobs the signal is void, and no SIGCONT comes.
-    setTimeout(() => {
-      this.#enter();
-      this.#draw();
-    }, RESUME_MS);
+  #offerSuspend(): void {
+    if (Deno.build.os === "windows" || this.#offered) return;
+    if (isUnderTaskRunner()) return this.print(paint("dim", "* Ctrl-Z cannot suspend what a task runner started"));
+    this.print(paint("dim", "* Ctrl-Z once more suspends"));
+    write(PASTE_OFF);
+    Deno.stdin.setRaw(true, { cbreak: true });
+    this.#offered = true;
+  }
+
+  /** Back in raw mode, whatever the shell made of the terminal meanwhile. */
+  #resume(): void {
+    if (!this.#raw || this.#closed) return;
+    this.#offered = false;
+    Deno.stdin.setRaw(true);
+    write(PASTE_ON);
   }
 
   #draw(): void {
@@ -142,7 +152,7 @@ export class LineTerminal {
   #enter(): void {
     if (this.#raw || this.#closed) return;
     Deno.stdin.setRaw(true);
-    write("\x1b[?2004h");
+    write(PASTE_ON);
     this.#raw = true;
   }
 
@@ -151,7 +161,7 @@ export class LineTerminal {
     if (!this.#raw) return;
     this.#erase();
     this.#raw = false;
-    write("\x1b[?2004l");
+    write(PASTE_OFF);
     try {
       Deno.stdin.setRaw(false);
     } catch {
@@ -174,7 +184,17 @@ export function terminalColumns(): number {
   }
 }
 
-const RESUME_MS = 100;
+/** Bracketed paste: a pasted newline is told from Enter. */
+const PASTE_ON = "\x1b[?2004h";
+const PASTE_OFF = "\x1b[?2004l";
+
+/**
+ * `deno task` and npm set INIT_CWD. They catch Ctrl-Z and do not stop with their child: the shell would never get the terminal
+ * back.
+ */
+function isUnderTaskRunner(): boolean {
+  return Deno.env.get("INIT_CWD") !== undefined;
+}
 
 function stripStyle(text: string): string {
   // deno-lint-ignore no-control-regex
