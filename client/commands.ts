@@ -35,6 +35,9 @@ a password, and signs you up or logs you in; after that it remembers you, and
 Without a terminal it reads lines and prints lines; what could not be sent is
 told on standard error and by the exit code.
 
+With the fingerprint that its balancer prints, the first contact is proven too:
+fastchat HOST:PORT#FINGERPRINT.
+
   fastchat chat.example.org 9000
   fastchat 127.0.0.1 9000 -u alice`,
     words: [0, 2],

@@ -3,6 +3,7 @@ import { parseArgs, type ParseArgsConfig } from "node:util";
 import { type Command, COMMANDS, findCommand } from "./commands.ts";
 import { UsageError } from "./errors.ts";
 import type { Options } from "./options.ts";
+import { parseServerAddress } from "./server_address.ts";
 import { nearest } from "./suggest.ts";
 
 /** What the words of the command line mean. */
@@ -106,6 +107,8 @@ function checkChat(words: readonly string[]): void {
     if (port >= 1 && port <= 65535) return;
     throw new UsageError(`A port is a number from 1 to 65535, not ${second}`);
   }
+  // Between two words a fingerprint would have no place.
+  if (words.length === 1 && first.includes("#")) return void parseServerAddress(first);
   const address = words.length === 1 ? /^(.+):(\d+)$/.exec(first) : null;
   if (address) throw new UsageError(`Host and port are two words: fastchat ${address[1]} ${address[2]}`);
   const guess = nearest(first, Object.keys(COMMANDS));

@@ -1,5 +1,5 @@
 /** `HOST:PORT[#FINGERPRINT]` as people type it. IPv6 is `[::1]:9000`. */
-import { parseFingerprint } from "../shared/crypto/mod.ts";
+import { formatFingerprint, parseFingerprint } from "../shared/crypto/mod.ts";
 import { UsageError } from "./errors.ts";
 
 export interface ServerAddress {
@@ -36,4 +36,10 @@ export function parseServerAddress(input: string): ServerAddress {
 /** The address as {@linkcode parseServerAddress} reads it, without the fingerprint. */
 export function formatServerAddress({ host, port }: ServerAddress): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** The address with its fingerprint, where it has one: what must reach whoever connects (SECURITY H5). */
+export function formatPinnedAddress(address: ServerAddress): string {
+  const text = formatServerAddress(address);
+  return address.fingerprint ? `${text}#${formatFingerprint(address.fingerprint)}` : text;
 }

@@ -9,12 +9,13 @@ import { ChatFace } from "../faces/chat.ts";
 import { chooseHome, defaultHome, explicitHome, listHomes } from "../homes.ts";
 import { givenPassword, newPassword, passwordFor } from "../password.ts";
 import { ask, canAsk, printNotice } from "../prompt.ts";
-import { formatServerAddress, parseServerAddress, type ServerAddress } from "../server_address.ts";
+import { formatPinnedAddress, formatServerAddress, parseServerAddress, type ServerAddress } from "../server_address.ts";
 import { parseName } from "./account.ts";
 import { printProgress, timeoutMs, untilInterrupted } from "./open.ts";
 
 export async function chat(words: readonly string[], options: Options): Promise<number> {
-  const at = words.length === 2 ? parseServerAddress(hostAndPort(words[0]!, words[1]!)) : undefined;
+  const [host, port] = words;
+  const at = host === undefined ? undefined : parseServerAddress(port === undefined ? host : hostAndPort(host, port));
   const client = await openAccount(at, options);
   const { signal, dispose } = untilInterrupted();
   try {
@@ -58,7 +59,7 @@ async function openExisting(home: string, at: ServerAddress | undefined, options
     home,
     timeoutMs: timeoutMs(options),
     onProgress: printProgress,
-    ...(at === undefined ? {} : { server: formatServerAddress(at) }),
+    ...(at === undefined ? {} : { server: formatPinnedAddress(at) }),
     ...(options.user === undefined ? {} : { name: options.user }),
   };
   const password = await givenPassword(options.passwordFile);
@@ -103,7 +104,7 @@ function openNew(
   register: boolean,
 ): Promise<ChatClient> {
   return ChatClient.open({
-    server: formatServerAddress(at),
+    server: formatPinnedAddress(at),
     home: explicitHome(options.home) ?? defaultHome(name, at),
     name,
     password,

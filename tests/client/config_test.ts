@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { COMMANDS, overview } from "../../client/commands.ts";
 import { parseCommandLine } from "../../client/config.ts";
 import { UsageError } from "../../client/errors.ts";
-import { parseServerAddress } from "../../client/server_address.ts";
+import { formatPinnedAddress, parseServerAddress } from "../../client/server_address.ts";
 import { nearest } from "../../client/suggest.ts";
 import { checkText } from "../../client/text.ts";
 import { TEXT_BYTES_MAX } from "../../shared/limits.ts";
@@ -31,6 +31,16 @@ Deno.test("parseCommandLine() takes exactly a host and a port as a chat", () => 
   refused(["example.org", "65536"], /1 to 65535/);
   refused(["example.org"], /no command/);
   refused(["example.org", "9000", "x"], /no command/);
+});
+
+Deno.test("parseCommandLine() takes an address with a fingerprint as a chat, and none that is damaged", () => {
+  const address = `chat.example.org:9000#SHA256:${"A".repeat(43)}`;
+  const { command, words } = parseCommandLine([address]);
+  assert.deepEqual([command.name, words], ["chat", [address]]);
+  assert.equal(formatPinnedAddress(parseServerAddress(words[0]!)), address);
+  for (const wrong of ["h:9000#", "h:9000#SHA256:AAA", "h#x"]) {
+    assert.throws(() => parseCommandLine([wrong]), UsageError, wrong);
+  }
 });
 
 Deno.test("parseCommandLine() answers a mistyped word with the one that was meant", () => {
