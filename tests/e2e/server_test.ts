@@ -257,7 +257,7 @@ Deno.test("people on different servers: sign up, write, get it live, log in agai
   assert.equal(status.store, "leader");
   assert.deepEqual([status.ready, status.connections, status.users], [true, 1, 1]);
   assert.equal(counters["stored"], 300);
-  assert(counters["bcryptRuns"]! >= 1 && counters["rsaDecryptions"]! >= 1 && counters["datagramsReceived"]! > 100);
+  assert(counters["bcryptRuns"]! >= 1 && counters["rsaDecryptions"]! >= 1 && counters["datagramsReceived"]! > 20);
   assert.equal((await two.status()).store, "follower");
 });
 
