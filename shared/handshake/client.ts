@@ -73,8 +73,10 @@ export interface Connected {
   /** An address token for next time. */
   readonly token: Uint8Array;
   readonly servers: readonly ServerEntry[];
-  /** Empty where the server gave none. */
+  /** A {@linkcode TicketGrant}; empty where the server gave none. */
   readonly ticket: Uint8Array;
+  /** It was the ticket that was taken, not RSA: the server may already know who this is. */
+  readonly isResumed: boolean;
 }
 
 export interface Failed {
@@ -220,7 +222,9 @@ export class ClientHandshake {
     if (retry.reason === RetryReason.busy) {
       this.#hint = "busy";
       // Counted from the sending, so that a flood of these cannot put the next one off for ever.
-      this.#resendUs = Math.max(this.#resendUs, this.#lastSentUs + BUSY_WAIT_US);
+      const waitUs = busyWaitUs(retry.token);
+      const resendUs = this.#lastSentUs + (waitUs ?? BUSY_WAIT_US);
+      this.#resendUs = waitUs === undefined ? Math.max(this.#resendUs, resendUs) : resendUs;
       return;
     }
     if (this.#retries === RETRIES_MAX || !this.#adopt(retry, current)) return;
@@ -277,10 +281,16 @@ export class ClientHandshake {
     if (bodyBytes < 0) return;
     // From here on it is the true server that speaks.
     const body = decodeAcceptBody(packet.subarray(ACCEPT_HEADER_BYTES, ACCEPT_HEADER_BYTES + bodyBytes));
-    this.#outcome = body ? this.#judge(header, body, secrets) : { type: "failed", reason: "malformed" };
+    const isResumed = attempt.keyKind === KeyKind.ticket;
+    this.#outcome = body ? this.#judge(header, body, secrets, isResumed) : { type: "failed", reason: "malformed" };
   }
 
-  #judge(header: AcceptHeader, body: AcceptBody, secrets: ConnectionSecrets): Connected | Failed {
+  #judge(
+    header: AcceptHeader,
+    body: AcceptBody,
+    secrets: ConnectionSecrets,
+    isResumed: boolean,
+  ): Connected | Failed {
     // SECURITY H1: with this list unstripped, a better version would have been chosen.
     if (chooseVersion(this.#versions, body.versions) !== header.version) return { type: "failed", reason: "downgrade" };
     return {
@@ -298,8 +308,16 @@ export class ClientHandshake {
       token: body.token,
       servers: body.servers,
       ticket: body.ticket,
+      isResumed,
     };
   }
+}
+
+/** When to come back, as a busy server says it in the place of a token; nothing authenticates it, so within limits. */
+function busyWaitUs(time: Uint8Array): number | undefined {
+  if (time.length !== 2) return undefined;
+  const waitUs = ((time[0]! << 8) | time[1]!) * 1000;
+  return Math.min(WAIT_US_MAX, Math.max(BUSY_WAIT_US_MIN, waitUs));
 }
 
 /** RETRYs that are followed (docs/PROTOCOL.md §2.4). */
@@ -308,3 +326,4 @@ const RETRIES_MAX = 3;
 const FIRST_WAIT_US = 250_000;
 const WAIT_US_MAX = 2_000_000;
 const BUSY_WAIT_US = 1_000_000;
+const BUSY_WAIT_US_MIN = 20_000;

@@ -4,5 +4,6 @@ export * from "./client.ts";
 export * from "./key_schedule.ts";
 export * from "./parameters.ts";
 export * from "./server.ts";
+export * from "./ticket.ts";
 export * from "./token.ts";
 export * from "./transcript.ts";

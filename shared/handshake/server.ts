@@ -24,30 +24,43 @@ import {
 import type { Primitives } from "../primitives.ts";
 import { deriveSecrets } from "./key_schedule.ts";
 import { type ConnectionSecrets, INITIAL_LABEL, RSA_CIPHERTEXT_BYTES, type ServerParameters } from "./parameters.ts";
+import type { Ticket, Tickets } from "./ticket.ts";
 import { type AddressTokens, TokenPurpose } from "./token.ts";
 import { transcriptHash } from "./transcript.ts";
 
 /** What to do about an INITIAL; `undefined` from {@linkcode ServerHandshake.receive} means: nothing, silently. */
 export type InitialAction =
   /** Send these bytes back. Smaller than what came. */
-  | { readonly type: "retry"; readonly packet: Uint8Array }
-  | { readonly type: "decrypt"; readonly request: DecryptRequest };
+  | { readonly type: "retry"; readonly reason: RetryReason; readonly packet: Uint8Array }
+  | { readonly type: "decrypt"; readonly request: DecryptRequest }
+  | { readonly type: "resume"; readonly request: ResumeRequest };
 
-/** An INITIAL whose sender's address is proven: worth one RSA decryption. Owns its bytes. */
-export interface DecryptRequest {
+/** An INITIAL whose sender's address is proven. Owns its bytes. */
+export interface InitialRequest {
   /** 32 hex digits, the same for the same INITIAL bytes: a repeated one gets the stored ACCEPT or nothing (SECURITY H1). */
   readonly key: string;
-  /** 32 hex digits, the same for the same ciphertext: one that was decrypted before must not be again (SECURITY H7). */
-  readonly ciphertextKey: string;
-  /** For RSA-OAEP with {@linkcode INITIAL_LABEL}: 384 bytes, less than the modulus. */
-  readonly ciphertext: Uint8Array;
-  readonly label: string;
   /** What the token was made for. */
   readonly tokenPurpose: TokenPurpose;
   readonly versionChosen: number;
   readonly initial: Initial;
   readonly initialBytes: Uint8Array;
   readonly echo: Uint8Array;
+}
+
+/** One that is worth an RSA decryption. */
+export interface DecryptRequest extends InitialRequest {
+  /** 32 hex digits, the same for the same ciphertext: one that was decrypted before must not be again (SECURITY H7). */
+  readonly ciphertextKey: string;
+  /** For RSA-OAEP with {@linkcode INITIAL_LABEL}: 384 bytes, less than the modulus. */
+  readonly ciphertext: Uint8Array;
+  readonly label: string;
+}
+
+/** One with a ticket that opened: {@linkcode ServerHandshake.accept} can be called at once, with the ticket's secret. */
+export interface ResumeRequest extends InitialRequest {
+  /** 32 hex digits, the same for the same ticket. */
+  readonly ticketKey: string;
+  readonly ticket: Ticket;
 }
 
 /** What the server puts into ACCEPT. */
@@ -61,8 +74,8 @@ export interface AcceptOptions {
   readonly resetToken: Uint8Array;
   readonly parameters: ServerParameters;
   readonly servers: readonly ServerEntry[];
-  /** Empty where there is none. */
-  readonly ticket?: Uint8Array;
+  /** Makes the client's next ticket around its secret (§4, `resumption`), where it is to get one already. */
+  readonly grant?: ((resumption: Uint8Array) => Uint8Array) | undefined;
 }
 
 export interface Accepted {
@@ -78,22 +91,26 @@ export class ServerHandshake {
   readonly #clusterKey: Uint8Array;
   readonly #modulus: Uint8Array;
   readonly #tokens: AddressTokens;
+  readonly #tickets: Pick<Tickets, "open"> | undefined;
 
   /**
    * @param options.clusterKey RSA-3072 SPKI DER with the exponent 65,537: 422 bytes.
    * @param options.versions Most wanted first.
+   * @param options.tickets Without them no ticket is known.
    */
   constructor(options: {
     readonly primitives: Primitives;
     readonly versions: readonly number[];
     readonly clusterKey: Uint8Array;
     readonly tokens: AddressTokens;
+    readonly tickets?: Pick<Tickets, "open"> | undefined;
   }) {
     this.#primitives = options.primitives;
     this.#versions = options.versions;
     this.#clusterKey = options.clusterKey;
     this.#modulus = modulusOf(options.clusterKey);
     this.#tokens = options.tokens;
+    this.#tickets = options.tickets;
   }
 
   /**
@@ -112,19 +129,26 @@ export class ServerHandshake {
     if (tokenPurpose === undefined) {
       return this.#retry(datagram, RetryReason.token, this.#tokens.make(TokenPurpose.retry, host, nowSeconds));
     }
-    // No tickets are given out yet, so none is known; the client comes back with RSA.
-    if (initial.keyKind === KeyKind.ticket) return this.#retry(datagram, RetryReason.ticket, initial.token);
+    if (initial.keyKind === KeyKind.ticket) {
+      const ticket = this.#tickets?.open(initial.key, nowSeconds);
+      // The client comes back with RSA, and with the token that it has.
+      if (ticket === undefined) return this.unknownTicket(datagram, initial.token);
+      const ticketKey = this.#digest(initial.key).toHex();
+      return { type: "resume", request: { ...this.#request(datagram, initial, tokenPurpose), ticketKey, ticket } };
+    }
     if (!this.#isCiphertext(initial.key)) return undefined;
-    return { type: "decrypt", request: this.#request(datagram, initial, tokenPurpose) };
+    const ciphertext = { ciphertext: initial.key, ciphertextKey: this.#digest(initial.key).toHex() };
+    const request = this.#request(datagram, initial, tokenPurpose);
+    return { type: "decrypt", request: { ...request, ...ciphertext, label: INITIAL_LABEL } };
   }
 
   /**
    * ACCEPT and the connection's secrets, or `undefined` where the INITIAL is to be forgotten: one silent path for a
    * ciphertext that does not open, a secret of a wrong length and an X25519 key of low order.
    *
-   * @param keySecret What RSA-OAEP gave back for the request's ciphertext.
+   * @param keySecret What RSA-OAEP gave back for the request's ciphertext, or the ticket's secret.
    */
-  accept(request: DecryptRequest, keySecret: Uint8Array | undefined, options: AcceptOptions): Accepted | undefined {
+  accept(request: InitialRequest, keySecret: Uint8Array | undefined, options: AcceptOptions): Accepted | undefined {
     if (keySecret?.length !== 32) return undefined;
     const ephemeral = this.#primitives.keyAgreement();
     const shared = ephemeral.agree(request.initial.clientEphemeral);
@@ -144,7 +168,7 @@ export class ServerHandshake {
       connectionId: options.connectionId,
       serverEphemeral: ephemeral.publicKey,
     });
-    const body = this.#acceptBody(options);
+    const body = this.#acceptBody(options, options.grant?.(secrets.resumption) ?? EMPTY);
     const packet = new Uint8Array(header.length + body.length + TAG_BYTES);
     packet.set(header);
     packet.set(body, header.length);
@@ -152,24 +176,32 @@ export class ServerHandshake {
     return { packet, version: request.versionChosen, secrets };
   }
 
-  /** The answer to an INITIAL there is no room for. @param initialBytes 1,200 bytes. */
-  busy(initialBytes: Uint8Array): Uint8Array {
-    return this.#retry(initialBytes, RetryReason.busy, EMPTY).packet;
+  /**
+   * The answer to an INITIAL there is no room for.
+   *
+   * @param initialBytes 1,200 bytes.
+   * @param waitMs After which time the client should send it again, where that is known: at most 65,535.
+   */
+  busy(initialBytes: Uint8Array, waitMs?: number): Uint8Array {
+    const time = waitMs === undefined ? EMPTY : new Uint8Array([waitMs >>> 8, waitMs & 0xff]);
+    return this.#retry(initialBytes, RetryReason.busy, time).packet;
+  }
+
+  /** The answer to a ticket that is none: go on with RSA. @param token The client's own, or a new one. */
+  unknownTicket(initialBytes: Uint8Array, token: Uint8Array): InitialAction & { type: "retry" } {
+    return this.#retry(initialBytes, RetryReason.ticket, token);
   }
 
   #retry(datagram: Uint8Array, reason: RetryReason, token: Uint8Array): InitialAction & { type: "retry" } {
     const version = this.#versions.find((own) => own === initialVersion(datagram)) ?? this.#versions[0]!;
     const echo = this.#digest(datagram);
-    return { type: "retry", packet: encodeRetry({ version, echo, reason, versions: this.#versions, token }) };
+    return { type: "retry", reason, packet: encodeRetry({ version, echo, reason, versions: this.#versions, token }) };
   }
 
-  #request(datagram: Uint8Array, initial: Initial, tokenPurpose: TokenPurpose): DecryptRequest {
+  #request(datagram: Uint8Array, initial: Initial, tokenPurpose: TokenPurpose): InitialRequest {
     const echo = this.#digest(datagram);
     return {
       key: echo.toHex(),
-      ciphertextKey: this.#digest(initial.key).toHex(),
-      ciphertext: initial.key,
-      label: INITIAL_LABEL,
       tokenPurpose,
       // The client's order decides among what we speak; at least the INITIAL's own version is in both lists.
       versionChosen: chooseVersion(initial.versions, this.#versions)!,
@@ -179,7 +211,7 @@ export class ServerHandshake {
     };
   }
 
-  #acceptBody(options: AcceptOptions): Uint8Array {
+  #acceptBody(options: AcceptOptions, ticket: Uint8Array): Uint8Array {
     const { parameters } = options;
     return encodeAcceptBody({
       versions: this.#versions,
@@ -190,7 +222,7 @@ export class ServerHandshake {
       streamsOpenMax: parameters.streamsOpenMax,
       token: this.#tokens.make(TokenPurpose.newToken, options.host, options.nowSeconds),
       servers: options.servers,
-      ticket: options.ticket ?? EMPTY,
+      ticket,
     });
   }
 

@@ -132,7 +132,7 @@ export class ClientEndpoint implements Endpoint {
       nowUs,
     });
     this.#connected = outcome;
-    this.#link = new Link(connectionId, connection, secrets.bind);
+    this.#link = new Link(connectionId, connection, secrets.bind, secrets.resumption);
     this.#link.isReady = true;
     this.touch(this.#link);
   }

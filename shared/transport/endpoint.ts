@@ -9,12 +9,25 @@
  * | connections                        | `connectionsMax`          | RETRY "busy"                                  |
  * | unconfirmed ones, stored ACCEPTs   | `unconfirmedMax`          | the oldest is forgotten                       |
  * | RSA in flight, queued, rates       | `rsa`                     | see {@linkcode RsaGate}; RETRY "busy"         |
- * | ciphertexts seen                   | `ciphertextsMax`          | the oldest is forgotten: minutes at full rate |
+ * | ciphertexts and ticket uses seen   | `ciphertextsMax`          | the oldest is forgotten: minutes at full rate |
+ * | resumption rates                   | `resumption`              | see {@linkcode ResumeGate}; RETRY "busy"      |
  * | answers not yet polled             | `ANSWERS_MAX`             | dropped                                       |
  */
-import { addressBytes, AddressTokens, type DecryptRequest, ServerHandshake } from "../handshake/mod.ts";
+import {
+  addressBytes,
+  AddressTokens,
+  type DecryptRequest,
+  encodeGrant,
+  type InitialRequest,
+  type ResumeRequest,
+  ServerHandshake,
+  type Ticket,
+  TICKET_LIFETIME_SECONDS,
+  type TicketLogin,
+  type Tickets,
+} from "../handshake/mod.ts";
 import { CONNECTIONS_MAX, DATAGRAM_BYTES, HANDSHAKE_TIMEOUT_US } from "../limits.ts";
-import { isProtected, PacketType, type ServerEntry, SUPPORTED_VERSIONS } from "../packet/mod.ts";
+import { isProtected, PacketType, RetryReason, type ServerEntry, SUPPORTED_VERSIONS } from "../packet/mod.ts";
 import type { Primitives } from "../primitives.ts";
 import { Connection } from "./connection.ts";
 import { DeadlineHeap } from "./deadline_heap.ts";
@@ -24,6 +37,7 @@ import { type Answer, DirtyLinks, type Endpoint, Link, type Task } from "./link.
 import type { Address } from "./path.ts";
 import type { Rate } from "./rate_limit.ts";
 import { DEFAULT_RSA_LIMITS, RsaGate, type RsaLimits } from "./rsa_gate.ts";
+import { DEFAULT_RESUMPTION_LIMITS, ResumeGate, type ResumptionLimits } from "./resume_gate.ts";
 import { SlotTable } from "./slot_table.ts";
 import { StatelessResets } from "./stateless_reset.ts";
 
@@ -37,6 +51,8 @@ export interface ServerEndpointOptions {
   /** 32 bytes each. */
   readonly tokenKey: Uint8Array;
   readonly resetKey: Uint8Array;
+  /** Without them no tickets are given and none are known. */
+  readonly tickets?: Tickets | undefined;
   /** What ACCEPT lists; asked for each. */
   readonly servers: () => readonly ServerEntry[];
   /** Wall clock, seconds since 1970: tokens expire by it. */
@@ -50,6 +66,7 @@ export interface EndpointLimits {
   readonly unconfirmedMax: number;
   readonly ciphertextsMax: number;
   readonly rsa: RsaLimits;
+  readonly resumption: ResumptionLimits;
   readonly resets: Rate;
   readonly transport: TransportLimits;
 }
@@ -59,6 +76,7 @@ export const DEFAULT_ENDPOINT_LIMITS: EndpointLimits = {
   unconfirmedMax: 4096,
   ciphertextsMax: 16_384,
   rsa: DEFAULT_RSA_LIMITS,
+  resumption: DEFAULT_RESUMPTION_LIMITS,
   resets: { perSecond: 50, burst: 100 },
   transport: DEFAULT_LIMITS,
 };
@@ -67,7 +85,12 @@ export const DEFAULT_ENDPOINT_LIMITS: EndpointLimits = {
 export interface EndpointCounters {
   initials: number;
   retries: number;
+  /** ACCEPTs after RSA. */
   accepts: number;
+  /** ACCEPTs after a ticket. */
+  resumptions: number;
+  /** Tickets that did not open, or were used before: answered by RETRY. */
+  ticketsUnknown: number;
   confirmed: number;
   resets: number;
   /** INITIALs that were refused as "busy". */
@@ -87,6 +110,7 @@ interface Job {
 /** A connection whose client has proven nothing yet but its address. */
 interface Unconfirmed {
   readonly link: Link;
+  readonly ticketKey: string | undefined;
   readonly accept: Uint8Array;
   readonly endUs: number;
 }
@@ -96,6 +120,8 @@ export class ServerEndpoint implements Endpoint {
     initials: 0,
     retries: 0,
     accepts: 0,
+    resumptions: 0,
+    ticketsUnknown: 0,
     confirmed: 0,
     resets: 0,
     busy: 0,
@@ -117,6 +143,11 @@ export class ServerEndpoint implements Endpoint {
   readonly #initialKeys = new Map<Link, string>();
   /** Ciphertexts that were or will be decrypted, oldest first: none is decrypted twice (SECURITY H7). */
   readonly #ciphertexts = new Set<string>();
+  readonly #resumeGate: ResumeGate;
+  /** INITIALs with a ticket that were answered, oldest first: none is answered anew (SECURITY H1). */
+  readonly #resumed = new Set<string>();
+  /** Tickets with which a client of ours was let in, oldest first: they were for once. */
+  readonly #usedTickets = new Set<string>();
   readonly #jobs = new Map<number, Job>();
   #nextJob = 1;
   #isRefusing = false;
@@ -126,9 +157,11 @@ export class ServerEndpoint implements Endpoint {
     this.#options = options;
     this.#limits = { ...DEFAULT_ENDPOINT_LIMITS, ...options.limits };
     const tokens = new AddressTokens(primitives, tokenKey, clusterId);
-    this.#handshake = new ServerHandshake({ primitives, versions: SUPPORTED_VERSIONS, clusterKey, tokens });
+    const { tickets } = options;
+    this.#handshake = new ServerHandshake({ primitives, versions: SUPPORTED_VERSIONS, clusterKey, tokens, tickets });
     this.#resets = new StatelessResets({ primitives, serverNumber, resetKey, rate: this.#limits.resets, nowUs });
     this.#gate = new RsaGate(this.#limits.rsa, nowUs);
+    this.#resumeGate = new ResumeGate(this.#limits.resumption, nowUs);
     this.#slots = new SlotTable(serverNumber, this.#limits.connectionsMax, primitives.random);
   }
 
@@ -192,7 +225,14 @@ export class ServerEndpoint implements Endpoint {
     if (job === undefined) return;
     this.#jobs.delete(id);
     this.#gate.done();
-    this.#accept(job, keySecret, nowUs);
+    if (this.#isRefusing) return;
+    if (this.#accept(job, { keySecret }, nowUs)) this.counters.accepts++;
+    else this.counters.failures++;
+  }
+
+  /** What lets the client of this link come back without RSA and password; `undefined` where no tickets are given. */
+  grant(link: Link, login: TicketLogin): Uint8Array | undefined {
+    return this.#grant(login, link.connectionId, link.resumption);
   }
 
   touch(link: Link): void {
@@ -241,19 +281,40 @@ export class ServerEndpoint implements Endpoint {
     if (this.#isRefusing) return;
     const action = this.#handshake.receive(datagram, from.host, this.#options.wallSeconds());
     if (action === undefined) this.counters.dropped++;
-    else if (action.type === "retry") this.#retry(action.packet, from);
-    else this.#request({ request: action.request, from }, nowUs);
+    else if (action.type === "retry") {
+      if (action.reason === RetryReason.ticket) this.counters.ticketsUnknown++;
+      this.#retry(action.packet, from);
+    } else if (!this.#repeat(action.request, from)) {
+      // The sender's address is proven.
+      if (action.type === "resume") this.#resume(action.request, from, nowUs);
+      else this.#decrypt({ request: action.request, from }, nowUs);
+    }
   }
 
-  /** The sender's address is proven from here on. */
-  #request(job: Job, nowUs: number): void {
-    const { request, from } = job;
-    const known = this.#unconfirmed.get(request.key);
-    if (known !== undefined) {
-      // The same bytes get the same bytes: no second ephemeral key for one INITIAL (SECURITY H1).
-      this.#answer(known.accept, from);
-      return;
+  /** The same bytes get the same bytes: no second ephemeral key for one INITIAL (SECURITY H1). */
+  #repeat({ key }: InitialRequest, from: Address): boolean {
+    const known = this.#unconfirmed.get(key);
+    if (known !== undefined) this.#answer(known.accept, from);
+    return known !== undefined;
+  }
+
+  /** No RSA, so no waiting: answered at once. Nothing counts before the client's first packet opened (SECURITY H8). */
+  #resume(request: ResumeRequest, from: Address, nowUs: number): void {
+    const { ticket, ticketKey, initial, initialBytes } = request;
+    if (this.#resumed.has(request.key)) return;
+    if (this.#usedTickets.has(ticketKey)) {
+      this.counters.ticketsUnknown++;
+      return this.#retry(this.#handshake.unknownTicket(initialBytes, initial.token).packet, from);
     }
+    const waitMs = this.#hasRoom ? this.#resumeGate.admit(ticketKey, nowUs) : ROOM_WAIT_MS;
+    if (waitMs > 0) return this.#busy({ request, from }, waitMs);
+    if (!this.#accept({ request, from }, { keySecret: ticket.secret, ticket, ticketKey }, nowUs)) return;
+    remember(this.#resumed, request.key, this.#limits.ciphertextsMax);
+    this.counters.resumptions++;
+  }
+
+  #decrypt(job: Job, nowUs: number): void {
+    const { request, from } = job;
     if (this.#ciphertexts.has(request.ciphertextKey)) return;
     const address = addressBytes(from.host)?.toHex() ?? from.host;
     if (!this.#hasRoom || !this.#gate.admit(address, nowUs)) return this.#busy(job);
@@ -272,23 +333,22 @@ export class ServerEndpoint implements Endpoint {
     return this.#slots.size + this.#gate.inFlight + this.#gate.queued < this.#limits.connectionsMax;
   }
 
-  #accept(job: Job, keySecret: Uint8Array | undefined, nowUs: number): void {
-    if (this.#isRefusing) return;
-    const { request, from } = job;
+  /** @returns Whether it was answered by ACCEPT. */
+  #accept(initial: { request: InitialRequest; from: Address }, by: Key, nowUs: number): boolean {
+    const { request, from } = initial;
     const limits = this.#limits.transport;
     const connectionId = this.#slots.newId();
-    const accepted = this.#handshake.accept(request, keySecret, {
+    const { ticket } = by;
+    const accepted = this.#handshake.accept(request, by.keySecret, {
       host: from.host,
       nowSeconds: this.#options.wallSeconds(),
       connectionId,
       resetToken: this.#resets.token(connectionId),
       parameters: limits,
       servers: this.#options.servers(),
+      grant: ticket && ((resumption) => this.#grant(ticket, connectionId, resumption)!),
     });
-    if (accepted === undefined) {
-      this.counters.failures++;
-      return;
-    }
+    if (accepted === undefined) return false;
     const { secrets, packet } = accepted;
     const connection = new Connection({
       primitives: this.#options.primitives,
@@ -301,23 +361,38 @@ export class ServerEndpoint implements Endpoint {
       peer: from,
       nowUs,
     });
-    const link = new Link(connectionId, connection, secrets.bind);
+    const link = new Link(connectionId, connection, secrets.bind, secrets.resumption, ticket);
     this.#slots.add(link);
-    this.#unconfirmed.set(request.key, { link, accept: packet, endUs: nowUs + HANDSHAKE_TIMEOUT_US });
+    const endUs = nowUs + HANDSHAKE_TIMEOUT_US;
+    this.#unconfirmed.set(request.key, { link, accept: packet, endUs, ticketKey: by.ticketKey });
     this.#initialKeys.set(link, request.key);
     if (this.#unconfirmed.size > this.#limits.unconfirmedMax) {
       const [oldest] = this.#unconfirmed.values();
       this.#forget(oldest!.link);
     }
     this.#answer(packet, from);
-    this.counters.accepts++;
     this.touch(link);
+    return true;
+  }
+
+  #grant(login: TicketLogin, connectionId: Uint8Array, secret: Uint8Array): Uint8Array | undefined {
+    const ticket = this.#options.tickets?.seal(login, {
+      connectionId,
+      secret,
+      nowSeconds: this.#options.wallSeconds(),
+    });
+    if (ticket === undefined) return undefined;
+    // The more clients, the less often each may ask whether we live.
+    const watchMs = Math.min(WATCH_MS_MAX, Math.max(WATCH_MS_MIN, this.#slots.size * 1000 / PROBES_PER_SECOND));
+    return encodeGrant({ lifetimeSeconds: TICKET_LIFETIME_SECONDS, watchMs: Math.round(watchMs), ticket });
   }
 
   /** The client's first packet opened: from now on a repeated INITIAL gets nothing (SECURITY H1). */
   #confirm(link: Link): void {
     const key = this.#initialKeys.get(link);
     if (key === undefined) return;
+    const ticketKey = this.#unconfirmed.get(key)?.ticketKey;
+    if (ticketKey !== undefined) remember(this.#usedTickets, ticketKey, this.#limits.ciphertextsMax);
     this.#initialKeys.delete(link);
     this.#unconfirmed.delete(key);
     link.isReady = true;
@@ -336,9 +411,9 @@ export class ServerEndpoint implements Endpoint {
     this.#slots.remove(link);
   }
 
-  #busy(job: Job): void {
+  #busy({ request, from }: { request: InitialRequest; from: Address }, waitMs?: number): void {
     this.counters.busy++;
-    this.#retry(this.#handshake.busy(job.request.initialBytes), job.from);
+    this.#retry(this.#handshake.busy(request.initialBytes, waitMs), from);
   }
 
   #retry(packet: Uint8Array, to: Address): void {
@@ -352,6 +427,14 @@ export class ServerEndpoint implements Endpoint {
   }
 }
 
+/** What an INITIAL was opened with. */
+interface Key {
+  /** `undefined` where RSA failed. */
+  readonly keySecret: Uint8Array | undefined;
+  readonly ticket?: Ticket;
+  readonly ticketKey?: string;
+}
+
 /** Adds to a set that forgets its oldest entry beyond `max`. */
 function remember(set: Set<string>, entry: string, max: number): void {
   set.add(entry);
@@ -362,3 +445,12 @@ function remember(set: Set<string>, entry: string, max: number): void {
 
 /** Answers that wait for the driver: more than come in one turn of the event loop. */
 const ANSWERS_MAX = 1024;
+/** A server that is full may not be in a moment. */
+const ROOM_WAIT_MS = 1000;
+/**
+ * How often idle clients look whether their server lives: at most this many a second in all, each about 12 µs of ours, so two
+ * per cent of a core; and no client more often than it takes to come back within a second.
+ */
+const PROBES_PER_SECOND = 1500;
+const WATCH_MS_MIN = 300;
+const WATCH_MS_MAX = 15_000;

@@ -1,5 +1,6 @@
 /** One connection as an endpoint holds it, and what a driver asks of either side's endpoint. */
 import type { CloseReason } from "../errors.ts";
+import type { Ticket } from "../handshake/mod.ts";
 import type { Connection } from "./connection.ts";
 import type { Timed } from "./deadline_heap.ts";
 import type { ConnectionEvent } from "./events.ts";
@@ -24,6 +25,10 @@ export class Link implements Slotted, Timed {
     readonly connection: Connection,
     /** 32 bytes: what the application calls the transcript hash (docs/PROTOCOL.md §4, `bind`). */
     readonly bind: Uint8Array,
+    /** 32 bytes: the secret of the ticket that this connection brings (§4, `resumption`). */
+    readonly resumption: Uint8Array,
+    /** At a server: what the connection was resumed with. It is no login yet: that is for the application to check. */
+    readonly ticket?: Ticket,
   ) {}
 }
 

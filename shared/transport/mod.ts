@@ -16,4 +16,5 @@ export {
 } from "./endpoint.ts";
 export { type Answer, type Endpoint, type EndpointFailure, Link, type LinkOwner, type Task } from "./link.ts";
 export type { Rate } from "./rate_limit.ts";
+export { DEFAULT_RESUMPTION_LIMITS, type ResumptionLimits } from "./resume_gate.ts";
 export { DEFAULT_RSA_LIMITS, type RsaLimits } from "./rsa_gate.ts";

@@ -28,7 +28,7 @@ Deno.test("handshake: both sides end with the same secrets after one round trip"
   const client = cluster.client();
   const initial = await cluster.initial(client);
   const resetToken = primitives.random.bytes(16);
-  const accepted = await cluster.accept(initial, { resetToken, ticket: new Uint8Array([1, 2, 3]) });
+  const accepted = await cluster.accept(initial, { resetToken, grant: () => new Uint8Array([1, 2, 3]) });
   client.handleDatagram(accepted.packet, 20_000);
   const outcome = connected(client);
   assert.deepEqual(outcome.secrets, accepted.secrets);
