@@ -108,6 +108,25 @@ Deno.test("Connection closes when all its streams together pass the connection's
   assert.equal(hostile.closeCode, CloseCode.flowControl);
 });
 
+Deno.test("Connection counts the final sizes of streams given up, and gives their credit back", () => {
+  const give = (hostile: Hostile, index: number) => hostile.send(0x04, index * 4, 1, 0x80, 3, 0xff, 0xff);
+  const hasty = new Hostile("server");
+  for (let index = 0; index < 8; index++) give(hasty, index);
+  assert.equal(hasty.closeCode, undefined);
+  assert.equal(give(hasty, 8).closeCode, CloseCode.flowControl, "It did not wait for the grant");
+  const patient = new Hostile("server");
+  let granted = 0;
+  for (let index = 0; index < 12; index++) {
+    const cursor = new FrameCursor();
+    for (const payload of give(patient, index).poll()) {
+      cursor.start(payload, 0, payload.length);
+      while (cursor.next()) if (cursor.type === FrameType.MaxData) granted = cursor.value;
+    }
+  }
+  assert.equal(patient.closeCode, undefined);
+  assert.equal(granted, DEFAULT_LIMITS.connectionWindowBytes + 12 * 0x3ffff);
+});
+
 Deno.test("Connection survives any authentic payload", () => {
   fc.assert(
     fc.property(fc.array(fc.uint8Array({ maxLength: 200 }), { maxLength: 8 }), fc.boolean(), (payloads, isServer) => {
