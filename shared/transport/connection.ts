@@ -120,6 +120,10 @@ export class Connection {
   #confirmed = false;
   /** An ack-eliciting packet left since the last one arrived: the next does not restart the idle timer. */
   #spoken = false;
+  /** Told that the peer is silent, and not yet that it was heard again. */
+  #silent = false;
+  /** Silence after which a client asks for a sign of life. */
+  #keepAliveUs = KEEP_ALIVE_US;
   /** The window was not what kept us from sending more. */
   #appLimited = true;
   #probesPending = 0;
@@ -226,8 +230,9 @@ export class Connection {
     if (timers.take(Timer.Path, nowUs) && this.#path.onDeadline()) this.#armPath(nowUs);
     if (timers.take(Timer.KeepAlive, nowUs)) {
       this.#outbound.ping();
-      timers.set(Timer.KeepAlive, nowUs + KEEP_ALIVE_US);
+      timers.set(Timer.KeepAlive, nowUs + this.#keepAliveUs);
     }
+    this.#onSilence(nowUs);
     // Ack and Pacing only wake the caller, who then polls: what is due is found there.
     timers.take(Timer.Pacing, nowUs);
     this.#keys.expire(nowUs);
@@ -307,6 +312,15 @@ export class Connection {
   /** Lets the peer have so many bytes under way from now on; never fewer than it may already. */
   widenWindow(bytes: number): void {
     this.#receiveCredit.widen(bytes);
+  }
+
+  /**
+   * Client: how long the server may be silent before it is asked for a sign of life. A quick look finds a dead server soon, and
+   * costs either side two packets each time.
+   */
+  keepAlive(us: number, nowUs: number): void {
+    this.#keepAliveUs = us;
+    if (this.#closing.isOpen && this.side === "client") this.#timers.set(Timer.KeepAlive, nowUs + us);
   }
 
   /** Changes the sending keys if the last change is settled. @returns Whether it did. */
@@ -424,6 +438,11 @@ export class Connection {
   /** An authentic, new packet: the peer lives, has the keys, and is where it came from. */
   #onOpened(packetNumber: number, packetBytes: number, from: Address, nowUs: number): void {
     this.#spoken = false;
+    this.#timers.clear(Timer.Silence);
+    if (this.#silent) {
+      this.#silent = false;
+      this.#events.push({ type: "heard" });
+    }
     this.#restartIdle(nowUs);
     if (!this.#peerSeen) {
       this.#peerSeen = true;
@@ -716,6 +735,7 @@ export class Connection {
     if (this.#probesPending > 0) this.#probesPending--;
     if (!this.#spoken) {
       this.#spoken = true;
+      if (this.side === "client") this.#timers.set(Timer.Silence, nowUs + this.#patienceUs);
       this.#restartIdle(nowUs);
     }
     this.#rearmLoss();
@@ -734,7 +754,25 @@ export class Connection {
   /** RFC 9000 §10.1: never less than three probe timeouts. */
   #restartIdle(nowUs: number): void {
     this.#timers.set(Timer.Idle, nowUs + Math.max(this.#idleTimeoutUs, 3 * this.#rtt.probeTimeoutUs));
-    if (this.side === "client") this.#timers.set(Timer.KeepAlive, nowUs + KEEP_ALIVE_US);
+    if (this.side === "client") this.#timers.set(Timer.KeepAlive, nowUs + this.#keepAliveUs);
+  }
+
+  /** Three probe timeouts: what we said was repeated twice by then. */
+  get #patienceUs(): number {
+    return Math.max(SILENCE_US_MIN, 3 * this.#rtt.probeTimeoutUs);
+  }
+
+  #onSilence(nowUs: number): void {
+    const dueUs = this.#timers.get(Timer.Silence);
+    if (!this.#timers.take(Timer.Silence, nowUs)) return;
+    // Whoever looks this late was away itself: answers may lie unread. We ask again, and listen.
+    if (nowUs - dueUs > SILENCE_US_MIN) {
+      this.#outbound.ping();
+      this.#timers.set(Timer.Silence, nowUs + this.#patienceUs);
+    } else if (!this.#silent) {
+      this.#silent = true;
+      this.#events.push({ type: "silent" });
+    }
   }
 
   #armPath(nowUs: number): void {
@@ -794,6 +832,8 @@ export class Connection {
 
 /** RFC 9002 §6.2.4. */
 const PROBES = 2;
+/** Below this a busy machine is taken for a dead one. */
+const SILENCE_US_MIN = 200_000;
 /** Where the payload ends in a full datagram: the tag follows. */
 const PAYLOAD_END = DATAGRAM_BYTES - TAG_BYTES;
 /** Header, one frame of nine bytes, tag. */

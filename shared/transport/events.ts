@@ -17,6 +17,10 @@ export type ConnectionEvent =
   | { readonly type: "hint"; readonly bytes: Uint8Array }
   /** A resumption ticket. */
   | { readonly type: "ticket"; readonly bytes: Uint8Array }
+  /** Client: the server answers nothing, though asked again: it may be gone, or the network in between. */
+  | { readonly type: "silent" }
+  /** Client: it was not. */
+  | { readonly type: "heard" }
   /** Always the last one. */
   | { readonly type: "closed"; readonly reason: CloseReason };
 

@@ -9,8 +9,10 @@ export enum Timer {
   Pacing,
   /** Silence for too long. */
   Idle,
-  /** Speak, so that the path's NATs remember us. */
+  /** Speak, so that the path's NATs remember us and we learn whether the peer lives. */
   KeepAlive,
+  /** The peer has not answered anything for so long that it may be gone. */
+  Silence,
   /** The candidate path did not answer. */
   Path,
   /** A closed connection is forgotten. */
@@ -52,4 +54,4 @@ export class Timers {
   }
 }
 
-const TIMERS = 7;
+const TIMERS = 8;

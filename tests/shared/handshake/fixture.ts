@@ -23,7 +23,6 @@ import { testKeys } from "../../keys.ts";
 
 export const HOST = "192.0.2.7";
 export const NOW_SECONDS = 1_900_000_000;
-const EMPTY = new Uint8Array(0);
 
 export class Cluster {
   readonly tokens: AddressTokens;
@@ -115,7 +114,6 @@ export class Cluster {
         streamsOpenMax: 256,
       },
       servers: [{ number: 1, host: "", port: 9001 }, { number: 2, host: "chat.example", port: 9002 }],
-      ticket: EMPTY,
       ...options,
     };
   }

@@ -10,7 +10,13 @@ import {
   hkdfSync,
 } from "node:crypto";
 import { createPrimitives, importOaepPrivate, oaepDecrypt } from "../../../shared/crypto/mod.ts";
-import { AddressTokens, ClientHandshake, ServerHandshake, TokenPurpose } from "../../../shared/handshake/mod.ts";
+import {
+  AddressTokens,
+  ClientHandshake,
+  type DecryptRequest,
+  ServerHandshake,
+  TokenPurpose,
+} from "../../../shared/handshake/mod.ts";
 import { decodeAcceptBody } from "../../../shared/packet/mod.ts";
 import file from "../../vectors/handshake.json" with { type: "json" };
 import { scripted } from "../../vectors/scripted_random.ts";
@@ -36,7 +42,7 @@ Deno.test("handshake vector: both machines reproduce it byte for byte", async ()
   const serverSide = new ServerHandshake(options);
   const action = serverSide.receive(initial, host, nowSeconds);
   assert.equal(action?.type, "decrypt");
-  const { request } = action as { request: Parameters<ServerHandshake["accept"]>[0] };
+  const { request } = action as { request: DecryptRequest };
   const key = await importOaepPrivate(hex(inputs.clusterPkcs8));
   const secret = await oaepDecrypt(key, request.label, request.ciphertext);
   assert.equal(secret?.toHex(), inputs.keySecret);
