@@ -5,6 +5,7 @@
  * callbacks run on the event loop's thread, never from inside a call of the same channel's methods.
  */
 import type { CloseReason } from "../errors.ts";
+import type { Ticket, TicketLogin } from "../handshake/mod.ts";
 
 /** An IP address and port. `host` is in its shortest text form, IPv4-mapped IPv6 folded to IPv4. */
 export interface Address {
@@ -32,6 +33,12 @@ export interface Channel {
    * whoever can shake hands is there. Elsewhere it does nothing.
    */
   welcome(): void;
+  /** Server: what the client came back with instead of RSA. It is no login before the store has said that it still is one. */
+  readonly ticket?: Ticket | undefined;
+  /** 8 bytes: what a ticket names this connection by. */
+  readonly connectionId?: Uint8Array;
+  /** Server: gives the client what it may come back with, to any server of the cluster. */
+  giveTicket?(login: TicketLogin): void;
   /** Ends everything at once; the peer learns the code and reason. Later calls do nothing. */
   close(code: number, reason: string): void;
 }
@@ -41,6 +48,21 @@ export interface ChannelHandler {
   onStream(stream: ChannelStream): void;
   /** Called exactly once, after which nothing else is. */
   onClose(reason: CloseReason): void;
+  /** Client: a ticket for the next connection; it takes the place of the one before. */
+  onTicket?(ticket: ResumptionTicket): void;
+  /** Client: the server answers nothing, though it was asked several times. It may be gone, or only the network in between. */
+  onSilent?(): void;
+  /** Client: it answers again. */
+  onHeard?(): void;
+}
+
+/** What a client comes back with, once. */
+export interface ResumptionTicket {
+  /** Opaque; goes in clear. */
+  readonly ticket: Uint8Array;
+  /** 32 bytes; never goes anywhere. */
+  readonly secret: Uint8Array;
+  readonly lifetimeSeconds: number;
 }
 
 export interface ChannelStream {

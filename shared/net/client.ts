@@ -4,7 +4,7 @@ import { type Logger, silentLogger } from "../log.ts";
 import { type ServerEntry, SUPPORTED_VERSIONS } from "../packet/mod.ts";
 import type { Primitives } from "../primitives.ts";
 import { ClientEndpoint, type EndpointFailure, type Task } from "../transport/mod.ts";
-import type { Address, Channel } from "./channel.ts";
+import type { Address, Channel, ResumptionTicket } from "./channel.ts";
 import { monotonicClock } from "./clock.ts";
 import { ConnectionChannel } from "./connection_channel.ts";
 import { Driver } from "./driver.ts";
@@ -15,6 +15,8 @@ import { formatHostPort } from "./udp_socket.ts";
 export interface ConnectOptions {
   /** What {@linkcode locate} found, or what is remembered of a server: only these are looked at. */
   readonly located: Pick<Located, "host" | "port" | "clusterKey" | "token"> & Partial<Located>;
+  /** Comes back with this instead of RSA; where the server does not know it, RSA follows. */
+  readonly ticket?: Pick<ResumptionTicket, "ticket" | "secret"> | undefined;
   /** For all addresses of the host together. */
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
@@ -28,6 +30,8 @@ export interface ConnectResult<L = ConnectOptions["located"]> {
   readonly located: L;
   /** For {@linkcode Located.token} next time, from this address: good for 24 hours. */
   readonly addressToken: Uint8Array;
+  /** It was the ticket that was taken: the server may know already who this is. */
+  readonly isResumed: boolean;
   /** The cluster's servers. An empty host is the one this client just reached. */
   readonly servers: readonly ServerEntry[];
   /** Settles when the channel has ended and its socket is closed: what a program awaits before it exits. */
@@ -88,8 +92,7 @@ class Attempt {
     const { located, primitives } = options;
     this.#options = options;
     this.#server = { host, port: located.port };
-    const key = importOaepPublic(located.clusterKey);
-    key.catch(() => {});
+    let key: Promise<CryptoKey> | undefined;
     this.#driver = new Driver({
       primitives,
       host: clientHost(host),
@@ -97,7 +100,7 @@ class Attempt {
       wildcardIsOne: true,
       clock: monotonicClock,
       logger: options.logger ?? silentLogger,
-      performTask: async (task) => await encrypt(await key, task),
+      performTask: async (task) => await encrypt(await (key ??= importOaepPublic(located.clusterKey)), task),
       onReady: (link) => {
         const driver = this.#driver;
         const channel = new ConnectionChannel({ link, driver, onEnd: () => void this.#end() });
@@ -112,6 +115,7 @@ class Attempt {
       ...(located.versions ? { versionsOfCluster: located.versions } : {}),
       clusterKey: located.clusterKey,
       token: located.token,
+      ...(options.ticket && { ticket: options.ticket }),
       server: this.#server,
       nowUs: monotonicClock.nowUs(),
       timeoutUs: Math.round(timeoutMs * 1000),
@@ -126,9 +130,11 @@ class Attempt {
 
   #succeed(channel: ConnectionChannel): void {
     this.#options.signal?.removeEventListener("abort", this.#abort);
-    const { token, servers } = this.#endpoint.connected!;
+    const { token, servers, isResumed, ticket } = this.#endpoint.connected!;
+    // As if NEW_TICKET had brought it; it waits for the handler like any event.
+    if (ticket.length > 0) channel.handleEvent({ type: "ticket", bytes: ticket });
     const { located } = this.#options;
-    this.#outcome.resolve({ channel, located, addressToken: token, servers, ended: this.#ended.promise });
+    this.#outcome.resolve({ channel, located, addressToken: token, isResumed, servers, ended: this.#ended.promise });
   }
 
   #fail(error: unknown): void {

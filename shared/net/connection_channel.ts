@@ -1,7 +1,8 @@
 /** {@linkcode Channel} over a {@linkcode Connection}: streams of bytes become streams of messages (docs/PROTOCOL.md §6.1). */
 import { varintBytes, writeVarint } from "../codec/mod.ts";
 import { CloseCode, type CloseReason, TransportError } from "../errors.ts";
-import { CONNECTION_WINDOW_BYTES, MESSAGE_BYTES_MAX } from "../limits.ts";
+import { decodeGrant, type Ticket, type TicketLogin } from "../handshake/mod.ts";
+import { CONNECTION_WINDOW_BYTES, KEEP_ALIVE_US, MESSAGE_BYTES_MAX } from "../limits.ts";
 import type { Connection, ConnectionEvent, Link, LinkOwner } from "../transport/mod.ts";
 import type {
   Address,
@@ -22,6 +23,8 @@ export interface ConnectionChannelOptions {
   readonly budget?: ReadBudget;
   /** The same of all whom the application does not know yet, and what one of them may hold. */
   readonly strangers?: { readonly budget: ReadBudget; readonly bytesMax: number };
+  /** Server: makes what a client may come back with. */
+  readonly grant?: (link: Link, login: TicketLogin) => Uint8Array | undefined;
   /** Told when the channel has ended, after its handler. */
   readonly onEnd?: (reason: CloseReason) => void;
 }
@@ -35,6 +38,7 @@ export class ConnectionChannel implements Channel, LinkOwner {
   readonly #common: ReadBudget | undefined;
   readonly #budget: ReadBudget;
   readonly #onEnd: ((reason: CloseReason) => void) | undefined;
+  readonly #grant: ConnectionChannelOptions["grant"];
   readonly #streams = new Map<number, ConnectionStream>();
   #handler: ChannelHandler | undefined;
   /** What came before there was a handler: at most one event of each kind for a stream, and streams are bounded. */
@@ -50,6 +54,7 @@ export class ConnectionChannel implements Channel, LinkOwner {
       ? new ReadBudget(READ_BYTES_MAX, options.budget, OWN_BYTES)
       : new ReadBudget(options.strangers.bytesMax, options.strangers.budget);
     this.#onEnd = options.onEnd;
+    this.#grant = options.grant;
     this.connection = options.link.connection;
     this.transcriptHash = options.link.bind;
   }
@@ -95,6 +100,21 @@ export class ConnectionChannel implements Channel, LinkOwner {
     if (this.#isClosed) return;
     this.#budget.move(READ_BYTES_MAX, this.#common, OWN_BYTES);
     this.connection.widenWindow(CONNECTION_WINDOW_BYTES);
+    this.touched();
+  }
+
+  get ticket(): Ticket | undefined {
+    return this.#link.ticket;
+  }
+
+  get connectionId(): Uint8Array {
+    return this.#link.connectionId;
+  }
+
+  giveTicket(login: TicketLogin): void {
+    const grant = this.#isClosed ? undefined : this.#grant?.(this.#link, login);
+    if (grant === undefined) return;
+    this.connection.sendTicket(grant);
     this.touched();
   }
 
@@ -159,7 +179,23 @@ export class ConnectionChannel implements Channel, LinkOwner {
         return this.#streams.get(event.id)?.peerFinished();
       case "reset":
         return this.#streams.get(event.id)?.peerReset(event.code);
+      case "ticket":
+        return this.#onTicket(event.bytes, handler);
+      case "silent":
+        return handler.onSilent?.();
+      case "heard":
+        return handler.onHeard?.();
     }
+  }
+
+  #onTicket(bytes: Uint8Array, handler: ChannelHandler): void {
+    const grant = decodeGrant(bytes);
+    if (grant === undefined) return;
+    const { ticket, lifetimeSeconds } = grant;
+    const watchMs = Math.min(KEEP_ALIVE_US / 1000, Math.max(WATCH_MS_MIN, grant.watchMs));
+    this.connection.keepAlive(watchMs * 1000, this.#driver.nowUs);
+    this.touched();
+    handler.onTicket?.({ ticket, secret: this.#link.resumption, lifetimeSeconds });
   }
 
   #end(reason: CloseReason, handler: ChannelHandler): void {
@@ -318,6 +354,8 @@ const LENGTHS = [1, 2, 4, 8].reduce<((length: number) => Uint8Array)[]>((table, 
   return table;
 }, []);
 const EMPTY = new Uint8Array(0);
+/** No server makes a client speak more often than this. */
+const WATCH_MS_MIN = 100;
 /** What unfinished messages of one channel may hold: 28 of the largest at once. More closes it. */
 const READ_BYTES_MAX = 32 << 20;
 /** ... and of that what is never refused for the sake of the others: many messages of the usual size. */

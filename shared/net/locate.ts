@@ -41,7 +41,9 @@ export class LocateTimeoutError extends Error {
   constructor(readonly address: Address, readonly timeoutMs: number, message?: string) {
     super(
       message ??
-        `Nothing answered at UDP ${formatHostPort(address.host, address.port)} within ${Math.round(timeoutMs / 100) / 10} s`,
+        `Nothing answered at UDP ${formatHostPort(address.host, address.port)} within ${
+          Math.round(timeoutMs / 100) / 10
+        } s`,
     );
   }
 }

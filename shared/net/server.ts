@@ -1,6 +1,7 @@
 /** A server's door: listens, shakes hands, and hands over a {@linkcode Channel} for every client that has proven its keys. */
 import { importOaepPrivate, oaepDecrypt } from "../crypto/mod.ts";
 import { KEY_SECRET_BYTES } from "../handshake/mod.ts";
+import { type TicketKeys, Tickets } from "../handshake/mod.ts";
 import { type Logger, silentLogger } from "../log.ts";
 import type { ServerEntry } from "../packet/mod.ts";
 import type { Primitives } from "../primitives.ts";
@@ -27,6 +28,8 @@ export interface ChannelServerOptions {
   /** Two servers of one cluster never have the same (SECURITY H3). */
   readonly serverNumber: number;
   readonly cluster: ClusterSecrets;
+  /** What seals tickets, of now; without it nobody gets any. */
+  readonly ticketKeys?: (() => TicketKeys) | undefined;
   readonly primitives: Primitives;
   /** The cluster's servers as clients may reach them: ACCEPT lists them. Asked for every handshake. */
   servers(): readonly ServerEntry[];
@@ -92,6 +95,7 @@ export class ChannelServer {
       clusterKey: cluster.spki,
       tokenKey: cluster.tokenKey,
       resetKey: cluster.resetKey,
+      tickets: options.ticketKeys && new Tickets(primitives, options.ticketKeys),
       servers: () => options.servers(),
       wallSeconds: () => Math.floor(Date.now() / 1000),
       nowUs: clock.nowUs(),
@@ -155,6 +159,7 @@ export class ChannelServer {
       link,
       driver: this.#driver,
       ...budgets,
+      grant: (link, login) => this.#endpoint.grant(link, login),
       onEnd: () => this.#channels.delete(channel),
     });
     this.#channels.add(channel);
