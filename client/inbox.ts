@@ -420,10 +420,10 @@ class InLane {
   #lostOwn(record: Record): void {
     const read = readEnvelope(record.body);
     if (!read.ok || read.envelope.header.senderDevice !== this.#options.self.keys.id) return;
-    this.#options.history.setSent(this.#id, {
-      counter: read.envelope.header.counter,
-      hash: envelopeHash(record.body),
-    });
+    const { history } = this.#options, { counter } = read.envelope.header;
+    // Nothing is wrapped for the device itself, so the server can make such a row up: one that would use the numbers up is.
+    if (counter > history.sent(this.#id).counter + COUNTER_LEAP_MAX) return;
+    history.setSent(this.#id, { counter, hash: envelopeHash(record.body) });
   }
 
   #refused(record: Record, peer: UserName, reason: string, retryable: boolean): NewMessage {
@@ -475,4 +475,6 @@ const BATCH_ROWS = 32;
 /** Delivered rows of one conversation that wait for their turn; more is read from the log later. */
 const WAITING_BYTES_MAX = 4 << 20;
 const ACKNOWLEDGE_MS = 200;
+/** More than a home can have sent since any copy of it was made. */
+const COUNTER_LEAP_MAX = 2 ** 32;
 const DELIVERY_MS = 500;

@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { KeyChangedError, RefusedError } from "../../client/mod.ts";
 import type { DirectoryEntry } from "../../shared/protocol/mod.ts";
 import type { Store } from "../../server/store/store.ts";
+import { TEST_CLUSTER } from "../keys.ts";
+import { forgedBody, forgedHeaderBytes } from "../shared/crypto/forge_envelope.ts";
 import { withWorld } from "./chat_world.ts";
 
 Deno.test("ChatClient.open() sends an account's token and password to no other key, whatever address is typed", async () => {
@@ -77,5 +79,46 @@ Deno.test("ChatClient.trust() accepts only the key that the person was warned of
     swapped = { ...entry!, name: bob.name };
     await assert.rejects(alice.trust("bob"), KeyChangedError);
     assert.notEqual(await alice.trust("bob"), pinned, "the second time it was shown");
+  }, { wrapStore });
+});
+
+Deno.test("ChatClient: a row that the server makes up in its own device's name does not use its numbers up", async () => {
+  let forged: Uint8Array | undefined;
+  const wrapStore = (store: Store): Store =>
+    new Proxy(store, {
+      get: (target, key) =>
+        key !== "read"
+          ? Reflect.get(target, key).bind?.(target) ?? Reflect.get(target, key)
+          : async (...args: Parameters<Store["read"]>) =>
+            (await target.read(...args))?.map((row) => forged && row.seq === 2 ? { ...row, body: forged } : row),
+    });
+  await withWorld(async (world) => {
+    const alice = await world.open("alice"), bob = await world.open("bob");
+    const { conversation } = await alice.send("bob", "1");
+    const [row] = (await world.harness.store.read(bob.name, conversation, 0, 1))!;
+    await alice.close();
+    await bob.send("alice", "2");
+    forged = forgedBody({
+      header: forgedHeaderBytes({
+        label: "fastchat/envelope/1",
+        suite: 1,
+        clusterId: TEST_CLUSTER,
+        senderIdentity: alice.fingerprint,
+        recipientIdentity: bob.fingerprint,
+        senderDevice: row!.device,
+        devices: ["0".repeat(32)],
+        conversation,
+        messageId: "1".repeat(32),
+        counter: Number.MAX_SAFE_INTEGER,
+        previous: new Uint8Array(32),
+        timeMs: Date.now(),
+        innerType: 1,
+      }),
+      wraps: [new Uint8Array(384)],
+      sealed: new Uint8Array(90),
+    });
+    const again = await world.open("alice", { password: undefined });
+    assert.match(JSON.stringify(again.unshown(10)), /names this very device/);
+    assert.equal((await again.send("bob", "3", { timeoutMs: 5_000 })).seq, 3);
   }, { wrapStore });
 });
