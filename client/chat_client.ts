@@ -3,9 +3,8 @@
  * render what it tells.
  */
 import { formatFingerprint } from "../shared/crypto/mod.ts";
-import { CloseCode } from "../shared/errors.ts";
 import type { ChannelStats } from "../shared/net/mod.ts";
-import { dialUdp } from "./dialer.ts";
+import { provenFingerprint } from "./enquiry.ts";
 import { UsageError } from "./errors.ts";
 import type { ChatEvent } from "./events.ts";
 import { checkName, homeExists, type HomeParts, HomeTraces, LocalHome, openHome } from "./local_home.ts";
@@ -72,21 +71,9 @@ export class ChatClient extends LocalHome {
     const parts = openHome(options.home);
     try {
       if (address.fingerprint === undefined && !parts.servers.hasOffer(address)) {
-        const signal = AbortSignal.any([
-          AbortSignal.timeout(options.timeoutMs ?? OPEN_TIMEOUT_MS),
-          ...(options.signal ? [options.signal] : []),
-        ]);
-        const dialed = await (options.dial ?? dialUdp)({
-          address,
-          expected: undefined,
-          excluded: [],
-          remembered: undefined,
-          timeoutMs: options.timeoutMs ?? OPEN_TIMEOUT_MS,
-          signal,
-        });
-        dialed.channel.close(CloseCode.none, "");
-        await dialed.ended;
-        return formatFingerprint(parts.servers.trust({ ...address, fingerprint: dialed.fingerprint })!);
+        const { timeoutMs = OPEN_TIMEOUT_MS, signal, dial } = options;
+        const fingerprint = await provenFingerprint({ server: address, timeoutMs, signal, dial });
+        return formatFingerprint(parts.servers.trust({ ...address, fingerprint })!);
       }
       return formatFingerprint(parts.servers.trust(address)!);
     } finally {

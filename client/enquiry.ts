@@ -1,51 +1,78 @@
-/** A question to a server by somebody who is nobody there yet: does it answer, and is a name taken? */
-import { CloseCode, ErrorCode, RequestError } from "../shared/errors.ts";
+/** Questions to a server outside any session: which key does it hold, and is a name taken? Nothing is kept of the answers. */
+import { CloseCode, ErrorCode } from "../shared/errors.ts";
 import type { UserName } from "../shared/protocol/mod.ts";
-import { type DialServer, dialUdp } from "./dialer.ts";
+import { type DialedServer, type DialServer, dialUdp } from "./dialer.ts";
 import { TimedOutError } from "./errors.ts";
 import { asFastChatError } from "./link.ts";
-import { Remote } from "./remote.ts";
+import { Remote, ServerRefusal } from "./remote.ts";
 import { formatServerAddress, type ServerAddress } from "./server_address.ts";
 
 export interface EnquiryOptions {
   readonly server: ServerAddress;
-  readonly name: UserName;
   readonly timeoutMs: number;
-  readonly dial?: DialServer;
+  readonly signal?: AbortSignal | undefined;
+  readonly dial?: DialServer | undefined;
 }
 
 /**
- * Whether somebody has signed up with that name. Nothing is kept of it: no home, no pin.
+ * The key that a server proves to hold now, whatever is pinned.
  *
- * @throws CannotReachError, RefusedError (sign-up is closed), TimedOutError.
+ * @returns SHA-256 of it, 32 bytes.
+ * @throws CannotReachError, KeyMismatchError, TimedOutError, or the signal's reason.
  */
-export async function isNameTaken({ server, name, timeoutMs, dial = dialUdp }: EnquiryOptions): Promise<boolean> {
-  const signal = AbortSignal.timeout(timeoutMs);
-  try {
-    const { channel, ended } = await dial({
-      address: server,
-      expected: server.fingerprint,
-      excluded: [],
-      remembered: undefined,
-      timeoutMs,
-      signal,
-    });
+export function provenFingerprint(options: EnquiryOptions): Promise<Uint8Array> {
+  return enquire(options, ({ channel, fingerprint }) => {
+    channel.close(CloseCode.none, "");
+    return Promise.resolve(fingerprint);
+  });
+}
+
+/**
+ * Whether somebody has signed up with that name.
+ *
+ * @throws As {@linkcode provenFingerprint}, and RefusedError (sign-up is closed).
+ */
+export function isNameTaken(name: UserName, options: EnquiryOptions): Promise<boolean> {
+  return enquire(options, async ({ channel }, signal) => {
     const remote = new Remote(channel, { onEvent: () => {}, onClose: () => {} });
     try {
       await remote.ask<"stretch">({ type: "stretch", name, purpose: PURPOSE_REGISTER }, signal);
       return false;
+    } catch (error) {
+      if (error instanceof ServerRefusal && error.code === ErrorCode.nameTaken) return true;
+      throw error;
     } finally {
       remote.close(CloseCode.none, "");
-      await ended;
     }
+  });
+}
+
+async function enquire<T>(
+  { server, timeoutMs, signal, dial = dialUdp }: EnquiryOptions,
+  use: (dialed: DialedServer, signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const deadline = AbortSignal.timeout(timeoutMs);
+  const either = signal ? AbortSignal.any([deadline, signal]) : deadline;
+  try {
+    const dialed = await dial({
+      address: server,
+      expected: server.fingerprint,
+      excluded: [],
+      remembered: undefined,
+      // A little less, so that what it says of a failure is heard.
+      timeoutMs: Math.max(1, timeoutMs - LAST_WORD_MS),
+      signal: either,
+    });
+    const answer = await use(dialed, either);
+    await dialed.ended;
+    return answer;
   } catch (error) {
-    if (error instanceof RequestError && error.code === ErrorCode.nameTaken) return true;
-    if (signal.aborted) {
-      throw new TimedOutError(`${formatServerAddress(server)} did not answer within ${timeoutMs / 1000} s`);
-    }
-    throw asFastChatError(error);
+    if (signal?.aborted) throw signal.reason;
+    if (!deadline.aborted) throw asFastChatError(error);
+    throw new TimedOutError(`${formatServerAddress(server)} did not answer within ${timeoutMs / 1000} s`);
   }
 }
 
-/** As in PROTOCOL.md §7: a sign-up's stretching is refused for a taken name. */
+/** PROTOCOL.md §7: what a sign-up asks; it is refused for a taken name. */
 const PURPOSE_REGISTER = 1;
+const LAST_WORD_MS = 100;

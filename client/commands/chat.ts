@@ -80,7 +80,7 @@ async function openByPrompt(at: ServerAddress, options: Options): Promise<ChatCl
   for (;;) {
     const name = options.user === undefined ? await askName() : parseName(options.user);
     printProgress(`Connecting to ${server}`);
-    if (!await isNameTaken({ server: at, name, timeoutMs: timeoutMs(options) })) {
+    if (!await isNameTaken(name, { server: at, timeoutMs: timeoutMs(options) })) {
       printNotice(`${name} is new there: choose a password, and you are signed up.`);
       return await openNew(at, options, name, await newPassword(name, file), true);
     }

@@ -2,7 +2,7 @@
 import { ChatClient } from "../chat_client.ts";
 import type { Options } from "../options.ts";
 import { UsageError } from "../errors.ts";
-import { chooseHome } from "../homes.ts";
+import { chooseHome, listHomes } from "../homes.ts";
 import { paint, printLine } from "../output.ts";
 import { parseServerAddress } from "../server_address.ts";
 import { parseName } from "./account.ts";
@@ -23,8 +23,8 @@ export async function trust(words: readonly string[], options: Options): Promise
     throw new UsageError("Say whom to trust: fastchat trust NAME, or fastchat trust --server HOST:PORT");
   }
   if (options.server === undefined) return await trustPeer(words[0]!, options);
-  parseServerAddress(options.server);
-  const home = chooseHome(options);
+  const at = parseServerAddress(options.server);
+  const home = listHomes(at).length > 0 ? chooseHome(options, at) : chooseHome(options);
   const fingerprint = await ChatClient.trustServer({ home, server: options.server, timeoutMs: timeoutMs(options) });
   report(options, "server", options.server, fingerprint);
 }
@@ -32,6 +32,7 @@ export async function trust(words: readonly string[], options: Options): Promise
 async function trustPeer(word: string, options: Options): Promise<void> {
   const name = parseName(word);
   await withClient(options, async (chat) => {
+    if (name === chat.name) throw new UsageError("That is you: there is nobody to compare your key with");
     report(options, "name", name, await chat.trust(name));
   });
 }
