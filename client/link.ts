@@ -217,19 +217,21 @@ export class Link {
    * The transport would notice too, but only after its idle timeout.
    */
   #watch(remote: Remote): void {
-    let received = -1, heardMs = 0, lookedMs = 0, probed = false;
+    let received = -1, heardMs = 0, lookedMs = 0, waited = false, probed = false;
     this.#watchdog = setInterval(() => {
       const now = performance.now(), { datagramsReceived, rttUs } = remote.channel.stats;
       // Where we did not look for a while (a suspended machine, a busy thread), the silence may have been our own.
       const wasAway = now - lookedMs > 4 * WATCH_MS;
       lookedMs = now;
-      if (datagramsReceived !== received || wasAway) {
+      const waits = remote.waiting > 0 || remote.channel.bufferedBytes > 0, beginsToWait = waits && !waited;
+      waited = waits;
+      // Nothing is owed before something is asked: an idle server's silence is no sign.
+      if (datagramsReceived !== received || wasAway || beginsToWait) {
         received = datagramsReceived;
         heardMs = now;
         probed = false;
         return;
       }
-      const waits = remote.waiting > 0 || remote.channel.bufferedBytes > 0;
       const patienceMs = waits ? Math.min(WAITING_MS_MAX, Math.max(WAITING_MS_MIN, rttUs / 50)) : SILENCE_IDLE_MS;
       const silentMs = now - heardMs;
       if (silentMs > patienceMs) return remote.close(CloseCode.none, "The server has gone silent");
