@@ -2,7 +2,7 @@
  * The library: one person's chat on one device. It owns connection, encryption and the local database; faces call it and
  * render what it tells.
  */
-import { formatFingerprint } from "../shared/crypto/mod.ts";
+import { equalBytes, formatFingerprint } from "../shared/crypto/mod.ts";
 import type { ChannelStats } from "../shared/net/mod.ts";
 import { provenFingerprint } from "./enquiry.ts";
 import { UsageError } from "./errors.ts";
@@ -58,10 +58,11 @@ export class ChatClient extends LocalHome {
   }
 
   /**
-   * Accepts a server's changed key: the one in `HOST:PORT#FINGERPRINT`, or the one that was shown last, or, where this home has not
-   * seen another one yet, the one that the server proves to hold now.
+   * Accepts a server's changed key: the one in `HOST:PORT#FINGERPRINT`, or the one that was shown last, or, for a server that is
+   * new to this home, the one that it proves to hold now.
    *
    * @returns The fingerprint trusted from now on.
+   * @throws KeyChangedError where it proves another one than the pinned one, and nobody has been shown that before.
    */
   static async trustServer(
     options: Pick<OpenOptions, "home" | "timeoutMs" | "signal" | "dial"> & { readonly server: string },
@@ -73,6 +74,9 @@ export class ChatClient extends LocalHome {
       if (address.fingerprint === undefined && !parts.servers.hasOffer(address)) {
         const { timeoutMs = OPEN_TIMEOUT_MS, signal, dial } = options;
         const fingerprint = await provenFingerprint({ server: address, timeoutMs, signal, dial });
+        const pinned = parts.servers.pinned(address);
+        // Nobody has seen it yet: now they do, and may say so again.
+        if (pinned && !equalBytes(pinned, fingerprint)) throw parts.servers.refuse(address, fingerprint);
         return formatFingerprint(parts.servers.trust({ ...address, fingerprint })!);
       }
       return formatFingerprint(parts.servers.trust(address)!);

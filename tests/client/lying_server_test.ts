@@ -1,6 +1,7 @@
 /** What a server that lies about keys, salts and itself gets out of a client: nothing (SECURITY H5, P1, M1). */
 import assert from "node:assert/strict";
-import { KeyChangedError, RefusedError } from "../../client/mod.ts";
+import { ChatClient, KeyChangedError, RefusedError } from "../../client/mod.ts";
+import { formatFingerprint } from "../../shared/crypto/mod.ts";
 import type { DirectoryEntry } from "../../shared/protocol/mod.ts";
 import type { Store } from "../../server/store/store.ts";
 import { TEST_CLUSTER } from "../keys.ts";
@@ -80,6 +81,19 @@ Deno.test("ChatClient.trust() accepts only the key that the person was warned of
     await assert.rejects(alice.trust("bob"), KeyChangedError);
     assert.notEqual(await alice.trust("bob"), pinned, "the second time it was shown");
   }, { wrapStore });
+});
+
+Deno.test("ChatClient.trustServer() accepts no key that the person was never shown", async () => {
+  await withWorld(async (world) => {
+    const alice = await world.open("alice");
+    await alice.close();
+    const own = formatFingerprint(world.fingerprint);
+    const trust = () => ChatClient.trustServer({ home: alice.home, server: "memory:9000", dial: world.dial });
+    assert.equal(await trust(), own);
+    world.fingerprint = new Uint8Array(32).fill(9);
+    await assert.rejects(trust(), (error) => error instanceof KeyChangedError && error.change.pinned === own);
+    assert.equal(await trust(), formatFingerprint(world.fingerprint), "the second time it was shown");
+  });
 });
 
 Deno.test("ChatClient: a row that the server makes up in its own device's name does not use its numbers up", async () => {
