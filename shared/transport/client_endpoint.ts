@@ -4,6 +4,7 @@ import { ClientHandshake, type ClientHandshakeOptions, type Connected } from "..
 import { DATAGRAM_BYTES } from "../limits.ts";
 import { isProtected } from "../packet/mod.ts";
 import type { Primitives } from "../primitives.ts";
+import type { Controller } from "./congestion.ts";
 import { Connection } from "./connection.ts";
 import type { ConnectionEvent } from "./events.ts";
 import { DEFAULT_LIMITS } from "./flow_control.ts";
@@ -13,11 +14,14 @@ import type { Address } from "./path.ts";
 export interface ClientEndpointOptions extends ClientHandshakeOptions {
   /** Where the server is. Answers are matched by what they prove, never by where they come from. */
   readonly server: Address;
+  /** As {@linkcode ServerEndpointOptions.controller}. */
+  readonly controller?: () => Controller;
 }
 
 export class ClientEndpoint implements Endpoint {
   readonly #primitives: Primitives;
   readonly #server: Address;
+  readonly #controller: ClientEndpointOptions["controller"];
   readonly #handshake: ClientHandshake;
   readonly #dirty = new DirtyLinks();
   #link: Link | undefined;
@@ -30,6 +34,7 @@ export class ClientEndpoint implements Endpoint {
   constructor(options: ClientEndpointOptions) {
     this.#primitives = options.primitives;
     this.#server = options.server;
+    this.#controller = options.controller;
     this.#handshake = new ClientHandshake(options);
   }
 
@@ -130,6 +135,7 @@ export class ClientEndpoint implements Endpoint {
       peer: this.#server,
       resetToken,
       nowUs,
+      controller: this.#controller?.(),
     });
     this.#connected = outcome;
     this.#link = new Link(connectionId, connection, secrets.bind, secrets.resumption);

@@ -29,6 +29,7 @@ import {
 import { CONNECTIONS_MAX, DATAGRAM_BYTES, HANDSHAKE_TIMEOUT_US } from "../limits.ts";
 import { isProtected, PacketType, RetryReason, type ServerEntry, SUPPORTED_VERSIONS } from "../packet/mod.ts";
 import type { Primitives } from "../primitives.ts";
+import type { Controller } from "./congestion.ts";
 import { Connection } from "./connection.ts";
 import { DeadlineHeap } from "./deadline_heap.ts";
 import type { ConnectionEvent } from "./events.ts";
@@ -59,6 +60,8 @@ export interface ServerEndpointOptions {
   readonly wallSeconds: () => number;
   readonly nowUs: number;
   readonly limits?: Partial<EndpointLimits>;
+  /** What decides how much each new connection has in flight, where it is not to be the default. */
+  readonly controller?: () => Controller;
 }
 
 export interface EndpointLimits {
@@ -360,6 +363,7 @@ export class ServerEndpoint implements Endpoint {
       remote: DEFAULT_LIMITS,
       peer: from,
       nowUs,
+      controller: this.#options.controller?.(),
     });
     const link = new Link(connectionId, connection, secrets.bind, secrets.resumption, ticket);
     this.#slots.add(link);
