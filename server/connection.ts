@@ -7,6 +7,7 @@
 import { decode, DecodeError, write, Writer } from "../shared/codec/mod.ts";
 import { CloseCode, type CloseReason, ErrorCode, RequestError } from "../shared/errors.ts";
 import { STRANGER_BYTES_MAX } from "../shared/limits.ts";
+import type { Ticket } from "../shared/handshake/mod.ts";
 import type { Channel, ChannelHandler, ChannelStream, StreamHandler } from "../shared/net/channel.ts";
 import {
   type DeviceId,
@@ -20,12 +21,18 @@ import {
 } from "../shared/protocol/mod.ts";
 import type { Appender, AppendQueue } from "./append_queue.ts";
 import { type Command, commands, type Handler } from "./commands.ts";
-import type { Caller, Services, Standing } from "./context.ts";
+import type { Caller, LoggedIn, Services, Standing } from "./context.ts";
 import { addressKey, Bucket } from "./rate_limiter.ts";
 import { checkRights } from "./rights.ts";
 import type { Server } from "./server.ts";
 import type { Session } from "./sessions.ts";
-import { type AppendResult, type StoreAppend, StoreFullError, StoreUnavailableError } from "./store/store.ts";
+import {
+  type AppendResult,
+  type LiveSession,
+  type StoreAppend,
+  StoreFullError,
+  StoreUnavailableError,
+} from "./store/store.ts";
 import { type Held, Turns } from "./turns.ts";
 
 export interface ConnectionOptions {
@@ -45,6 +52,8 @@ export class Connection implements ChannelHandler, Caller {
   readonly #buckets: Readonly<Record<"request" | "append", Bucket>>;
   #standing: Standing = NOBODY;
   #closed = false;
+  /** Streams that came while it is not known yet who asks: they wait. */
+  #early: ChannelStream[] | undefined;
 
   /** Takes the channel over. */
   constructor(channel: Channel, options: ConnectionOptions) {
@@ -59,10 +68,19 @@ export class Connection implements ChannelHandler, Caller {
       append: new Bucket({ ratePerSecond: appendRate, burst: BURST_SECONDS * appendRate }, nowUs),
     };
     server.connected(channel, nowUs);
+    if (channel.ticket !== undefined) {
+      this.#early = [];
+      void this.#checkTicket(channel.ticket);
+    }
     channel.handler = this;
   }
 
   onStream(stream: ChannelStream): void {
+    if (this.#early !== undefined) this.#early.push(stream);
+    else this.#serve(stream);
+  }
+
+  #serve(stream: ChannelStream): void {
     stream.handler = new RequestStream(stream, this);
   }
 
@@ -89,19 +107,52 @@ export class Connection implements ChannelHandler, Caller {
     this.#standing = { rights: "enrolling", user };
   }
 
-  beginSession(login: { user: UserName; device: DeviceId; tokenHash: Uint8Array }): void {
+  beginSession(login: LoggedIn): void {
+    this.#begin(login);
+    this.#channel.giveTicket?.({ ...login, device: Uint8Array.fromHex(login.device), session: login.tokenHash });
+  }
+
+  #begin({ user, device, tokenHash, generation }: LoggedIn): void {
     this.#refuseSecondLogIn();
     const session: Session = {
-      user: login.user,
-      device: login.device,
-      tokenHash: login.tokenHash.toHex(),
+      user,
+      device,
+      tokenHash: tokenHash.toHex(),
+      generation,
       channel: this.#channel,
       feed: undefined,
       sent: new Set(),
     };
+    if (this.options.server.sessions.isOver(session)) {
+      throw new RequestError(ErrorCode.badCredentials, "The session is over: log in again");
+    }
     this.#standing = { rights: "session", session };
     this.#channel.welcome();
     this.options.server.sessionBegan(session);
+  }
+
+  /**
+   * The first packet under the new keys has come, so it is the ticket's owner who asks. Whether the ticket still is a login the
+   * store says (SECURITY H8); until then requests wait. Where it is none, the client hears `notAuthenticated` and logs in.
+   */
+  async #checkTicket(ticket: Ticket): Promise<void> {
+    const { services, server } = this.options;
+    try {
+      const live = await patiently(() => services.store.session(ticket.session, services.nowMs()), () => this.#closed);
+      const login = live && isLogin(ticket, live) ? { ...live, generation: ticket.generation } : undefined;
+      if (login === undefined) services.counters.ticketLogInsRefused++;
+      else if (!this.#closed) {
+        this.#begin(login);
+        services.counters.ticketLogIns++;
+        server.displace(login.user, ticket.connectionId, services.clock.nowUs());
+      }
+    } catch (error) {
+      if (!(error instanceof RequestError)) services.logger.log("warn", "ticket-check-failed", { error });
+      services.counters.ticketLogInsRefused++;
+    }
+    const streams = this.#early ?? [];
+    this.#early = undefined;
+    if (!this.#closed) { for (const stream of streams) this.#serve(stream); }
   }
 
   endSession(): void {
@@ -137,6 +188,22 @@ export class Connection implements ChannelHandler, Caller {
   #refuseSecondLogIn(): void {
     if (this.#closed) throw new RequestError(ErrorCode.unavailable, "The connection has ended");
     checkRights("none", this.#standing);
+  }
+}
+
+/** Whether what a ticket says of a login is what the store says now. */
+function isLogin(ticket: Ticket, live: LiveSession): boolean {
+  return live.user === ticket.user && live.device === ticket.device.toHex() && live.generation === ticket.generation;
+}
+
+/** Asks again while the store changes hands: a client that came back from a dead server should not need its password for that. */
+async function patiently<T>(ask: () => Promise<T>, isPointless: () => boolean): Promise<T> {
+  for (let attempt = 1;; attempt++) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof StoreUnavailableError) || attempt === STORE_ATTEMPTS_MAX || isPointless()) throw error;
+    }
   }
 }
 
@@ -415,6 +482,8 @@ const NOT_LOGGED_IN: Refusal = {
   retryAfterMs: 0,
 };
 const NOBODY: Standing = { rights: "none" };
+/** The store itself waits ten seconds for a leader each time. */
+const STORE_ATTEMPTS_MAX = 2;
 const NO_USER = "" as UserName;
 const NO_DEVICE = "" as DeviceId;
 /** Responses are copied by the stream that sends them, so one buffer serves all. */

@@ -45,13 +45,26 @@ export interface Counters {
   logIns: number;
   logInsRefused: number;
   resumed: number;
+  /** Log-ins by a resumption ticket, and tickets whose session or generation the store no longer knew. */
+  ticketLogIns: number;
+  ticketLogInsRefused: number;
   enrolled: number;
   /** RSA signatures checked. */
   rsaVerifications: number;
 }
 
 export function newCounters(): Counters {
-  return { stored: 0, signUps: 0, logIns: 0, logInsRefused: 0, resumed: 0, enrolled: 0, rsaVerifications: 0 };
+  return {
+    stored: 0,
+    signUps: 0,
+    logIns: 0,
+    logInsRefused: 0,
+    resumed: 0,
+    ticketLogIns: 0,
+    ticketLogInsRefused: 0,
+    enrolled: 0,
+    rsaVerifications: 0,
+  };
 }
 
 /** What a connection has shown of who it is (docs/PROTOCOL.md §7.1). */
@@ -60,6 +73,16 @@ export type Standing =
   /** The password was right, the device is unknown: it may fetch the backup and enrol, nothing else (P6). */
   | { readonly rights: "enrolling"; readonly user: UserName }
   | { readonly rights: "session"; readonly session: Session };
+
+/** What a log-in has come to. */
+export interface LoggedIn {
+  readonly user: UserName;
+  readonly device: DeviceId;
+  /** SHA-256 of the session token, 32 bytes. */
+  readonly tokenHash: Uint8Array;
+  /** The user's credential generation, as the store told it with the session. */
+  readonly generation: number;
+}
 
 /** The connection that asks, as handlers see it. */
 export interface Caller {
@@ -71,7 +94,7 @@ export interface Caller {
   /** @throws RequestError where the connection has logged in meanwhile. */
   beginEnrolling(user: UserName): void;
   /** @throws RequestError where the connection has logged in meanwhile. */
-  beginSession(login: { user: UserName; device: DeviceId; tokenHash: Uint8Array }): void;
+  beginSession(login: LoggedIn): void;
   endSession(): void;
   /** From now on what is committed is delivered here. */
   subscribe(): void;

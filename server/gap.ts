@@ -2,6 +2,7 @@
  * After the link to the leader was down, notices may be missing: every session is told of the conversations in which it may
  * have missed something, and reads the log. One pass at a time; a gap during a pass makes another.
  */
+import { CloseCode } from "../shared/errors.ts";
 import { PAGE_ENTRIES_MAX } from "../shared/limits.ts";
 import type { Logger } from "../shared/log.ts";
 import type { ConversationId } from "../shared/protocol/mod.ts";
@@ -10,26 +11,29 @@ import type { Session } from "./sessions.ts";
 import type { Store } from "./store/store.ts";
 
 export class GapRepair {
-  readonly #store: Pick<Store, "conversations">;
+  readonly #store: Pick<Store, "conversations" | "session">;
   readonly #server: Server;
   readonly #logger: Logger;
   readonly #pause: (ms: number) => Promise<void>;
+  readonly #nowMs: () => number;
   #running: Promise<void> | undefined;
   #again = false;
   #stopped = false;
 
   constructor(
     options: {
-      store: Pick<Store, "conversations">;
+      store: Pick<Store, "conversations" | "session">;
       server: Server;
       logger: Logger;
       pause: (ms: number) => Promise<void>;
+      nowMs: () => number;
     },
   ) {
     this.#store = options.store;
     this.#server = options.server;
     this.#logger = options.logger;
     this.#pause = options.pause;
+    this.#nowMs = options.nowMs;
   }
 
   /** Begins a pass, or asks for another after the one under way. */
@@ -49,8 +53,21 @@ export class GapRepair {
       this.#again = false;
       // Who comes during the pass synchronises anyway.
       for (const session of [...this.#server.sessions]) {
+        while (!this.#stopped && !await this.#verify(session)) await this.#pause(RETRY_MS);
         while (!this.#stopped && session.feed !== undefined && !await this.#hint(session)) await this.#pause(RETRY_MS);
       }
+    }
+  }
+
+  /** That its session ended may be what was missed. @returns Whether it is done. */
+  async #verify(session: Session): Promise<boolean> {
+    try {
+      const live = await this.#store.session(Uint8Array.fromHex(session.tokenHash), this.#nowMs());
+      if (live === undefined) session.channel.close(CloseCode.sessionEnded, "Your session is over: log in again");
+      return true;
+    } catch (error) {
+      this.#logger.log("warn", "gap-repair-failed", { error });
+      return false;
     }
   }
 

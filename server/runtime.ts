@@ -185,11 +185,12 @@ export class Runtime {
     });
     this.#undo.push(() => passwords.close());
     const server = this.#server = new Server({ announce: (user, online) => bus.announce(user, online) });
-    const gaps = new GapRepair({ store, server, logger, pause });
+    const gaps = new GapRepair({ store, server, logger, pause, nowMs: Date.now });
     this.#undo.push(() => gaps.stop());
     bus.listener = {
       onCommitted: (batch) => server.committed(batch, monotonicClock.nowUs()),
       onDevicesChanged: (change) => server.devicesChanged(change),
+      onSessionsEnded: (ended) => server.sessionsEnded(ended),
       onGap: () => gaps.start(),
     };
     const appends = this.#appends = new AppendQueue({ store, defer: setImmediate, pause, logger });

@@ -5,7 +5,7 @@
 import { CloseCode } from "../shared/errors.ts";
 import type { Channel } from "../shared/net/channel.ts";
 import type { UserName } from "../shared/protocol/mod.ts";
-import type { Committed, DevicesChanged } from "./bus/bus.ts";
+import type { Committed, DevicesChanged, SessionsEnded } from "./bus/bus.ts";
 import { Fanout } from "./fanout.ts";
 import { type Session, Sessions } from "./sessions.ts";
 import type { Turns } from "./turns.ts";
@@ -22,6 +22,8 @@ export class Server {
   /** Connections that have not logged in, and since when: in order of coming. */
   readonly #strangers = new Map<Channel, number>();
   readonly #channels = new Set<Channel>();
+  /** Connections that others took the place of, in order of time. */
+  readonly #displaced: { readonly channel: Channel; readonly heard: number; readonly endUs: number }[] = [];
   /** Connections with requests that wait for a turn. */
   readonly waiting = new Set<Turns>();
   #finishIdleAtUs = 0;
@@ -69,6 +71,23 @@ export class Server {
     this.fanout.devicesChanged(change);
   }
 
+  sessionsEnded(ended: SessionsEnded): void {
+    this.sessions.closeEnded(ended);
+  }
+
+  /**
+   * The client has come back from this connection: if it is still here, it is asked whether it lives, and ended where it says
+   * nothing. A ticket may have been used by another program of the same person, while this one is well.
+   */
+  displace(user: UserName, connectionId: Uint8Array, nowUs: number): void {
+    const id = connectionId.toHex();
+    const session = this.sessions.of(user).find(({ channel }) => channel.connectionId?.toHex() === id);
+    if (session === undefined) return;
+    const { channel } = session;
+    channel.ping?.();
+    this.#displaced.push({ channel, heard: channel.stats.datagramsReceived, endUs: nowUs + DISPLACED_US });
+  }
+
   /** Everything that happens with time alone. Called every {@linkcode TICK_MS}. */
   tick(nowUs: number): void {
     this.fanout.catchUp();
@@ -77,6 +96,12 @@ export class Server {
       if (nowUs - sinceUs < STRANGER_US_MAX) break;
       this.#strangers.delete(channel);
       channel.close(CloseCode.none, "Nobody logged in on this connection");
+    }
+    while (this.#displaced.length > 0 && this.#displaced[0]!.endUs <= nowUs) {
+      const { channel, heard } = this.#displaced.shift()!;
+      if (channel.stats.datagramsReceived === heard) {
+        channel.close(CloseCode.none, "You came back on another connection");
+      }
     }
     if (nowUs < this.#finishIdleAtUs) return;
     this.#finishIdleAtUs = nowUs + IDLE_STREAM_US / 6;
@@ -108,6 +133,8 @@ export class Server {
 }
 
 export const TICK_MS = 50;
+/** A living client answers a ping within this, on any network worth the name. */
+const DISPLACED_US = 2_000_000;
 /** A stream of a conversation in which nothing happens is finished after this. */
 export const IDLE_STREAM_US = 60 * 1_000_000;
 /** A sign-up makes an RSA key on the client's machine in between; that is seconds, never minutes. */

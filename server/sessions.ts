@@ -2,6 +2,7 @@
 import { CloseCode } from "../shared/errors.ts";
 import type { Channel } from "../shared/net/channel.ts";
 import type { DeviceId, MessageId, UserName } from "../shared/protocol/mod.ts";
+import type { SessionsEnded } from "./bus/bus.ts";
 import type { Feed } from "./feed.ts";
 
 /** One connection that has logged in. */
@@ -10,6 +11,8 @@ export interface Session {
   readonly device: DeviceId;
   /** SHA-256 of the session token, as hex: what a logout ends. */
   readonly tokenHash: string;
+  /** The user's credential generation under which it began: a raised one ends it. */
+  readonly generation: number;
   readonly channel: Channel;
   /** What is delivered to it; there once it has asked for that by `subscribe`. */
   feed: Feed | undefined;
@@ -22,6 +25,8 @@ export interface Session {
 
 export class Sessions {
   readonly #byUser = new Map<UserName, Session[]>();
+  /** Whose credentials have changed lately, the oldest first: a login that was under way meanwhile must not slip through. */
+  readonly #ended = new Map<UserName, SessionsEnded>();
   #size = 0;
 
   /** @returns Whether it is the user's first one here. */
@@ -50,6 +55,26 @@ export class Sessions {
     return this.#byUser.get(user) ?? NONE;
   }
 
+  /** Whether a session that began so is over already. */
+  isOver({ user, generation, tokenHash }: Pick<Session, "user" | "generation" | "tokenHash">): boolean {
+    const ended = this.#ended.get(user);
+    return ended !== undefined && generation < ended.generation && tokenHash !== ended.keep?.toHex();
+  }
+
+  /** Ends what began before a user's credentials changed. */
+  closeEnded(ended: SessionsEnded): void {
+    const known = this.#ended.get(ended.user);
+    if (known !== undefined && known.generation > ended.generation) return;
+    this.#ended.delete(ended.user);
+    this.#ended.set(ended.user, ended);
+    if (this.#ended.size > ENDED_MAX) this.#ended.delete(this.#ended.keys().next().value!);
+    for (const session of [...this.of(ended.user)]) {
+      if (this.isOver(session)) {
+        session.channel.close(CloseCode.sessionEnded, "Your credentials were changed: log in again");
+      }
+    }
+  }
+
   /** Ends the other sessions that stand on the same token: their user has logged out. */
   closeToken(ended: Session): void {
     for (const session of [...this.of(ended.user)]) {
@@ -72,4 +97,6 @@ export class Sessions {
   }
 }
 
+/** Far more than change while one question to the store is under way. */
+const ENDED_MAX = 4096;
 const NONE: readonly Session[] = [];

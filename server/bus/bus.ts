@@ -23,6 +23,8 @@ export interface BusListener {
   onCommitted(committed: readonly Committed[]): void;
   /** A user's devices changed; `conversations` are all of that user's, with their new epochs and members. */
   onDevicesChanged(change: DevicesChanged): void;
+  /** A user's credentials changed: sessions that began before are over. Told to every server, whoever is there. */
+  onSessionsEnded(ended: SessionsEnded): void;
   /** The link was down and notices may have been missed: every session here should be told to read its logs. */
   onGap(): void;
 }
@@ -37,8 +39,17 @@ export interface DevicesChanged {
   readonly conversations: readonly { id: ConversationId; epoch: number; members: readonly UserName[] }[];
 }
 
+export interface SessionsEnded {
+  readonly user: UserName;
+  /** Sessions that began under a lower one are over. */
+  readonly generation: number;
+  /** Except this one: the hash of its token, 32 bytes. */
+  readonly keep: Uint8Array | undefined;
+}
+
 /** What a store tells of, after each commit and in its order: the hub, which passes it on. Must not throw. */
 export interface CommitListener {
   committed(committed: readonly Committed[]): void;
   devicesChanged(change: DevicesChanged): void;
+  sessionsEnded(ended: SessionsEnded): void;
 }

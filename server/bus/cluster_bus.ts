@@ -1,7 +1,7 @@
 /** The bus of one server of a cluster: beside the hub while this server leads, over the link to the leader otherwise. */
 import type { Logger } from "../../shared/log.ts";
 import type { UserName } from "../../shared/protocol/mod.ts";
-import type { Bus, BusListener, Committed, DevicesChanged } from "./bus.ts";
+import type { Bus, BusListener, Committed, DevicesChanged, SessionsEnded } from "./bus.ts";
 import type { HubPort } from "./hub.ts";
 
 export interface ClusterBusOptions {
@@ -52,6 +52,10 @@ export class ClusterBus implements Bus, HubPort {
 
   devicesChanged(change: DevicesChanged): void {
     this.#guard((listener) => listener.onDevicesChanged(change));
+  }
+
+  sessionsEnded(ended: SessionsEnded): void {
+    this.#guard((listener) => listener.onSessionsEnded(ended));
   }
 
   /** A fault of our own listener must not keep the other servers from hearing. */

@@ -5,7 +5,7 @@
  * that is closed takes its users with it: a dead server leaves no ghosts in the list of who is online.
  */
 import type { UserName } from "../../shared/protocol/mod.ts";
-import type { CommitListener, Committed, DevicesChanged } from "./bus.ts";
+import type { CommitListener, Committed, DevicesChanged, SessionsEnded } from "./bus.ts";
 
 /** One server as the hub sees it. */
 export interface HubPort {
@@ -13,11 +13,20 @@ export interface HubPort {
   committed(committed: readonly Committed[]): void;
   /** Must not throw. */
   devicesChanged(change: DevicesChanged): void;
+  /** Must not throw. */
+  sessionsEnded(ended: SessionsEnded): void;
 }
 
 export class Hub implements CommitListener {
   /** The ports of each user with a session; a user without one has no entry. */
   readonly #ports = new Map<UserName, Set<HubPort>>();
+
+  /** Every port, with users or without: what a login must not miss goes to all. */
+  readonly #all = new Set<HubPort>();
+
+  add(port: HubPort): void {
+    this.#all.add(port);
+  }
 
   /** This port has sessions of this user, or has none any more. Repeating it is fine. */
   announce(port: HubPort, user: UserName, online: boolean): void {
@@ -32,6 +41,7 @@ export class Hub implements CommitListener {
 
   /** This port is gone, and its users with it. */
   remove(port: HubPort): void {
+    this.#all.delete(port);
     for (const user of [...this.#ports.keys()]) this.announce(port, user, false);
   }
 
@@ -69,6 +79,11 @@ export class Hub implements CommitListener {
       }
     }
     for (const [port, conversations] of perPort) port.devicesChanged({ user: change.user, conversations });
+  }
+
+  /** To every port: a server on which this user is just logging in has not announced it yet. */
+  sessionsEnded(ended: SessionsEnded): void {
+    for (const port of this.#all) port.sessionsEnded(ended);
   }
 }
 

@@ -1,6 +1,6 @@
 /** The bus of a server that sits beside the hub, in one process with it: the leader's own, and every server's in tests. */
 import type { UserName } from "../../shared/protocol/mod.ts";
-import type { Bus, BusListener, Committed, DevicesChanged } from "./bus.ts";
+import type { Bus, BusListener, Committed, DevicesChanged, SessionsEnded } from "./bus.ts";
 import type { Hub, HubPort } from "./hub.ts";
 
 export class LocalBus implements Bus, HubPort {
@@ -9,6 +9,7 @@ export class LocalBus implements Bus, HubPort {
 
   constructor(hub: Hub) {
     this.#hub = hub;
+    hub.add(this);
   }
 
   announce(user: UserName, online: boolean): void {
@@ -25,6 +26,10 @@ export class LocalBus implements Bus, HubPort {
 
   devicesChanged(change: DevicesChanged): void {
     this.listener?.onDevicesChanged(change);
+  }
+
+  sessionsEnded(ended: SessionsEnded): void {
+    this.listener?.onSessionsEnded(ended);
   }
 
   /** Leaves the hub, with all users. */

@@ -155,7 +155,7 @@ export async function resume(
   const account = await services.store.account(name);
   const proof = { id: request.device, proof: request.proof };
   if (account === undefined || provenDevice(account, proof, caller, services) === undefined) throw sessionOver();
-  caller.beginSession({ user: name, device: session.device, tokenHash });
+  caller.beginSession({ user: name, device: session.device, tokenHash, generation: session.generation });
   services.counters.resumed++;
   return { type: "session", token: request.token, expiresMs: session.expiresMs, name };
 }
@@ -183,8 +183,8 @@ async function grant(
   const token = services.primitives.random.bytes(TOKEN_BYTES);
   const tokenHash = sha256(token);
   const expiresMs = services.nowMs() + services.settings.sessionDays * DAY_MS;
-  await services.store.createSession({ tokenHash, user, device, expiresMs });
-  caller.beginSession({ user, device, tokenHash });
+  const generation = await services.store.createSession({ tokenHash, user, device, expiresMs });
+  caller.beginSession({ user, device, tokenHash, generation });
   return { type: "session", token, expiresMs, name: user };
 }
 

@@ -124,6 +124,7 @@ class ClusterBackend implements Backend {
       this.#leadership = leader.leadership;
       logger.log("info", "store.leading", { leadership: leader.leadership });
       this.#calls.lead(leader);
+      leader.hub.add(this.bus);
       this.bus.attach((user, online) => leader.hub.announce(this.bus, user, online));
       return true;
     }

@@ -7,7 +7,7 @@ import type { Committed } from "../bus/bus.ts";
 import type { HubPort } from "../bus/hub.ts";
 import type { Calls } from "./calls.ts";
 import { FrameKind, Link, LINK_VERSION } from "./link.ts";
-import { committedSchema, devicesChangedSchema } from "./operations.ts";
+import { committedSchema, devicesChangedSchema, sessionsEndedSchema } from "./operations.ts";
 
 export interface FollowerOptions {
   /** The leader's socket. */
@@ -86,6 +86,11 @@ export class Follower {
         const change = read(devicesChangedSchema, reader);
         reader.finish();
         return this.#options.port.devicesChanged(change);
+      }
+      case FrameKind.SessionsEnded: {
+        const ended = read(sessionsEndedSchema, reader);
+        reader.finish();
+        return this.#options.port.sessionsEnded(ended);
       }
       default:
         throw new DecodeError(`The leader sent frame kind ${kind}`);

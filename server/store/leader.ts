@@ -14,10 +14,16 @@ import {
 } from "../../shared/host/mod.ts";
 import type { Logger } from "../../shared/log.ts";
 import { userName } from "../../shared/protocol/mod.ts";
-import type { Committed, DevicesChanged } from "../bus/bus.ts";
+import type { Committed, DevicesChanged, SessionsEnded } from "../bus/bus.ts";
 import { Hub, type HubPort } from "../bus/hub.ts";
 import { AnswerStatus, FrameKind, Link, LINK_VERSION } from "./link.ts";
-import { committedSchema, devicesChangedSchema, operationByTag, type Served } from "./operations.ts";
+import {
+  committedSchema,
+  devicesChangedSchema,
+  operationByTag,
+  type Served,
+  sessionsEndedSchema,
+} from "./operations.ts";
 import { RefusedError, SqliteDatabase } from "./sqlite.ts";
 import { SqliteStore } from "./sqlite_store.ts";
 import { StoreFullError, StoreUnavailableError } from "./store.ts";
@@ -177,6 +183,10 @@ class FollowerPort implements HubPort {
     } while (at < conversations.length);
   }
 
+  sessionsEnded(ended: SessionsEnded): void {
+    this.#link.send(FrameKind.SessionsEnded, (writer) => write(sessionsEndedSchema, writer, ended));
+  }
+
   /** Takes no more requests; resolves when those that were taken are answered and the answers have left. */
   leave(): Promise<void> {
     this.#link.pause();
@@ -211,6 +221,7 @@ class FollowerPort implements HubPort {
     this.#server = reader.u8();
     reader.finish();
     if (version !== LINK_VERSION) throw new DecodeError(`Link version is ${version}, needs ${LINK_VERSION}`);
+    this.#leader.hub.add(this);
     this.#link.send(FrameKind.Welcome, (writer) => {
       writer.u16(LINK_VERSION);
       writer.varint(this.#leader.leadership);

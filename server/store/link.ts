@@ -25,6 +25,8 @@ export enum FrameKind {
   Committed,
   /** Leader to server: one change. */
   DevicesChanged,
+  /** Leader to server: one user's sessions. */
+  SessionsEnded,
 }
 
 /** How a request ended. */
@@ -38,7 +40,7 @@ export enum AnswerStatus {
 }
 
 /** Raised with every change of what frames hold. Servers of one cluster run one version; another is turned away. */
-export const LINK_VERSION = 1;
+export const LINK_VERSION = 2;
 
 export interface LinkHandlers {
   /** A frame's kind and the reader behind it, which is borrowed until this returns. May throw DecodeError. */

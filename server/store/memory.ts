@@ -19,6 +19,7 @@ import { StaleSenders } from "./stale_senders.ts";
 import {
   type Account,
   type AppendResult,
+  type LiveSession,
   type NewDevice,
   type NewUser,
   type Session,
@@ -59,6 +60,7 @@ export class MemoryStore implements Store {
       backup,
       devices: [],
       revision: 1,
+      generation: 0,
       conversations: [],
     };
     this.#users.set(name, made);
@@ -99,19 +101,34 @@ export class MemoryStore implements Store {
   }
 
   // deno-lint-ignore require-await
-  async createSession(session: Session): Promise<void> {
+  async createSession(session: Session): Promise<number> {
     this.#open();
     if (this.#devices.get(session.device)?.user.name !== session.user) {
       throw new RangeError(`Cannot keep a session: ${session.user} has no device ${session.device}`);
     }
     this.#sessions.set(session.tokenHash.toHex(), { ...session });
+    return this.#users.get(session.user)!.generation;
   }
 
   // deno-lint-ignore require-await
-  async session(tokenHash: Uint8Array, nowMs: number): Promise<Session | undefined> {
+  async session(tokenHash: Uint8Array, nowMs: number): Promise<LiveSession | undefined> {
     this.#open();
     const session = this.#sessions.get(tokenHash.toHex());
-    return session !== undefined && session.expiresMs > nowMs ? { ...session } : undefined;
+    if (session === undefined || session.expiresMs <= nowMs) return undefined;
+    return { ...session, generation: this.#users.get(session.user)!.generation };
+  }
+
+  // deno-lint-ignore require-await
+  async raiseGeneration(name: UserName, keep?: Uint8Array): Promise<number> {
+    this.#open();
+    const user = this.#users.get(name);
+    if (user === undefined) throw new RangeError(`Cannot end sessions: there is no user ${name}`);
+    const generation = ++user.generation;
+    for (const [hash, session] of this.#sessions) {
+      if (session.user === name && hash !== keep?.toHex()) this.#sessions.delete(hash);
+    }
+    this.#listener?.sessionsEnded({ user: name, generation, keep });
+    return generation;
   }
 
   // deno-lint-ignore require-await
@@ -279,6 +296,7 @@ interface User {
   readonly devices: Device[];
   readonly conversations: Conversation[];
   revision: number;
+  generation: number;
 }
 
 interface Device extends NewDevice {

@@ -99,4 +99,7 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (device, conversation)
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  ALTER TABLE users ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
+  `,
 ];

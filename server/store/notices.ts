@@ -1,8 +1,8 @@
 /** What the operations of one transaction have to tell once it is committed, in order. */
-import type { CommitListener, Committed, DevicesChanged } from "../bus/bus.ts";
+import type { CommitListener, Committed, DevicesChanged, SessionsEnded } from "../bus/bus.ts";
 
 export class Notices {
-  readonly #items: (Committed | DevicesChanged)[] = [];
+  readonly #items: (Committed | DevicesChanged | SessionsEnded)[] = [];
 
   committed(item: Committed): void {
     this.#items.push(item);
@@ -10,6 +10,10 @@ export class Notices {
 
   devicesChanged(change: DevicesChanged): void {
     this.#items.push(change);
+  }
+
+  sessionsEnded(ended: SessionsEnded): void {
+    this.#items.push(ended);
   }
 
   /** Where we are, for {@linkcode rewind}. */
@@ -32,7 +36,8 @@ export class Notices {
       }
       if (records.length > 0) listener.committed(records);
       records = [];
-      listener.devicesChanged(item);
+      if ("generation" in item) listener.sessionsEnded(item);
+      else listener.devicesChanged(item);
     }
     if (records.length > 0) listener.committed(records);
   }

@@ -23,9 +23,9 @@ import {
   userName,
 } from "../../shared/protocol/mod.ts";
 import { messageId } from "../../shared/protocol/mod.ts";
-import type { Committed, DevicesChanged } from "../bus/bus.ts";
+import type { Committed, DevicesChanged, SessionsEnded } from "../bus/bus.ts";
 import type { Hub } from "../bus/hub.ts";
-import type { Account, AppendResult, NewDevice, NewUser, Session, Store, StoreAppend } from "./store.ts";
+import type { Account, AppendResult, LiveSession, NewDevice, NewUser, Session, Store, StoreAppend } from "./store.ts";
 
 /** What the leader serves. */
 export interface Served {
@@ -73,6 +73,16 @@ const session: Schema<Session> = struct({
   expiresMs: u48,
 });
 
+const liveSession: Schema<LiveSession> = struct({
+  tokenHash: fixedBytes(32),
+  user: userName,
+  device: deviceId,
+  expiresMs: u48,
+  generation: u48,
+});
+
+const generation = struct({ generation: u48 });
+
 const storeAppend: Schema<StoreAppend> = struct({
   conversation: conversationId,
   messageId,
@@ -106,11 +116,16 @@ export const operations = {
     text(16) as Schema<"added" | "limit" | "id-taken">,
     ({ store }, { name, device }) => store.addDevice(name, device),
   ),
-  createSession: operation(4, session, nothing, ({ store }, session) => store.createSession(session).then(empty)),
+  createSession: operation(
+    4,
+    session,
+    generation,
+    ({ store }, session) => store.createSession(session).then((generation) => ({ generation })),
+  ),
   session: operation(
     5,
     struct({ tokenHash: fixedBytes(32), nowMs: u48 }),
-    optional(session),
+    optional(liveSession),
     ({ store }, { tokenHash, nowMs }) => store.session(tokenHash, nowMs),
   ),
   deleteSession: operation(
@@ -166,6 +181,12 @@ export const operations = {
     nothing,
     ({ store }, { user, device, cursors }) => store.setCursors(user, device, cursors).then(empty),
   ),
+  raiseGeneration: operation(
+    15,
+    struct({ name: userName, keep: optional(fixedBytes(32)) }),
+    generation,
+    ({ store }, { name, keep }) => store.raiseGeneration(name, keep).then((generation) => ({ generation })),
+  ),
   /** Not the store's but the bus's: the leader knows who is where. */
   online: operation(14, nothing, names, ({ hub }) => Promise.resolve(hub.online().slice(0, LIST_ITEMS_MAX))),
 };
@@ -184,6 +205,12 @@ export const devicesChangedSchema = shaped<DevicesChanged>()(struct({
     LIST_ITEMS_MAX,
   ),
 }));
+
+export const sessionsEndedSchema: Schema<SessionsEnded> = struct({
+  user: userName,
+  generation: u48,
+  keep: optional(fixedBytes(32)),
+});
 
 function operation<A, R>(
   tag: number,

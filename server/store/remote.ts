@@ -4,7 +4,7 @@ import type { DirectoryEntry, Record, UserName } from "../../shared/protocol/mod
 import type { Calls } from "./calls.ts";
 import { DIRECTORY_NAMES_MAX, LIST_ITEMS_MAX, operations } from "./operations.ts";
 import { StaleSenders } from "./stale_senders.ts";
-import type { Account, AppendResult, NewDevice, NewUser, Session, Store, StoreAppend } from "./store.ts";
+import type { Account, AppendResult, LiveSession, NewDevice, NewUser, Session, Store, StoreAppend } from "./store.ts";
 
 export class RemoteStore implements Store {
   readonly #calls: Calls;
@@ -25,16 +25,20 @@ export class RemoteStore implements Store {
     return this.#calls.call(operations.addDevice, { name, device });
   }
 
-  async createSession(session: Session): Promise<void> {
-    await this.#calls.call(operations.createSession, session);
+  async createSession(session: Session): Promise<number> {
+    return (await this.#calls.call(operations.createSession, session)).generation;
   }
 
-  session(tokenHash: Uint8Array, nowMs: number): Promise<Session | undefined> {
+  session(tokenHash: Uint8Array, nowMs: number): Promise<LiveSession | undefined> {
     return this.#calls.call(operations.session, { tokenHash, nowMs });
   }
 
   async deleteSession(tokenHash: Uint8Array): Promise<void> {
     await this.#calls.call(operations.deleteSession, { tokenHash });
+  }
+
+  async raiseGeneration(name: UserName, keep?: Uint8Array): Promise<number> {
+    return (await this.#calls.call(operations.raiseGeneration, { name, keep })).generation;
   }
 
   users(after: string, limit: number): Promise<UserName[]> {

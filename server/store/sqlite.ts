@@ -24,7 +24,7 @@ import { sameBytes } from "./bytes.ts";
 import { migrate } from "./migrations.ts";
 import type { Notices } from "./notices.ts";
 import { StaleSenders } from "./stale_senders.ts";
-import type { Account, AppendResult, NewDevice, NewUser, Session, StoreAppend } from "./store.ts";
+import type { Account, AppendResult, LiveSession, NewDevice, NewUser, Session, StoreAppend } from "./store.ts";
 
 /** A call that cannot be granted; it changed nothing, so the transaction around it goes on. */
 export class RefusedError extends RangeError {
@@ -179,16 +179,17 @@ export class SqliteDatabase {
     return "added";
   }
 
-  createSession(session: Session): void {
+  createSession(session: Session): number {
     const device = this.#device(session.device);
     if (device?.user !== session.user) {
       throw new RefusedError(`Cannot keep a session: ${session.user} has no device ${session.device}`);
     }
     this.#sql.forgetSessions.run(this.#nowMs - EXPIRED_KEPT_MS);
     this.#sql.insertSession.run(session.tokenHash, device.id, session.expiresMs);
+    return this.#sql.userByName.get(session.user)!["generation"] as number;
   }
 
-  session(tokenHash: Uint8Array, nowMs: number): Session | undefined {
+  session(tokenHash: Uint8Array, nowMs: number): LiveSession | undefined {
     this.#nowMs = Math.max(this.#nowMs, nowMs);
     const row = this.#sql.session.get(tokenHash, nowMs);
     return row && {
@@ -196,11 +197,22 @@ export class SqliteDatabase {
       user: row["name"] as UserName,
       device: (row["key"] as Uint8Array).toHex() as DeviceId,
       expiresMs: row["expires_ms"] as number,
+      generation: row["generation"] as number,
     };
   }
 
   deleteSession(tokenHash: Uint8Array): void {
     this.#sql.deleteSession.run(tokenHash);
+  }
+
+  raiseGeneration(name: UserName, keep: Uint8Array | undefined, notices: Notices): number {
+    const user = this.#sql.userByName.get(name);
+    if (user === undefined) throw new RefusedError(`Cannot end sessions: there is no user ${name}`);
+    const generation = user["generation"] as number + 1;
+    this.#sql.setGeneration.run(generation, user["id"]!);
+    this.#sql.endSessions.run(user["id"]!, keep ?? new Uint8Array());
+    notices.sessionsEnded({ user: name, generation, keep });
+    return generation;
   }
 
   users(after: string, limit: number): UserName[] {
@@ -479,9 +491,13 @@ function prepare(database: DatabaseSync) {
     insertDevice: sql("INSERT INTO devices (key, user, certificate) VALUES (?, ?, ?)"),
     insertSession: sql("INSERT OR REPLACE INTO sessions (token_hash, device, expires_ms) VALUES (?, ?, ?)"),
     session: sql(
-      `SELECT sessions.token_hash, sessions.expires_ms, devices.key, users.name
+      `SELECT sessions.token_hash, sessions.expires_ms, devices.key, users.name, users.generation
        FROM sessions JOIN devices ON devices.id = sessions.device JOIN users ON users.id = devices.user
        WHERE token_hash = ? AND expires_ms > ?`,
+    ),
+    setGeneration: sql("UPDATE users SET generation = ? WHERE id = ?"),
+    endSessions: sql(
+      "DELETE FROM sessions WHERE device IN (SELECT id FROM devices WHERE user = ?) AND token_hash <> ?",
     ),
     deleteSession: sql("DELETE FROM sessions WHERE token_hash = ?"),
     forgetSessions: sql("DELETE FROM sessions WHERE expires_ms <= ?"),

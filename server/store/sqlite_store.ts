@@ -5,6 +5,7 @@ import type { SqliteDatabase } from "./sqlite.ts";
 import {
   type Account,
   type AppendResult,
+  type LiveSession,
   type NewDevice,
   type NewUser,
   type Session,
@@ -42,16 +43,20 @@ export class SqliteStore implements Store {
     return this.#write(ROW_BYTES, (database, notices) => database.addDevice(name, device, notices));
   }
 
-  createSession(session: Session): Promise<void> {
+  createSession(session: Session): Promise<number> {
     return this.#write(ROW_BYTES, (database) => database.createSession(session));
   }
 
-  session(tokenHash: Uint8Array, nowMs: number): Promise<Session | undefined> {
+  session(tokenHash: Uint8Array, nowMs: number): Promise<LiveSession | undefined> {
     return this.#read(() => this.#database.session(tokenHash, nowMs));
   }
 
   deleteSession(tokenHash: Uint8Array): Promise<void> {
     return this.#write(ROW_BYTES, (database) => database.deleteSession(tokenHash));
+  }
+
+  raiseGeneration(name: UserName, keep?: Uint8Array): Promise<number> {
+    return this.#write(ROW_BYTES, (database, notices) => database.raiseGeneration(name, keep, notices));
   }
 
   users(after: string, limit: number): Promise<UserName[]> {

@@ -28,11 +28,25 @@ export interface Store {
    */
   addDevice(name: UserName, device: NewDevice): Promise<"added" | "limit" | "id-taken">;
 
-  /** Keeps a session token's hash (32 bytes) for a device. An expired one is forgotten at some time. */
-  createSession(session: Session): Promise<void>;
+  /**
+   * Keeps a session token's hash (32 bytes) for a device. An expired one is forgotten at some time.
+   *
+   * @returns The user's credential generation.
+   */
+  createSession(session: Session): Promise<number>;
 
   /** The session of that token hash, if it has not expired at `nowMs`. */
-  session(tokenHash: Uint8Array, nowMs: number): Promise<Session | undefined>;
+  session(tokenHash: Uint8Array, nowMs: number): Promise<LiveSession | undefined>;
+
+  /**
+   * The user's credentials have changed: raises the generation, so that every ticket given before is worth nothing, and ends all
+   * sessions but `keep`, where one is named by its token hash. Servers hear of it and close what is live. Doing it twice does no
+   * more harm than doing it once.
+   *
+   * @returns The new generation.
+   * @throws RangeError for a name nobody has.
+   */
+  raiseGeneration(name: UserName, keep?: Uint8Array): Promise<number>;
 
   /** Ends it; unknown ones are fine. */
   deleteSession(tokenHash: Uint8Array): Promise<void>;
@@ -118,6 +132,11 @@ export interface Session {
   readonly user: UserName;
   readonly device: DeviceId;
   readonly expiresMs: number;
+}
+
+export interface LiveSession extends Session {
+  /** The user's credential generation now. */
+  readonly generation: number;
 }
 
 export interface StoreAppend extends Append {

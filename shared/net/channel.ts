@@ -37,6 +37,8 @@ export interface Channel {
   readonly ticket?: Ticket | undefined;
   /** 8 bytes: what a ticket names this connection by. */
   readonly connectionId?: Uint8Array;
+  /** Asks the peer for a sign of life; its answer shows in {@linkcode stats}. */
+  ping?(): void;
   /** Server: gives the client what it may come back with, to any server of the cluster. */
   giveTicket?(login: TicketLogin): void;
   /** Ends everything at once; the peer learns the code and reason. Later calls do nothing. */

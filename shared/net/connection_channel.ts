@@ -111,6 +111,11 @@ export class ConnectionChannel implements Channel, LinkOwner {
     return this.#link.connectionId;
   }
 
+  ping(): void {
+    this.connection.ping();
+    this.touched();
+  }
+
   giveTicket(login: TicketLogin): void {
     const grant = this.#isClosed ? undefined : this.#grant?.(this.#link, login);
     if (grant === undefined) return;

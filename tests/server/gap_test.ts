@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
+import { CloseCode } from "../../shared/errors.ts";
 import { silentLogger } from "../../shared/log.ts";
 import { GapRepair } from "../../server/gap.ts";
 import { StoreUnavailableError } from "../../server/store/store.ts";
-import { testKeys } from "../keys.ts";
+import { TEST_NOW_MS, testKeys } from "../keys.ts";
 import { expectType, Harness, message, until } from "./harness.ts";
 
 Deno.test("GapRepair tells subscribed sessions of the conversations in which they may have missed something", async () => {
@@ -21,9 +22,16 @@ Deno.test("GapRepair tells subscribed sessions of the conversations in which the
       if (failures-- > 0) return Promise.reject(new StoreUnavailableError("The leader is gone"));
       return harness.store.conversations(...args);
     },
+    session: harness.store.session.bind(harness.store),
   };
   const { server } = harness;
-  const repair = new GapRepair({ store, server, logger: silentLogger, pause: () => Promise.resolve() });
+  const repair = new GapRepair({
+    store,
+    server,
+    logger: silentLogger,
+    pause: () => Promise.resolve(),
+    nowMs: () => TEST_NOW_MS,
+  });
   repair.start();
   await until(() => server.fanout.feedsBehind === 1);
   server.tick(harness.nowUs);
@@ -46,10 +54,12 @@ Deno.test("GapRepair makes another pass for a gap during a pass, and ends when i
         if (++passes === 1) repair.start();
         return Promise.resolve([]);
       },
+      session: harness.store.session.bind(harness.store),
     },
     server: harness.server,
     logger: silentLogger,
     pause: () => Promise.resolve(),
+    nowMs: () => TEST_NOW_MS,
   });
   repair.start();
   await until(() => passes === 2);
@@ -57,4 +67,23 @@ Deno.test("GapRepair makes another pass for a gap during a pass, and ends when i
   repair.start();
   await repair.stop();
   assert.equal(passes, 2);
+});
+
+Deno.test("GapRepair closes connections whose session ended while nobody could tell", async () => {
+  const harness = await Harness.open(), { alice, bob } = await testKeys();
+  const a = await harness.signedUp(alice), b = await harness.signedUp(bob);
+  const { server } = harness;
+  const heard = server.sessions.closeEnded.bind(server.sessions);
+  server.sessions.closeEnded = () => {};
+  await harness.store.raiseGeneration(alice.user);
+  server.sessions.closeEnded = heard;
+  assert.equal(a.closed, undefined, "the notice was missed");
+  const { store } = harness;
+  const options = { store, server, logger: silentLogger, pause: () => Promise.resolve(), nowMs: () => TEST_NOW_MS };
+  const repair = new GapRepair(options);
+  repair.start();
+  await until(() => a.closed !== undefined);
+  assert.equal(a.closed!.code, CloseCode.sessionEnded);
+  await repair.stop();
+  assert.equal(b.closed, undefined);
 });

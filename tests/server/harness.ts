@@ -69,6 +69,7 @@ export class Harness {
     bus.listener = {
       onCommitted: (batch) => this.server.committed(batch, this.nowUs),
       onDevicesChanged: (change) => this.server.devicesChanged(change),
+      onSessionsEnded: (ended) => this.server.sessionsEnded(ended),
       onGap: () => {},
     };
     const passwords: PasswordHasher = {

@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { setImmediate } from "node:timers";
 import { type Backend, openBackend } from "../../../server/store/backend.ts";
-import { StoreVersionError } from "../../../server/store/migrations.ts";
+import { MIGRATIONS, StoreVersionError } from "../../../server/store/migrations.ts";
 import { type Store, StoreUnavailableError } from "../../../server/store/store.ts";
-import type { BusListener, Committed, DevicesChanged } from "../../../server/bus/bus.ts";
+import type { BusListener, Committed, DevicesChanged, SessionsEnded } from "../../../server/bus/bus.ts";
 import { silentLogger } from "../../../shared/log.ts";
 import { befriend, deviceOf, nameOf, newDevice, recordOf } from "./fixtures.ts";
 
@@ -123,6 +123,7 @@ Deno.test("openBackend(): a gap is told after the leader knows who is here", asy
     follower!.bus.listener = {
       onCommitted: () => {},
       onDevicesChanged: () => {},
+      onSessionsEnded: () => {},
       onGap: () => void follower!.store.read(nameOf("bob"), id, 0, 10).then((records) => read.resolve(records?.length)),
     };
     await follower!.store.append([recordOf("alice", "bob", 1)]);
@@ -140,6 +141,7 @@ Deno.test("openBackend(): a listener that throws keeps nobody else from hearing"
         throw new Error("Broken listener");
       },
       onDevicesChanged: () => {},
+      onSessionsEnded: () => {},
       onGap: () => {},
     };
     await befriend(leader!.store);
@@ -158,11 +160,40 @@ Deno.test("openBackend() refuses a newer database, and lets go of the lock", asy
     setVersion(dataDir, 99);
     await assert.rejects(open(dataDir, 0), StoreVersionError);
     await assert.rejects(open(dataDir, 1), StoreVersionError);
-    setVersion(dataDir, 1);
+    setVersion(dataDir, MIGRATIONS.length);
     await (await open(dataDir, 0)).close();
   } finally {
     await Deno.remove(dataDir, { recursive: true });
   }
+});
+
+Deno.test("openBackend() brings a database of the first version up to date, with what is in it", async () => {
+  const dataDir = await Deno.makeTempDir({ prefix: "fastchat-store-" });
+  try {
+    const database = new DatabaseSync(`${dataDir}/store.db`);
+    database.exec(MIGRATIONS[0]!);
+    database.exec("PRAGMA user_version = 1");
+    database.exec("INSERT INTO users VALUES (1, 'alice', x'00', 17, x'01', x'02', x'03', 1, 0)");
+    database.close();
+    const backend = await open(dataDir, 0);
+    assert.deepEqual(await backend.store.users("", 10), ["alice"]);
+    assert.equal(await backend.store.raiseGeneration(nameOf("alice")), 1);
+    await backend.close();
+  } finally {
+    await Deno.remove(dataDir, { recursive: true });
+  }
+});
+
+Deno.test("Backend tells every server whose sessions ended, also one where that user is not", async () => {
+  await inCluster(3, async (backends) => {
+    await befriend(backends[0]!.store);
+    const heard = backends.map(listen);
+    assert.equal(await backends[2]!.store.raiseGeneration(nameOf("alice")), 1);
+    for (const { ended } of heard) {
+      await until(() => ended.length === 1);
+      assert.deepEqual({ ...ended[0]! }, { user: "alice", generation: 1, keep: undefined });
+    }
+  });
 });
 
 Deno.test("Backend.close() ends what waits and what comes later with StoreUnavailableError", async () => {
@@ -201,10 +232,16 @@ Deno.test("openBackend() works where the path is too long for a Unix socket", as
 
 /** What a server hears on its bus. */
 function listen(backend: Backend) {
-  const heard = { committed: [] as Committed[], changes: [] as DevicesChanged[], gaps: 0 };
+  const heard = {
+    committed: [] as Committed[],
+    changes: [] as DevicesChanged[],
+    ended: [] as SessionsEnded[],
+    gaps: 0,
+  };
   const listener: BusListener = {
     onCommitted: (committed) => heard.committed.push(...committed),
     onDevicesChanged: (change) => heard.changes.push(change),
+    onSessionsEnded: (ended) => heard.ended.push(ended),
     onGap: () => heard.gaps++,
   };
   backend.bus.listener = listener;

@@ -134,17 +134,40 @@ export function storeContract(name: string, open: () => Promise<Opened>): void {
     const tokenHash = new Uint8Array(32).fill(7);
     const session = { tokenHash, user: nameOf("alice"), device: deviceOf("alice"), expiresMs: 2_000 };
     assert.equal(await store.session(tokenHash, 0), undefined);
-    await store.createSession(session);
-    await store.createSession(session);
-    assert.deepEqual(plain(await store.session(tokenHash, 1_999)), session);
+    assert.equal(await store.createSession(session), 0);
+    assert.equal(await store.createSession(session), 0);
+    assert.deepEqual(plain(await store.session(tokenHash, 1_999)), { ...session, generation: 0 });
     assert.equal(await store.session(new Uint8Array(32).fill(8), 0), undefined);
     await store.deleteSession(new Uint8Array(32).fill(8));
-    assert.deepEqual(plain(await store.session(tokenHash, 1_999)), session);
+    assert.deepEqual(plain(await store.session(tokenHash, 1_999)), { ...session, generation: 0 });
     await store.deleteSession(tokenHash);
     assert.equal(await store.session(tokenHash, 1_999), undefined);
     await store.createSession(session);
     assert.equal(await store.session(tokenHash, 2_000), undefined);
     await assert.rejects(store.createSession({ ...session, device: deviceOf("bob") }), RangeError);
+  });
+
+  test("raiseGeneration() ends a user's sessions but one, and tells of it", async (store, opened) => {
+    const hashes = [1, 2, 3].map((byte) => new Uint8Array(32).fill(byte));
+    const [first, second, others] = hashes as [Uint8Array, Uint8Array, Uint8Array];
+    for (const name of ["alice", "bob"]) await store.createUser(newUser(name));
+    const sessionOf = (tokenHash: Uint8Array, name: string) =>
+      store.createSession({ tokenHash, user: nameOf(name), device: deviceOf(name), expiresMs: 2_000 });
+    for (const hash of [first, second]) await sessionOf(hash, "alice");
+    await sessionOf(others, "bob");
+    assert.equal(await store.raiseGeneration(nameOf("alice"), second), 1);
+    assert.equal(await store.session(first, 0), undefined);
+    assert.equal((await store.session(second, 0))?.generation, 1);
+    assert.equal((await store.session(others, 0))?.generation, 0);
+    assert.equal(await store.raiseGeneration(nameOf("alice")), 2);
+    assert.equal(await store.session(second, 0), undefined);
+    assert.equal(await sessionOf(first, "alice"), 2);
+    await assert.rejects(store.raiseGeneration(nameOf("nobody")), RangeError);
+    await opened.settle();
+    assert.deepEqual(plain(opened.told.ended), [
+      { user: "alice", generation: 1, keep: second },
+      { user: "alice", generation: 2, keep: undefined },
+    ]);
   });
 
   test("users() pages through the names in order", async (store) => {

@@ -1,5 +1,5 @@
 /** Small values for store tests: ids are derived from numbers and names, so that a failure reads well. */
-import type { CommitListener, Committed, DevicesChanged } from "../../../server/bus/bus.ts";
+import type { CommitListener, Committed, DevicesChanged, SessionsEnded } from "../../../server/bus/bus.ts";
 import type { NewUser, Store, StoreAppend } from "../../../server/store/store.ts";
 import type { ConversationId, DeviceId, MessageId, UserName } from "../../../shared/protocol/mod.ts";
 
@@ -75,6 +75,7 @@ export async function befriend(store: Store, user = "alice", peer = "bob"): Prom
 export class Told implements CommitListener {
   readonly records: Committed[] = [];
   readonly changes: DevicesChanged[] = [];
+  readonly ended: SessionsEnded[] = [];
 
   committed(committed: readonly Committed[]): void {
     this.records.push(...committed);
@@ -82,5 +83,9 @@ export class Told implements CommitListener {
 
   devicesChanged(change: DevicesChanged): void {
     this.changes.push(change);
+  }
+
+  sessionsEnded(ended: SessionsEnded): void {
+    this.ended.push(ended);
   }
 }

@@ -11,6 +11,7 @@ storeContract("RemoteStore", async () => {
   follower.bus.listener = {
     onCommitted: (committed) => told.committed(committed),
     onDevicesChanged: (change) => told.devicesChanged(change),
+    onSessionsEnded: (ended) => told.sessionsEnded(ended),
     onGap: () => {},
   };
   for (const user of ["alice", "bob", "carol", "dave", "erin", "frank"]) follower.bus.announce(nameOf(user), true);

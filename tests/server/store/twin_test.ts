@@ -120,6 +120,13 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: call(fc.tuple(fc.nat(3), fc.nat(100)), (store, [token, nowMs]) => store.session(tokenOf(token), nowMs)),
   },
   { weight: 1, arbitrary: call(fc.nat(3), (store, token) => store.deleteSession(tokenOf(token))) },
+  {
+    weight: 1,
+    arbitrary: call(
+      fc.tuple(user, fc.option(fc.nat(3), { nil: undefined })),
+      (store, [name, keep]) => store.raiseGeneration(nameOf(name), keep === undefined ? undefined : tokenOf(keep)),
+    ),
+  },
   { weight: 1, arbitrary: fc.constant("reopen" as const) },
 );
 
