@@ -9,8 +9,13 @@ export interface Controller {
    * @param appLimited The application, not the window, kept us from sending more: then an ack proves nothing about the path.
    */
   onAcked(bytes: number, sentUs: number, appLimited: boolean): void;
-  /** Packets were lost together. @param newestSentUs When the newest of them had been sent. */
-  onLost(newestSentUs: number, nowUs: number): void;
+  /**
+   * Packets were lost together.
+   *
+   * @param newestSentUs When the newest of them had been sent.
+   * @param backlogBytes How much of what is in flight waits in queues, by the round-trip times; unknown by default.
+   */
+  onLost(newestSentUs: number, nowUs: number, backlogBytes?: number): void;
   /** Everything was lost for so long that the path must have changed (RFC 9002 §7.6). */
   onPersistentCongestion(): void;
   /** Another path: start as on a new connection (RFC 9000 §9.4). */

@@ -621,7 +621,10 @@ export class Connection {
   #detectLosses(nowUs: number): void {
     const count = this.#loss.detect(nowUs, this.#finished);
     if (count === 0) return;
-    this.#controller.onLost(this.#finished[count - 1]!.sentUs, nowUs);
+    // What of a round trip is longer than the shortest one was spent in queues, and so was that share of what is in flight.
+    const { minUs, smoothedUs, hasSample } = this.#rtt;
+    const backlogBytes = hasSample ? this.#controller.windowBytes * Math.max(0, 1 - minUs / smoothedUs) : Infinity;
+    this.#controller.onLost(this.#finished[count - 1]!.sentUs, nowUs, backlogBytes);
     if (this.#loss.isPersistent) this.#controller.onPersistentCongestion();
     this.#resend(count);
   }

@@ -167,7 +167,7 @@ Deno.test("Pair: the window collapses after persistent congestion", () => {
     least = Math.min(least, pair.client.connection.stats.windowBytes);
     return pair.server.inbox(id).finished;
   });
-  assert.equal(least, 2400);
+  assert.equal(least, 4800);
   assert.ok(pair.server.inbox(id).finished);
 });
 

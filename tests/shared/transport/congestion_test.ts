@@ -20,7 +20,7 @@ for (const [name, make] of Object.entries(CONTROLLERS)) {
     assert.equal(controller.windowBytes, CONGESTION_WINDOW_BYTES_MAX);
   });
 
-  Deno.test(`${name} shrinks once for the losses of one round trip, and never below two datagrams`, () => {
+  Deno.test(`${name} shrinks once for the losses of one round trip, and never below four datagrams`, () => {
     const controller = make();
     for (let i = 0; i < 90; i++) controller.onAcked(DATAGRAM_BYTES, 1, false);
     const before = controller.windowBytes;
@@ -32,7 +32,7 @@ for (const [name, make] of Object.entries(CONTROLLERS)) {
     controller.onAcked(DATAGRAM_BYTES, 1_900, false);
     assert.equal(controller.windowBytes, after, "Acknowledgements of that time do not grow it");
     for (let i = 0; i < 20; i++) controller.onLost(3_000 + 2_000 * i, 4_000 + 2_000 * i);
-    assert.equal(controller.windowBytes, 2 * DATAGRAM_BYTES);
+    assert.equal(controller.windowBytes, 4 * DATAGRAM_BYTES);
   });
 
   Deno.test(`${name} grows slowly after a loss`, () => {
@@ -49,10 +49,20 @@ for (const [name, make] of Object.entries(CONTROLLERS)) {
     for (let i = 0; i < 90; i++) controller.onAcked(DATAGRAM_BYTES, 1, false);
     controller.onLost(1_000, 2_000);
     controller.onPersistentCongestion();
-    assert.equal(controller.windowBytes, 2 * DATAGRAM_BYTES);
-    controller.onAcked(2 * DATAGRAM_BYTES, 2_500, false);
-    assert.equal(controller.windowBytes, 4 * DATAGRAM_BYTES, "Slow start");
+    assert.equal(controller.windowBytes, 4 * DATAGRAM_BYTES);
+    controller.onAcked(4 * DATAGRAM_BYTES, 2_500, false);
+    assert.equal(controller.windowBytes, 8 * DATAGRAM_BYTES, "Slow start");
     controller.reset();
     assert.equal(controller.windowBytes, 10 * DATAGRAM_BYTES);
   });
 }
+
+Deno.test("NewReno halves its window for a loss behind a queue, and takes one without a queue for chance", () => {
+  const shrunk = (backlogBytes: number) => {
+    const controller = new NewReno();
+    for (let i = 0; i < 90; i++) controller.onAcked(DATAGRAM_BYTES, 1, false);
+    controller.onLost(1_000, 2_000, backlogBytes);
+    return controller.windowBytes / DATAGRAM_BYTES;
+  };
+  assert.deepEqual([0, 2.9 * DATAGRAM_BYTES, 3 * DATAGRAM_BYTES, 40 * DATAGRAM_BYTES].map(shrunk), [80, 80, 50, 50]);
+});
