@@ -20,6 +20,8 @@ import type { ConversationId, DeviceId, Event, UserName } from "../shared/protoc
 import { processCpuUs } from "./report.ts";
 
 export interface BenchCluster {
+  /** Where clients reach the balancer. */
+  readonly host: string;
   readonly port: number;
   readonly fingerprint: Uint8Array;
   readonly pids: readonly number[];
@@ -28,8 +30,12 @@ export interface BenchCluster {
   stop(): Promise<void>;
 }
 
-/** Starts a balancer with servers whose limits let one machine play a hundred. */
-export async function startCluster(servers: number): Promise<BenchCluster> {
+/**
+ * Starts a balancer with servers whose limits let one machine play a hundred.
+ *
+ * @param host What they listen on.
+ */
+export async function startCluster(servers: number, host = "127.0.0.1"): Promise<BenchCluster> {
   const folder = await Deno.makeTempDir({ prefix: "fastchat-bench-" });
   const data = join(folder, "data");
   const balancer = new Deno.Command(Deno.execPath(), {
@@ -38,7 +44,7 @@ export async function startCluster(servers: number): Promise<BenchCluster> {
       "-A",
       "--no-check",
       fileURLToPath(new URL("../balancer/main.ts", import.meta.url)),
-      ...[String(servers), "0", "--host", "127.0.0.1", "--data", data],
+      ...[String(servers), "0", "--host", host, "--data", data],
       ...["--handshake-rate", "1000", "--handshake-burst", "5000", "--signup-rate", "0", "--login-rate", "0"],
     ],
     stdin: "null",
@@ -56,6 +62,7 @@ export async function startCluster(servers: number): Promise<BenchCluster> {
     .filter(({ name }) => /^server-\d+\.json$/.test(name))
     .map(({ name }) => JSON.parse(Deno.readTextFileSync(join(data, "run", name))).pid as number);
   return {
+    host,
     port: Number(ready[1]),
     fingerprint: parseFingerprint(ready[2]!)!,
     pids,
@@ -68,6 +75,9 @@ export async function startCluster(servers: number): Promise<BenchCluster> {
   };
 }
 
+/** What a client must know of a cluster. */
+export type Doorway = Pick<BenchCluster, "host" | "port" | "fingerprint">;
+
 /** Somebody with a connection; what comes is handed to `onEvent`. */
 export interface LoadUser {
   readonly name: UserName;
@@ -76,7 +86,7 @@ export interface LoadUser {
 }
 
 /** Signs up `count` users and connects them. They share one identity and envelope key: making 200 RSA keys is not what is measured. */
-export async function connectUsers(cluster: BenchCluster, count: number): Promise<LoadUser[]> {
+export async function connectUsers(cluster: Doorway, count: number): Promise<LoadUser[]> {
   const identity = await generateRsaPkcs8();
   const identityKey = await spkiFromPkcs8(identity);
   const signing = await importPssPrivate(identity);
@@ -102,13 +112,13 @@ export async function openDirect(
 }
 
 async function connectUser(
-  cluster: BenchCluster,
+  cluster: Doorway,
   name: UserName,
   identityKey: Uint8Array,
   signing: CryptoKey,
 ): Promise<LoadUser> {
   const dialed = await dialUdp({
-    address: { host: "127.0.0.1", port: cluster.port },
+    address: { host: cluster.host, port: cluster.port },
     expected: cluster.fingerprint,
     excluded: [],
     remembered: undefined,

@@ -1,12 +1,17 @@
 /**
- * The server of the relay job, in a process of its own: `deno run -A bench/relay/server.ts CARRIER HOST [--profile]`.
+ * The server of the relay job, in a process of its own: `deno run -A bench/relay/server.ts CARRIER HOST [--profile]
+ * [--answers]`.
  *
  * Says where it listens in one line of JSON. Clients are paired in the order of their greetings and told so by an empty
- * message; from then on what comes from one goes to the other. Nothing is stored.
+ * message; from then on what comes from one goes to the other. Nothing is stored. With `--answers` every message is also
+ * answered to its sender, as a chat server does, and answers of clients end here.
  */
 import { startProfile } from "../profile.ts";
 import { CARRIERS } from "./carriers.ts";
 import type { Contact, Peer } from "./peer.ts";
+
+/** What is said to a message where the job has answers; no message begins like it. */
+export const ANSWER = new Uint8Array(16).fill(2);
 
 /** A client as the server sees it. */
 interface Client {
@@ -47,11 +52,20 @@ export async function startRelay(carrier: string, host: string, more: readonly s
 
 async function serve(carrier: string, host: string): Promise<void> {
   let single: Client | undefined;
+  const answers = Deno.args.includes("--answers");
   const contact = await CARRIERS[carrier]!.listen(host, (peer) => {
     const client: Client = { peer };
-    peer.onBatch = () => client.partner?.peer.flush();
+    peer.onBatch = () => {
+      client.partner?.peer.flush();
+      if (answers) peer.flush();
+    };
     peer.onMessage = (message) => {
-      if (message.length > 0) return client.partner?.peer.send(message);
+      if (answers && message[0] === ANSWER[0]) return;
+      if (message.length > 0) {
+        client.partner?.peer.send(message);
+        if (answers) peer.send(ANSWER);
+        return;
+      }
       if (single === undefined) {
         single = client;
         return;
