@@ -1,5 +1,5 @@
 /** One balancer from start to stop: directory, socket, keys, servers, and back. */
-import { loadClusterKeys } from "../shared/cluster/mod.ts";
+import { loadClusterKeys, TICKET_KEY_AGE_MS, TicketKeyFile } from "../shared/cluster/mod.ts";
 import { type BalancerState, dataPaths, removeBalancerState, writeBalancerState } from "../shared/cluster/mod.ts";
 import { createPrimitives, formatFingerprint, systemRandom } from "../shared/crypto/mod.ts";
 import { AddressTokens, TokenPurpose } from "../shared/handshake/mod.ts";
@@ -50,6 +50,7 @@ class Run {
   #located = 0;
   #starting = true;
   #dataDir = "";
+  #ticketKeys: TicketKeyFile | undefined;
 
   constructor(config: BalancerConfig, face: RunFace) {
     this.#config = config;
@@ -76,6 +77,12 @@ class Run {
     this.#log.log("info", "starting", { pid: Deno.pid, version: VERSION, host, port, servers, serverArguments });
     this.#face.progress(`Starting ${servers === 1 ? "1 server" : `${servers} servers`}, data in ${this.#dataDir}`);
     const keys = await loadKeys(this.#dataDir);
+    this.#ticketKeys = await TicketKeyFile.open({
+      dataDir: this.#dataDir,
+      nowMs: Date.now,
+      maxAgeMs: TICKET_KEY_AGE_MS,
+      logger: this.#log,
+    });
     const key = formatFingerprint(keys.fingerprint);
     const startedAt = new Date(this.#startedMs).toISOString();
     const state: BalancerState = { pid: Deno.pid, host, port, version: VERSION, startedAt, serverArguments };
@@ -116,6 +123,7 @@ class Run {
     this.#udp?.close();
     if (this.#control !== undefined) await removeBalancerState(this.#dataDir);
     await this.#control?.close();
+    this.#ticketKeys?.close();
     this.#log?.log("info", "stopped");
     this.#log?.close();
     this.#lock?.release();

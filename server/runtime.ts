@@ -9,6 +9,8 @@ import {
   removeServerState,
   type ServerState,
   type ServerStatus,
+  TICKET_KEY_AGE_MS_UNATTENDED,
+  TicketKeyFile,
   writeServerState,
 } from "../shared/cluster/mod.ts";
 import { createPrimitives } from "../shared/crypto/mod.ts";
@@ -62,6 +64,7 @@ export class Runtime {
   #appends!: AppendQueue;
   #channels!: ChannelServer;
   #list!: ServerList;
+  #ticketKeys!: TicketKeyFile;
   #isReady = false;
 
   private constructor(config: ServerConfig) {
@@ -130,6 +133,8 @@ export class Runtime {
     const { dataDir } = this.#config;
     await this.#openDirectory();
     const keys = await loadKeys(dataDir);
+    const ticketKeys = this.#ticketKeys = await loadTicketKeys(dataDir, this.#log);
+    this.#undo.push(() => ticketKeys.close());
     const primitives = await createPrimitives();
     this.#backend = await openBackend({ dataDir, serverNumber: this.number, logger: this.#log });
     this.#undo.push(() => this.#backend.close());
@@ -240,6 +245,7 @@ export class Runtime {
           tokenKey: keys.tokenKey,
           resetKey: keys.resetKey,
         },
+        ticketKeys: () => this.#ticketKeys.keys,
         primitives,
         servers: () => this.#list.entries,
         onChannel: (channel) => void new Connection(channel, wiring),
@@ -287,6 +293,9 @@ export class Runtime {
       handshakes: endpoint.confirmed,
       retries: endpoint.retries,
       rsaDecryptions: endpoint.accepts + endpoint.failures,
+      resumptions: endpoint.resumptions,
+      ticketsUnknown: endpoint.ticketsUnknown,
+      handshakesRefused: endpoint.busy,
       delivered: fanout.delivered,
       deliveriesSkipped: fanout.skipped,
       bcryptRuns: this.#passwords.runs,
@@ -311,6 +320,14 @@ function rsaLimits({ rate, burst, rateTotal, inFlightMax, queuedMax }: RsaSettin
 async function loadKeys(dataDir: string): Promise<ClusterKeys> {
   try {
     return await loadClusterKeys(dataDir, { create: true });
+  } catch (error) {
+    throw new StartError(1, (error as Error).message, { cause: error });
+  }
+}
+
+async function loadTicketKeys(dataDir: string, logger: Logger): Promise<TicketKeyFile> {
+  try {
+    return await TicketKeyFile.open({ dataDir, nowMs: Date.now, maxAgeMs: TICKET_KEY_AGE_MS_UNATTENDED, logger });
   } catch (error) {
     throw new StartError(1, (error as Error).message, { cause: error });
   }

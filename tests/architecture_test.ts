@@ -15,7 +15,7 @@ const LAYERS: Record<string, readonly string[]> = {
   crypto: ["codec", "protocol"],
   net: ["codec", "packet", "handshake", "transport", "crypto"],
   host: ["codec"],
-  cluster: ["codec", "crypto", "host"],
+  cluster: ["codec", "handshake", "crypto", "host"],
 };
 
 /** Folders and files that decide and never do: see docs/ARCHITECTURE.md. */

@@ -2,3 +2,4 @@
 export * from "./paths.ts";
 export * from "./keys.ts";
 export * from "./state.ts";
+export * from "./ticket_keys.ts";
