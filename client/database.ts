@@ -249,4 +249,15 @@ const MIGRATIONS = [
     failure TEXT
   ) STRICT;
   `,
+  `
+  -- What to come back with, instead of RSA and password. Taken out by whoever uses it.
+  CREATE TABLE tickets (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    -- The HOST:PORT that was asked.
+    address TEXT NOT NULL,
+    ticket BLOB NOT NULL,
+    secret BLOB NOT NULL,
+    expires_ms INTEGER NOT NULL
+  ) STRICT;
+  `,
 ];

@@ -5,7 +5,7 @@
  * unanswered, which the protocol makes harmless.
  */
 import { CloseCode, type CloseReason, ErrorCode, RequestError } from "../shared/errors.ts";
-import type { Channel } from "../shared/net/channel.ts";
+import type { Channel, ResumptionTicket } from "../shared/net/channel.ts";
 import type { Event, RequestOf } from "../shared/protocol/mod.ts";
 import { CannotReachError, FastChatError, NoAnswerError, RefusedError, TimedOutError } from "./errors.ts";
 import { jittered, pause } from "./pause.ts";
@@ -18,11 +18,15 @@ export interface Dialed {
   readonly serverNumber: number;
   /** HOST:PORT that this connection goes to. */
   readonly server: string;
+  /** A ticket was taken: the server knows who this is, unless it says otherwise. */
+  readonly isResumed?: boolean;
   /** Settles when the channel has ended and nothing of it is left. */
   readonly ended?: Promise<void>;
 }
 
 export interface DialOptions {
+  /** There was a connection before: it is to be found again at once. */
+  readonly returning: boolean;
   /** Numbers of servers that just failed us. */
   readonly excluded: readonly number[];
   /** What is left of the time, or what one attempt may take. */
@@ -39,7 +43,10 @@ export interface LinkOptions {
    */
   dial(options: DialOptions): Promise<Dialed>;
   /** Makes a connection ours: log in, subscribe. Thrown errors are judged as those of `dial`. */
-  authenticate(remote: Remote, signal: AbortSignal): Promise<void>;
+  authenticate(remote: Remote, signal: AbortSignal, isResumed: boolean): Promise<void>;
+  /** Whether `dial` can come back to any server quickly: then a silent one is not waited for. */
+  canReturn?(): boolean;
+  onTicket?(ticket: ResumptionTicket): void;
   onEvent(event: Event): void;
   /** After every successful login. */
   onConnected(remote: Remote, server: string): void;
@@ -49,12 +56,23 @@ export interface LinkOptions {
   onClosed(error: Error): void;
 }
 
+/** One connection that is ours. */
+interface Connection {
+  readonly remote: Remote;
+  readonly dialed: Dialed;
+  /** The server answers nothing, and was asked. */
+  isSilent: boolean;
+}
+
 export class Link {
   readonly #options: LinkOptions;
   readonly #stop = new AbortController();
   readonly #waiters = new Set<{ resolve(remote: Remote): void; reject(error: Error): void }>();
-  #remote: Remote | undefined;
+  #live: Connection | undefined;
+  /** Looks for another server while the one we have is silent. */
+  #rescue: { readonly abort: AbortController; isDialed: boolean; readonly done: Promise<boolean> } | undefined;
   #server = "";
+  #wasConnected = false;
   #fatal: Error | undefined;
   #watchdog: ReturnType<typeof setInterval> | undefined;
   #failed: number[] = [];
@@ -66,7 +84,7 @@ export class Link {
 
   /** The connection, where there is one now. */
   get remote(): Remote | undefined {
-    return this.#remote;
+    return this.#live?.remote;
   }
 
   /** HOST:PORT of the server; of the last one while there is none. */
@@ -107,7 +125,7 @@ export class Link {
   /** The connection as soon as there is one. @throws What ended the link, or the signal's reason. */
   ready(signal?: AbortSignal): Promise<Remote> {
     if (this.#fatal) return Promise.reject(this.#fatal);
-    if (this.#remote) return Promise.resolve(this.#remote);
+    if (this.#live) return Promise.resolve(this.#live.remote);
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason);
       const done = () => {
@@ -150,21 +168,27 @@ export class Link {
   }
 
   async #connect(signal: AbortSignal, timeoutMs: number): Promise<void> {
-    const dialed = await this.#options.dial({ excluded: this.#failed, timeoutMs, signal });
-    this.#lastEnded = dialed.ended ?? Promise.resolve();
-    const lost = new AbortController();
-    let live = false;
+    this.#adopt(await this.#establish({ excluded: this.#failed, timeoutMs, signal }));
+  }
+
+  /** A connection that is ours and on which nobody relies yet. */
+  async #establish(options: Omit<DialOptions, "returning">, onDialed?: () => void): Promise<Connection> {
+    const { signal } = options;
+    const dialed = await this.#options.dial({ ...options, returning: this.#wasConnected });
+    onDialed?.();
+    this.#lastEnded = Promise.all([this.#lastEnded, dialed.ended]).then(() => {});
     const remote = new Remote(dialed.channel, {
       onEvent: (event) => this.#options.onEvent(event),
-      onClose: (reason) => {
-        lost.abort();
-        if (live) this.#lost(dialed, reason);
-      },
+      onClose: (reason) => this.#lost(connection, reason),
+      onTicket: (ticket) => this.#options.onTicket?.(ticket),
+      onSilent: () => this.#onSilent(connection),
+      onHeard: () => this.#onHeard(connection),
     });
+    const connection: Connection = { remote, dialed, isSilent: false };
     const abort = () => remote.close(CloseCode.none, "gave up");
     signal.addEventListener("abort", abort, { once: true });
     try {
-      await this.#options.authenticate(remote, signal);
+      await this.#options.authenticate(remote, signal, dialed.isResumed ?? false);
       signal.throwIfAborted();
       if (remote.closed) throw new ConnectionLostError(remote.closed);
     } catch (error) {
@@ -175,28 +199,74 @@ export class Link {
     } finally {
       signal.removeEventListener("abort", abort);
     }
-    live = true;
+    return connection;
+  }
+
+  /** From now on this is the connection; the one before, where there still is one, is given up. */
+  #adopt(connection: Connection): void {
+    const before = this.#live;
+    clearInterval(this.#watchdog);
+    this.#live = connection;
     this.#failed = [];
-    this.#remote = remote;
+    this.#wasConnected = true;
+    const { remote, dialed } = connection;
     this.#server = dialed.server;
-    this.#watch(remote);
+    this.#watch(connection);
+    before?.remote.close(CloseCode.none, "went elsewhere");
     this.#options.onConnected(remote, dialed.server);
     for (const waiter of [...this.#waiters]) waiter.resolve(remote);
   }
 
-  #lost(dialed: Dialed, reason: CloseReason): void {
-    this.#remote = undefined;
+  #lost(connection: Connection, reason: CloseReason): void {
+    if (this.#live !== connection) return;
+    this.#live = undefined;
     clearInterval(this.#watchdog);
     if (this.#fatal) return;
-    this.#failed = [dialed.serverNumber];
+    this.#failed = [connection.dialed.serverNumber];
     const text = new ConnectionLostError(reason).message;
     this.#options.onReconnecting(text);
     void this.#reconnect();
   }
 
+  #onSilent(connection: Connection): void {
+    if (this.#live !== connection || this.#fatal) return;
+    connection.isSilent = true;
+    if (this.#rescue !== undefined || !(this.#options.canReturn?.() ?? false)) return;
+    const abort = new AbortController();
+    const rescue = this.#rescue = { abort, isDialed: false, done: this.#goElsewhere(connection, abort.signal) };
+    void rescue.done.then(() => this.#rescue === rescue && (this.#rescue = undefined));
+  }
+
+  #onHeard(connection: Connection): void {
+    connection.isSilent = false;
+    // Once another server has let us in, there it is: the ticket is used.
+    if (this.#live === connection && this.#rescue?.isDialed === false) this.#rescue.abort.abort();
+  }
+
+  /** Looks for another server, while the silent one is kept until the other has let us in. @returns Whether it did. */
+  async #goElsewhere(from: Connection, abort: AbortSignal): Promise<boolean> {
+    const signal = AbortSignal.any([this.#stop.signal, abort, AbortSignal.timeout(ATTEMPT_TIMEOUT_MS)]);
+    try {
+      await pause(Math.random() * SPREAD_MS, signal);
+      const options = { excluded: [from.dialed.serverNumber], timeoutMs: ATTEMPT_TIMEOUT_MS - LAST_WORD_MS, signal };
+      const connection = await this.#establish(options, () => {
+        if (this.#rescue) this.#rescue.isDialed = true;
+      });
+      if (this.#fatal) return false;
+      this.#adopt(connection);
+      return true;
+    } catch {
+      // The silent one stays until it is heard, or the watchdog has had enough; then errors are judged.
+      return false;
+    }
+  }
+
   async #reconnect(): Promise<void> {
-    for (let attempt = 0;; attempt++) {
-      // The first try is at once: a server that sends us away has told us that another is there.
+    // Somebody is looking already.
+    if (this.#rescue !== undefined && await this.#rescue.done) return;
+    // Many lose one server at the same moment: they come back a little apart.
+    await pause(Math.random() * SPREAD_MS, this.#stop.signal).catch(() => {});
+    for (let attempt = 0; !this.#fatal; attempt++) {
       const signal = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(ATTEMPT_TIMEOUT_MS)]);
       try {
         return await this.#connect(signal, ATTEMPT_TIMEOUT_MS - LAST_WORD_MS);
@@ -216,14 +286,16 @@ export class Link {
    * A server that is gone without a word: silence while we wait for an answer, or for longer than keep-alives are apart.
    * The transport would notice too, but only after its idle timeout.
    */
-  #watch(remote: Remote): void {
+  #watch(connection: Connection): void {
+    const { remote } = connection;
     let received = -1, heardMs = 0, lookedMs = 0, waited = false, probed = false;
     this.#watchdog = setInterval(() => {
       const now = performance.now(), { datagramsReceived, rttUs } = remote.channel.stats;
       // Where we did not look for a while (a suspended machine, a busy thread), the silence may have been our own.
       const wasAway = now - lookedMs > 4 * WATCH_MS;
       lookedMs = now;
-      const waits = remote.waiting > 0 || remote.channel.bufferedBytes > 0, beginsToWait = waits && !waited;
+      const waits = remote.waiting > 0 || remote.channel.bufferedBytes > 0 || connection.isSilent;
+      const beginsToWait = waits && !waited;
       waited = waits;
       // Nothing is owed before something is asked: an idle server's silence is no sign.
       if (datagramsReceived !== received || wasAway || beginsToWait) {
@@ -246,10 +318,10 @@ export class Link {
     if (this.#fatal) return;
     this.#fatal = error;
     clearInterval(this.#watchdog);
-    const remote = this.#remote;
-    this.#remote = undefined;
+    const live = this.#live;
+    this.#live = undefined;
     this.#stop.abort(error);
-    remote?.close(CloseCode.none, "");
+    live?.remote.close(CloseCode.none, "");
     for (const waiter of [...this.#waiters]) waiter.reject(error);
     this.#options.onClosed(error);
   }
@@ -295,6 +367,8 @@ const PATIENT_ATTEMPTS_MAX = 20;
 const LAST_WORD_MS = 100;
 const ASK_TIMEOUT_MS = 20_000;
 const WATCH_MS = 250;
+/** Those who lose a server together come back within this of one another: well below the second that they may take. */
+const SPREAD_MS = 100;
 /** Twenty round trips, within these: several probes of the transport have gone unanswered by then. */
 const WAITING_MS_MIN = 1_500;
 const WAITING_MS_MAX = 4_000;

@@ -79,6 +79,21 @@ export class LogIn {
     return this.#self;
   }
 
+  /** Whether a ticket would do: this home is somebody's, with a session, and nobody asked for the password to be shown. */
+  async mayResume(): Promise<boolean> {
+    const { credentials } = this.#options;
+    if (this.#fresh || !credentials.account()?.enrolled) return false;
+    return await credentials.session(Date.now()) !== undefined;
+  }
+
+  /** A server has taken our ticket: we are who we were, with nothing said. */
+  async resumed(): Promise<Self> {
+    const account = this.#options.credentials.account()!;
+    const self = await this.#own(account);
+    this.#noteServer(account);
+    return this.#self = self;
+  }
+
   /** @throws ServerRefusal or ConnectionLostError to be tried again; any other error is final. */
   async run(remote: Remote): Promise<Self> {
     const account = this.#options.credentials.account();
@@ -92,15 +107,13 @@ export class LogIn {
   /** In a home that has been somebody before. */
   async #return(account: Account, remote: Remote): Promise<Self> {
     const { credentials, password, onProgress, server } = this.#options, { name } = account;
-    const keys = this.#self?.keys ?? await credentials.deviceKeys();
-    if (keys === undefined) throw new FastChatError("This home has lost its device.pem: log in from an empty home");
-    const self = { name, identity: account.identity, keys, clusterId: account.clusterId };
+    const self = await this.#own(account), { keys } = self;
     const proof = keys.prove(remote.channel.transcriptHash);
     const session = this.#fresh ? undefined : await credentials.session(Date.now());
     if (session !== undefined) {
       try {
         await remote.ask<"resume">({ type: "resume", name, token: session.token, device: keys.id, proof });
-        if (account.server !== server) credentials.saveAccount({ ...account, server });
+        this.#noteServer(account);
         return self;
       } catch (error) {
         if (!isRefusedWith(error, ErrorCode.badCredentials, ErrorCode.notAuthenticated)) throw error;
@@ -125,6 +138,19 @@ export class LogIn {
     }
     await this.#finish({ ...account, server, ...stretching }, answer);
     return self;
+  }
+
+  /** Who this home belongs to, with the keys in it. */
+  async #own({ name, identity, clusterId }: Account): Promise<Self> {
+    const keys = this.#self?.keys ?? await this.#options.credentials.deviceKeys();
+    if (keys === undefined) throw new FastChatError("This home has lost its device.pem: log in from an empty home");
+    return { name, identity, keys, clusterId };
+  }
+
+  /** By which address it was reached last. */
+  #noteServer(account: Account): void {
+    const { credentials, server } = this.#options;
+    if (account.server !== server) credentials.saveAccount({ ...account, server });
   }
 
   /** In a home without an account, or with one whose enrolling was cut off. */

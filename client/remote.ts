@@ -6,7 +6,7 @@
  */
 import { decode, DecodeError, encode } from "../shared/codec/mod.ts";
 import { CloseCode, type CloseReason, ErrorCode, RequestError } from "../shared/errors.ts";
-import { type Channel, type ChannelStream, Priority } from "../shared/net/channel.ts";
+import { type Channel, type ChannelStream, Priority, type ResumptionTicket } from "../shared/net/channel.ts";
 import {
   type Append,
   type ConversationId,
@@ -42,6 +42,12 @@ export interface RemoteHandler {
   onEvent(event: Event): void;
   /** Called once; everything that waited was rejected just before. */
   onClose(reason: CloseReason): void;
+  /** What the next connection may begin with. */
+  onTicket?(ticket: ResumptionTicket): void;
+  /** The server answers nothing; it may be gone. */
+  onSilent?(): void;
+  /** It was not. */
+  onHeard?(): void;
 }
 
 /** What each request is answered with, where it is granted. */
@@ -77,7 +83,13 @@ export class Remote {
   constructor(channel: Channel, handler: RemoteHandler) {
     this.channel = channel;
     this.#handler = handler;
-    channel.handler = { onStream: (stream) => this.#receiveEvents(stream), onClose: (reason) => this.#end(reason) };
+    channel.handler = {
+      onStream: (stream) => this.#receiveEvents(stream),
+      onClose: (reason) => this.#end(reason),
+      onTicket: (ticket) => this.#closed || handler.onTicket?.(ticket),
+      onSilent: () => this.#closed || handler.onSilent?.(),
+      onHeard: () => this.#closed || handler.onHeard?.(),
+    };
   }
 
   get closed(): CloseReason | undefined {

@@ -3,7 +3,7 @@
  */
 import { join } from "node:path";
 import { formatFingerprint, systemRandom } from "../shared/crypto/mod.ts";
-import { CloseCode } from "../shared/errors.ts";
+import { CloseCode, ErrorCode, RequestError } from "../shared/errors.ts";
 import { FileLock } from "../shared/host/mod.ts";
 import { type ChannelStats, KeyMismatchError } from "../shared/net/mod.ts";
 import type { ConversationId, Event, MessageId, UserName } from "../shared/protocol/mod.ts";
@@ -24,6 +24,7 @@ import type { Remote } from "./remote.ts";
 import { Sender } from "./sender.ts";
 import { formatServerAddress, parseServerAddress, type ServerAddress } from "./server_address.ts";
 import { Subscription } from "./subscription.ts";
+import { TicketPurse } from "./tickets.ts";
 
 export interface OpenOptions {
   /** Directory that holds everything of one person on one machine; made where it is not there. */
@@ -78,6 +79,7 @@ export class Session {
   readonly #login: LogIn;
   readonly #changes: Changes;
   readonly #outbox: Outbox;
+  readonly #tickets: TicketPurse;
   readonly #subscriptions = new Set<Subscription>();
   /** What happened before anybody asked for events, for the first who does. */
   #early: ChatEvent[] | undefined = [];
@@ -98,6 +100,7 @@ export class Session {
     this.#parts = parts;
     this.#changes = new Changes(parts.database);
     this.#outbox = new Outbox(parts.database, parts.history);
+    this.#tickets = new TicketPurse(parts.database, this.server);
     this.#login = new LogIn({
       credentials: parts.credentials,
       name: options.name,
@@ -114,9 +117,11 @@ export class Session {
         const { servers } = parts, now = parts.credentials.account();
         const home = now?.enrolled ? parseServerAddress(now.server) : undefined;
         const expected = servers.expected(address, home), remembered = servers.remembered(address);
-        const dialed = await dial({ ...asked, address, expected, remembered }).catch((error) => {
+        const ticket = expected && await this.#login.mayResume() ? this.#tickets.take() : undefined;
+        const dialed = await dial({ ...asked, address, expected, remembered, ticket }).catch((error) => {
           throw error instanceof KeyMismatchError ? servers.refuse(address, error.offeredFingerprint, home) : error;
         });
+        this.#tickets.spent();
         try {
           this.serverFingerprint = dialed.fingerprint;
           if (servers.accept(address, dialed.fingerprint, home) === "pinned") this.#noticePinned(address.fingerprint);
@@ -127,15 +132,31 @@ export class Session {
         }
         return dialed;
       },
-      authenticate: async (remote) => {
-        await this.#login.run(remote);
-        await remote.ask<"subscribe">({ type: "subscribe" });
-      },
+      authenticate: (remote, _signal, isResumed) => this.#authenticate(remote, isResumed),
+      canReturn: () => this.#tickets.hasAny,
+      onTicket: (ticket) => this.#tickets.put(ticket),
       onEvent: (event) => this.#onEvent(event),
       onConnected: (remote, server) => this.#onConnected(remote, server),
       onReconnecting: (reason) => this.#tell({ type: "connection", state: "reconnecting", reason }),
       onClosed: (error) => this.#onClosed(error),
     });
+  }
+
+  /** After a ticket nothing has to be said: what we want first tells whether the server still knows us. */
+  async #authenticate(remote: Remote, isResumed: boolean): Promise<void> {
+    if (isResumed) {
+      try {
+        await this.#login.resumed();
+        await remote.ask<"subscribe">({ type: "subscribe" });
+        return;
+      } catch (error) {
+        if (!(error instanceof RequestError) || error.code !== ErrorCode.notAuthenticated) throw error;
+        // The session behind the ticket is over, or the password was changed: never a reason to give up.
+        this.#tickets.clear();
+      }
+    }
+    await this.#login.run(remote);
+    await remote.ask<"subscribe">({ type: "subscribe" });
   }
 
   static async start(parts: HomeParts, options: SessionOptions): Promise<Session> {
@@ -303,6 +324,7 @@ export class Session {
 
   #onClosed(error: Error): void {
     this.#ended = error;
+    this.#tickets.close();
     this.#tell({ type: "connection", state: "closed", reason: error.message });
     for (const [id, waiter] of [...this.#waiters]) {
       this.#forget(id);
