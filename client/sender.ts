@@ -45,6 +45,7 @@ export class Sender {
   readonly #options: SenderOptions;
   readonly #stop = new AbortController();
   #working: Promise<void> | undefined;
+  #isWorking = false;
   #drain: Drain | undefined;
   #again = false;
 
@@ -57,7 +58,7 @@ export class Sender {
     if (this.#stop.signal.aborted) return;
     this.#again = true;
     if (this.#drain) this.#drain.load();
-    else this.#working ??= this.#work().finally(() => this.#working = undefined);
+    else if (!this.#isWorking) this.#working = this.#work();
   }
 
   /** Resolves when nothing is under way any more. What is not settled stays in the outbox. */
@@ -69,25 +70,31 @@ export class Sender {
 
   async #work(): Promise<void> {
     const { outbox, lockPath } = this.#options, signal = this.#stop.signal;
-    while (this.#again && !signal.aborted) {
-      this.#again = false;
-      const remote = this.#options.remote();
-      // Without a connection the lock is left to a process that has one; with the next connection comes the next kick.
-      if (remote === undefined || remote.closed || outbox.isEmpty) continue;
-      const lock = await FileLock.tryAcquire(lockPath);
-      if (lock === undefined) {
-        await pause(LOCK_POLL_MS, signal).catch(() => {});
-        this.#again = true;
-        continue;
+    this.#isWorking = true;
+    try {
+      while (this.#again && !signal.aborted) {
+        this.#again = false;
+        const remote = this.#options.remote();
+        // Without a connection the lock is left to a process that has one; with the next connection comes the next kick.
+        if (remote === undefined || remote.closed || outbox.isEmpty) continue;
+        const lock = await FileLock.tryAcquire(lockPath);
+        if (lock === undefined) {
+          await pause(LOCK_POLL_MS, signal).catch(() => {});
+          this.#again = true;
+          continue;
+        }
+        try {
+          this.#drain = new Drain(remote, this.#options, signal);
+          this.#drain.load();
+          await this.#drain.idle();
+        } finally {
+          this.#drain = undefined;
+          lock.release();
+        }
       }
-      try {
-        this.#drain = new Drain(remote, this.#options, signal);
-        this.#drain.load();
-        await this.#drain.idle();
-      } finally {
-        this.#drain = undefined;
-        lock.release();
-      }
+    } finally {
+      // At once with the last look at #again: a kick that comes before whoever awaits this is told must not be lost.
+      this.#isWorking = false;
     }
   }
 }
@@ -100,6 +107,7 @@ class Drain {
   readonly #lanes = new Map<UserName, Lane>();
   readonly #running = new Set<Promise<void>>();
   #place = 0;
+  #ended = false;
 
   constructor(remote: Remote, options: SenderOptions, signal: AbortSignal) {
     this.#remote = remote;
@@ -107,9 +115,9 @@ class Drain {
     this.#signal = signal;
   }
 
-  /** Takes up what has come into the outbox. */
+  /** Takes up what has come into the outbox, unless the tenure is over: then the next one does. */
   load(): void {
-    for (;;) {
+    while (!this.#ended) {
       const rows = this.#options.outbox.waiting(this.#place, PAGE_ROWS);
       for (const { place, id, peer } of rows) {
         this.#place = place;
@@ -126,6 +134,7 @@ class Drain {
 
   async idle(): Promise<void> {
     while (this.#running.size > 0) await Promise.all(this.#running);
+    this.#ended = true;
   }
 
   wake(): void {

@@ -294,6 +294,19 @@ Deno.test("ChatClient.open() cannot reach nobody, and stops at another server's 
   });
 });
 
+Deno.test("ChatClient.send() behind a refused one goes out, however soon it comes", async () => {
+  await withWorld(async (world) => {
+    const alice = await world.open("alice"), bob = await world.open("bob");
+    for (let turns = 0; turns < 24; turns++) {
+      await assert.rejects(alice.send("nobody", "x"), RefusedError);
+      // The sender comes to its end during these turns of the queue, at one or another of its steps.
+      for (let i = 0; i < turns; i++) await Promise.resolve();
+      await alice.send("bob", `after ${turns}`, { timeoutMs: 5_000 });
+    }
+    assert.deepEqual(await unshown(bob, 24), Array.from({ length: 24 }, (_, i) => `after ${i}`));
+  });
+});
+
 Deno.test("ChatClient.send() takes a message back where its time is over before it was sealed", async () => {
   await withWorld(async (world) => {
     const alice = await world.open("alice"), bob = await world.open("bob");
