@@ -1,5 +1,6 @@
 /** The round-trip estimator (RFC 9002 §5). */
-import { ACK_DELAY_US_MAX } from "../limits.ts";
+import { assert } from "../assert.ts";
+import { ACK_DELAY_US_MAX, IDLE_TIMEOUT_US } from "../limits.ts";
 
 export class RttEstimator {
   #latestUs = 0;
@@ -57,9 +58,15 @@ export class RttEstimator {
     this.#smoothedUs += (adjustedUs - this.#smoothedUs) / 8;
   }
 
-  /** The probe timeout without back-off (RFC 9002 §6.2.1). The peer's ack delay is part of it: it may hold back what we wait for. */
+  /**
+   * The probe timeout without back-off (RFC 9002 §6.2.1). The peer's ack delay is part of it: it may hold back what we wait for.
+   *
+   * It has a ceiling, which the RFC lacks: whoever holds one packet back for half a minute (an outage, or somebody on the path)
+   * makes one sample of that, and a connection must neither wait minutes to probe nor be kept for minutes after its end.
+   */
   get probeTimeoutUs(): number {
-    return Math.ceil(this.#smoothedUs + Math.max(4 * this.#varianceUs, TIMER_GRANULARITY_US) + ACK_DELAY_US_MAX);
+    const timeoutUs = this.#smoothedUs + Math.max(4 * this.#varianceUs, TIMER_GRANULARITY_US) + ACK_DELAY_US_MAX;
+    return Math.min(Math.ceil(timeoutUs), PROBE_TIMEOUT_US_MAX);
   }
 
   /** How much later than a newer, acknowledged packet one may be acknowledged before it counts as lost (RFC 9002 §6.1.2). */
@@ -86,3 +93,9 @@ export class RttEstimator {
 export const INITIAL_RTT_US = 333_000;
 /** RFC 9002 §6.1.2: kGranularity; also what an event loop's timers can do. */
 export const TIMER_GRANULARITY_US = 1_000;
+/** Above any round trip that one can chat over; three of them are below the idle timeout. */
+export const PROBE_TIMEOUT_US_MAX = 10_000_000;
+assert(
+  3 * PROBE_TIMEOUT_US_MAX <= IDLE_TIMEOUT_US,
+  "A silent connection ends by the idle timeout, not by its estimates",
+);

@@ -6,19 +6,26 @@
  */
 import { strict as assert } from "node:assert";
 import type { ConnectionEvent } from "../../shared/transport/mod.ts";
+import { describe } from "./describe.ts";
 import type { Faults } from "./network.ts";
 import { Pair, type Peer } from "./pair.ts";
 import { Prng } from "./prng.ts";
+import { Witness } from "./witness.ts";
+import type { Hooks } from "./world.ts";
 
 export interface ScenarioResult {
   readonly datagrams: number;
   readonly virtualUs: number;
 }
 
-export function runScenario(seed: number): ScenarioResult {
-  const scenario = new Scenario(seed);
+export interface ScenarioOptions {
+  readonly hooks?: Hooks | undefined;
+  readonly trace?: ((line: string) => void) | undefined;
+}
+
+export function runScenario(seed: number, options: ScenarioOptions = {}): ScenarioResult {
   try {
-    return scenario.run();
+    return new Scenario(seed, options).run();
   } catch (error) {
     throw new Error(`seed ${seed}: ${(error as Error).message}`, { cause: error });
   }
@@ -53,9 +60,16 @@ class Scenario {
   readonly #highest = { toServer: -1, toClient: -1 };
   #checkedPackets = 0;
 
-  constructor(seed: number) {
+  readonly #trace: ((line: string) => void) | undefined;
+
+  constructor(seed: number, { hooks = {}, trace }: ScenarioOptions) {
+    this.#trace = trace;
     this.#prng = new Prng(seed);
     const prng = this.#prng;
+    const random = new Prng(prng.u32());
+    const witness = new Witness(hooks.random?.(random) ?? random);
+    const primitives = hooks.primitives?.(witness.primitives) ?? witness.primitives;
+    const parts = () => ({ primitives, controller: hooks.controller?.() });
     const packetsPerKeyMax = prng.chance(0.3) ? prng.integer(5, 300) : undefined;
     this.#pair = new Pair({
       seed: prng.u32(),
@@ -63,8 +77,8 @@ class Scenario {
       toClient: this.#faults(),
       clientLimits: this.#limits(),
       serverLimits: this.#limits(),
-      client: { packetsPerKeyMax, firstPacketNumber: prng.chance(0.1) ? 2 ** 32 - 20 : 0 },
-      server: { packetsPerKeyMax: prng.chance(0.3) ? prng.integer(5, 300) : undefined },
+      client: { ...parts(), packetsPerKeyMax, firstPacketNumber: prng.chance(0.1) ? 2 ** 32 - 20 : 0 },
+      server: { ...parts(), packetsPerKeyMax: prng.chance(0.3) ? prng.integer(5, 300) : undefined },
     });
     this.#pair.recorded = [];
     for (const peer of [this.#pair.client, this.#pair.server]) {
@@ -106,6 +120,7 @@ class Scenario {
       delayUs: prng.pick([50, 1_000, 20_000, 150_000]),
       jitterUs: prng.chance(0.5) ? prng.integer(0, 60_000) : 0,
       loss: rate(0.6, 0.35),
+      burst: rate(0.2, 0.02),
       duplicate: rate(0.4, 0.3),
       reorder: rate(0.4, 0.3),
       corrupt: rate(0.3, 0.1),
@@ -231,6 +246,7 @@ class Scenario {
   #checkPackets(): void {
     for (const { toServer, bytes } of this.#pair.recorded!) {
       const number = new DataView(bytes.buffer).getUint16(9) * 2 ** 32 + new DataView(bytes.buffer).getUint32(11);
+      this.#trace?.(`${this.#pair.nowUs / 1e6} ${toServer ? "client" : "server"} sends ${describe(bytes)}`);
       const way = toServer ? "toServer" : "toClient";
       assert.ok(number > this.#highest[way], `packet number ${number} again`);
       this.#highest[way] = number;

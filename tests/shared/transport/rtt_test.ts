@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { ACK_DELAY_US_MAX } from "../../../shared/limits.ts";
-import { INITIAL_RTT_US, RttEstimator } from "../../../shared/transport/rtt.ts";
+import { INITIAL_RTT_US, PROBE_TIMEOUT_US_MAX, RttEstimator } from "../../../shared/transport/rtt.ts";
 
 Deno.test("RttEstimator assumes a third of a second before the first sample", () => {
   const rtt = new RttEstimator();
@@ -48,4 +48,11 @@ Deno.test("RttEstimator.reset() forgets the path", () => {
   assert.equal(rtt.hasSample, false);
   assert.equal(rtt.smoothedUs, 50_000);
   assert.equal(rtt.firstSampleUs, Infinity);
+});
+
+Deno.test("RttEstimator.probeTimeoutUs has a ceiling, whatever one sample says", () => {
+  const rtt = new RttEstimator();
+  rtt.update(100_000, 0, 1);
+  rtt.update(60_000_000, 0, 2);
+  assert.equal(rtt.probeTimeoutUs, PROBE_TIMEOUT_US_MAX);
 });
