@@ -25,6 +25,9 @@ export interface BenchCluster {
   readonly port: number;
   readonly fingerprint: Uint8Array;
   readonly pids: readonly number[];
+  readonly dataDir: string;
+  /** The balancer's. */
+  readonly pid: number;
   /** User and system time of all servers so far, µs. */
   cpuUs(): number;
   stop(): Promise<void>;
@@ -66,9 +69,13 @@ export async function startCluster(servers: number, host = "127.0.0.1"): Promise
     port: Number(ready[1]),
     fingerprint: parseFingerprint(ready[2]!)!,
     pids,
+    dataDir: data,
+    pid: balancer.pid,
     cpuUs: () => pids.reduce((sum, pid) => sum + (processCpuUs(pid) ?? NaN), 0),
     async stop() {
-      balancer.kill("SIGTERM");
+      try {
+        balancer.kill("SIGTERM");
+      } catch { /* a bench may have ended it */ }
       await balancer.status;
       await Deno.remove(folder, { recursive: true });
     },
@@ -132,13 +139,34 @@ async function connectUser(
       if (code !== 0) throw new Error(`${name} lost its connection: ${reason}`);
     },
   });
+  await signUp(remote, name, identityKey, signing);
+  await remote.ask<"subscribe">({ type: "subscribe" });
+  return user;
+}
+
+/** What a user of a load keeps: enough to come back. */
+export interface SignedUp {
+  readonly name: UserName;
+  readonly device: DeviceId;
+  readonly leaf: Ed25519KeyPair;
+  readonly token: Uint8Array;
+}
+
+/** Signs up a new user on this connection. */
+export async function signUp(
+  remote: Remote,
+  name: UserName,
+  identityKey: Uint8Array,
+  signing: CryptoKey,
+): Promise<SignedUp> {
   const { stretching, clusterId } = await remote.ask<"stretch">({ type: "stretch", name, purpose: 1 });
+  const device = systemRandom.bytes(16).toHex() as DeviceId;
   const leaf = Ed25519KeyPair.generate();
   const nowMs = Date.now();
   const certificate = await makeCertificate({
     clusterId,
     user: name,
-    device: systemRandom.bytes(16).toHex() as DeviceId,
+    device,
     leafKey: leaf.publicKey,
     envelopeKey: identityKey,
     identityKey,
@@ -146,7 +174,7 @@ async function connectUser(
     notAfterMs: nowMs + 86_400_000,
     serial: 1,
   }, signing);
-  await remote.ask<"register">({
+  const { token } = await remote.ask<"register">({
     type: "register",
     name,
     stretching,
@@ -154,10 +182,9 @@ async function connectUser(
     identityKey,
     backup: new Uint8Array(0),
     certificate,
-    deviceProof: makeDeviceProof(leaf, dialed.channel.transcriptHash),
+    deviceProof: makeDeviceProof(leaf, remote.channel.transcriptHash),
   });
-  await remote.ask<"subscribe">({ type: "subscribe" });
-  return user;
+  return { name, device, leaf, token };
 }
 
 const CONNECT_AT_ONCE = 10;

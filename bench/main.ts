@@ -4,6 +4,8 @@ const BENCHES: Record<string, string> = {
   dm: "dm200 through one server: 100 clients in pairs, 200-byte bodies, stored and encrypted; `max` and 500/s",
   transport: "CPU of relaying a 200-byte message in bursts of 1, 4 and 16: ours, Deno's QUIC, TLS on TCP",
   loss: "latency of 500 messages a second at 0, 1, 5 and 20 % loss: ours and TLS on TCP over one bad path",
+  resume: "200 clients, one of four servers killed: how long until everybody is back, and at what cost",
+  goodput: "20 MB over 20 and 100 Mbit/s at 0, 1 and 5 % loss, and two transfers at once: ours, TCP, QUIC",
   store: "rows a second and time to commit, direct and over the link",
   balance: "spread of 1,000 clients over 4 and 16 servers by each strategy",
   e2ee: "sealing and opening one envelope, by number of devices",

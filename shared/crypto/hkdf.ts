@@ -31,11 +31,13 @@ export function hkdfExpand(pseudoRandomKey: Uint8Array, info: string | Uint8Arra
   assert(length > 0 && length <= 255 * HASH_BYTES, `HKDF cannot expand to ${length} bytes`);
   const infoBytes = typeof info === "string" ? TEXT_ENCODER.encode(info) : info;
   const output = new Uint8Array(length);
-  const counter = new Uint8Array(1);
-  let block = new Uint8Array(0) as Uint8Array;
-  for (let offset = 0; offset < length; offset += HASH_BYTES) {
-    counter[0]!++;
-    block = hmacSha256(pseudoRandomKey, block, infoBytes, counter);
+  // The block before, the label and a counter, in one piece: each part handed over costs as much as the hashing.
+  const message = new Uint8Array(HASH_BYTES + infoBytes.length + 1);
+  message.set(infoBytes, HASH_BYTES);
+  for (let offset = 0, from = HASH_BYTES; offset < length; offset += HASH_BYTES, from = 0) {
+    message[message.length - 1]!++;
+    const block = hmacSha256(pseudoRandomKey, message.subarray(from));
+    message.set(block);
     output.set(length - offset < HASH_BYTES ? block.subarray(0, length - offset) : block, offset);
   }
   return output;

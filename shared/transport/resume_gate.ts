@@ -15,7 +15,7 @@ export interface ResumptionLimits {
 }
 
 export const DEFAULT_RESUMPTION_LIMITS: ResumptionLimits = {
-  ceiling: { perSecond: 1000, burst: 500 },
+  ceiling: { perSecond: 400, burst: 400 },
   perTicket: { perSecond: 1, burst: 4 },
   ticketsMax: 16_384,
 };

@@ -1,0 +1,307 @@
+/**
+ * How long are clients away when their server dies? 200 clients on four servers, half of them idle, the others writing twice a
+ * second; then one server is killed with SIGKILL.
+ *
+ * `idle_cpu_percent` is what the servers use while all clients are idle and look every 300 ms whether theirs lives.
+ *
+ * A client is back when another server serves it, counted from the kill. RSA and bcrypt are counted by the servers that are
+ * left. Messages carry numbers, and the log is read at the end: what was acknowledged and is not there is lost. All clients
+ * live in this process, on the same machine as the servers; each is the product's own link and dialer.
+ *
+ * Three rows: a follower of the store killed, its leader, and a follower while the balancer is dead. `--clients N` (200) and
+ * `--servers N` (4) choose.
+ */
+import { parseArgs } from "node:util";
+import { type DialedServer, dialUdp, type RememberedCluster } from "../client/dialer.ts";
+import { type DialOptions, Link } from "../client/link.ts";
+import { Remote } from "../client/remote.ts";
+import { dataPaths, parseServerStatus, type ServerStatus } from "../shared/cluster/mod.ts";
+import {
+  generateRsaPkcs8,
+  importPssPrivate,
+  makeDeviceProof,
+  spkiFromPkcs8,
+  systemRandom,
+} from "../shared/crypto/mod.ts";
+import { callControl } from "../shared/host/mod.ts";
+import type { ResumptionTicket } from "../shared/net/mod.ts";
+import type { ConversationId, MessageId, UserName } from "../shared/protocol/mod.ts";
+import { type BenchCluster, type SignedUp, signUp, startCluster } from "./load.ts";
+import { percentile, report, type Row } from "./report.ts";
+
+const WRITE_MS = 500;
+const SETTLE_MS = 3_000;
+const BACK_MS_MAX = 10_000;
+const RATE_MS = 3_000;
+const NEVER = new AbortController().signal;
+
+/** One person: the product's link, with a ticket and an account in memory. */
+class Client {
+  readonly name: UserName;
+  readonly link: Link;
+  server = -1;
+  /** When it was connected last. */
+  connectedMs = 0;
+  logIns = 0;
+  resumptions = 0;
+  readonly #cluster: BenchCluster;
+  #dialed = -1;
+  #account: SignedUp | undefined;
+  #ticket: ResumptionTicket | undefined;
+  #remembered: RememberedCluster | undefined;
+  conversation: { id: ConversationId; epoch: number } | undefined;
+  readonly stored: number[] = [];
+  #number = 0;
+
+  constructor(cluster: BenchCluster, name: UserName, identity: { key: Uint8Array; signing: CryptoKey }) {
+    this.name = name;
+    this.#cluster = cluster;
+    this.link = new Link({
+      dial: (asked) => this.#dial(asked),
+      authenticate: async (remote, _signal, isResumed) => {
+        if (isResumed) this.resumptions++;
+        else await this.#logIn(remote, identity);
+        await remote.ask<"subscribe">({ type: "subscribe" });
+      },
+      canReturn: () => this.#ticket !== undefined,
+      onTicket: (ticket) => this.#ticket = ticket,
+      onEvent: () => {},
+      onConnected: () => {
+        this.connectedMs = performance.now();
+        this.server = this.#dialed;
+      },
+      onReconnecting: () => {},
+      onClosed: () => {},
+    });
+  }
+
+  /** Shakes hands and logs in by ticket once more, beside the connection that there is. */
+  async comeBack(): Promise<void> {
+    const found = await this.#dial({ excluded: [], returning: true, timeoutMs: 5_000, signal: NEVER });
+    const got = Promise.withResolvers<void>();
+    const onTicket = (ticket: ResumptionTicket) => {
+      this.#ticket = ticket;
+      got.resolve();
+    };
+    const remote = new Remote(found.channel, { onEvent: () => {}, onClose: () => {}, onTicket });
+    await Promise.all([got.promise, remote.ask<"subscribe">({ type: "subscribe" })]);
+    remote.close();
+    await found.ended;
+  }
+
+  /** Opens a conversation and writes in it until `signal`, again and again where it has to. */
+  async write(peer: UserName, signal: AbortSignal): Promise<void> {
+    const { head } = await this.link.ask<"openDirect">({ type: "openDirect", peer });
+    this.conversation = { id: head.conversation, epoch: head.epoch };
+    await new Promise((resolve) => setTimeout(resolve, Math.random() * WRITE_MS));
+    while (!signal.aborted) {
+      await this.#append(this.#number++);
+      await new Promise((resolve) => setTimeout(resolve, WRITE_MS));
+    }
+  }
+
+  /** Numbers of the acknowledged messages that the log does not have, once and in order. */
+  async missing(): Promise<number> {
+    const { id } = this.conversation!, found: number[] = [];
+    for (let after = 0;;) {
+      const { records, more } = await this.link.ask<"read">({ type: "read", conversation: id, after, limit: 256 });
+      for (const { body, sender } of records) {
+        if (sender === this.name) found.push(new DataView(body.buffer, body.byteOffset).getUint32(2));
+      }
+      after += records.length;
+      if (!more) break;
+    }
+    return this.stored.filter((number, at) => found[at] !== number).length;
+  }
+
+  async #dial(asked: DialOptions): Promise<DialedServer> {
+    const found = await dialUdp({
+      ...asked,
+      address: { host: "127.0.0.1", port: this.#cluster.port },
+      expected: this.#cluster.fingerprint,
+      remembered: this.#remembered,
+      ticket: this.#ticket,
+    });
+    this.#ticket = undefined;
+    this.#remembered = found.remember;
+    this.#dialed = found.serverNumber;
+    return found;
+  }
+
+  async #append(number: number): Promise<void> {
+    const { id, epoch } = this.conversation!, messageId = systemRandom.bytes(16).toHex() as MessageId;
+    const body = new Uint8Array(200);
+    body.set([1, 1]);
+    new DataView(body.buffer).setUint32(2, number);
+    for (;;) {
+      try {
+        const remote = await this.link.ready();
+        await remote.append({ conversation: id, messageId, expectedEpoch: epoch, body });
+        this.stored.push(number);
+        return;
+      } catch {
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+    }
+  }
+
+  async #logIn(remote: Remote, { key, signing }: { key: Uint8Array; signing: CryptoKey }): Promise<void> {
+    this.logIns++;
+    if (this.#account === undefined) {
+      this.#account = await signUp(remote, this.name, key, signing);
+      return;
+    }
+    const { name, token, device, leaf } = this.#account;
+    const proof = makeDeviceProof(leaf, remote.channel.transcriptHash);
+    await remote.ask<"resume">({ type: "resume", name, token, device, proof });
+  }
+}
+
+async function run(
+  options: { clients: number; servers: number; leader: boolean; deadBalancer: boolean },
+): Promise<Row> {
+  const cluster = await startCluster(options.servers);
+  const clients: Client[] = [], stop = new AbortController();
+  let balancerIsDead = false;
+  try {
+    const pkcs8 = await generateRsaPkcs8();
+    const identity = { key: await spkiFromPkcs8(pkcs8), signing: await importPssPrivate(pkcs8) };
+    for (let index = 0; index < options.clients; index++) {
+      clients.push(new Client(cluster, `u${String(index).padStart(4, "0")}` as UserName, identity));
+    }
+    for (let at = 0; at < clients.length; at += 10) {
+      await Promise.all(clients.slice(at, at + 10).map(({ link }) => link.start(20_000)));
+    }
+    const idleUs = cluster.cpuUs();
+    await pause(SETTLE_MS);
+    const idleCpuPercent = (cluster.cpuUs() - idleUs) / (SETTLE_MS * 1000) * 100;
+    const writers = clients.slice(0, clients.length / 2);
+    const writing = writers.map((client, at) => client.write(writers[at ^ 1]!.name, stop.signal));
+    await pause(SETTLE_MS);
+    const before = await statuses(cluster);
+    const busiest = before.toSorted((a, b) => b.connections - a.connections);
+    const victim = (options.leader ? before.find(({ store }) => store === "leader") : undefined) ??
+      busiest.find(({ store }) => store !== "leader")!;
+    const away = clients.filter(({ server }) => server === victim.number);
+    if (options.deadBalancer) {
+      Deno.kill(cluster.pid, "SIGKILL");
+      balancerIsDead = true;
+    }
+    const killedMs = performance.now();
+    Deno.kill(victim.pid, "SIGKILL");
+    while (away.some(({ connectedMs }) => connectedMs < killedMs) && performance.now() - killedMs < BACK_MS_MAX) {
+      await pause(5);
+    }
+    const backMs = away.map(({ connectedMs }) => connectedMs < killedMs ? BACK_MS_MAX : connectedMs - killedMs);
+    await pause(SETTLE_MS);
+    const after = (await statuses(cluster)).filter(({ number }) => number !== victim.number);
+    const rise = (name: string) =>
+      after.reduce(
+        (sum, { number, counters }) =>
+          sum + (counters![name]! - before.find((status) => status.number === number)!.counters![name]!),
+        0,
+      );
+    stop.abort();
+    await Promise.all(writing);
+    let missing = 0;
+    for (const writer of writers) missing += await writer.missing();
+    return {
+      bench: "resume",
+      subject: `${options.leader ? "leader" : "follower"} of ${options.servers} killed${
+        options.deadBalancer ? ", balancer dead" : ""
+      }`,
+      clients: options.clients,
+      away: away.length,
+      back_p50_ms: percentile(backMs, 0.5),
+      back_p99_ms: percentile(backMs, 0.99),
+      back_max_ms: Math.max(...backMs),
+      rsa: rise("rsaDecryptions"),
+      bcrypt: rise("bcryptRuns"),
+      resumptions: rise("ticketLogIns"),
+      sessions: rise("resumed"),
+      idle_cpu_percent: idleCpuPercent,
+      stored: writers.reduce((sum, { stored }) => sum + stored.length, 0),
+      lost: missing,
+    };
+  } finally {
+    stop.abort();
+    await Promise.all(clients.map(({ link }) => link.close()));
+    if (balancerIsDead) { for (const { pid } of await statuses(cluster)) Deno.kill(pid, "SIGTERM"); }
+    await cluster.stop();
+  }
+}
+
+/** Clients that do nothing but come back: what a resumption costs a server, and how many it takes in a second. */
+async function rate(lanes: number): Promise<Row> {
+  const cluster = await startCluster(1);
+  const clients: Client[] = [];
+  try {
+    const pkcs8 = await generateRsaPkcs8();
+    const identity = { key: await spkiFromPkcs8(pkcs8), signing: await importPssPrivate(pkcs8) };
+    for (let lane = 0; lane < lanes; lane++) clients.push(new Client(cluster, `r${lane}` as UserName, identity));
+    for (const { link } of clients) await link.start(20_000);
+    const [before] = await statuses(cluster);
+    const cpuUs = cluster.cpuUs(), startMs = performance.now(), endMs = startMs + RATE_MS;
+    const latencyMs: number[] = [];
+    await Promise.all(clients.map(async (client) => {
+      while (performance.now() < endMs) {
+        const beganMs = performance.now();
+        await client.comeBack();
+        latencyMs.push(performance.now() - beganMs);
+      }
+    }));
+    const seconds = (performance.now() - startMs) / 1000, usedUs = cluster.cpuUs() - cpuUs;
+    const [after] = await statuses(cluster);
+    const rise = (name: string) => after!.counters![name]! - before!.counters![name]!;
+    const resumptions = rise("ticketLogIns");
+    return {
+      bench: "resume",
+      subject: `one server, ${lanes} at a time`,
+      resumptions_per_s: Math.round(resumptions / seconds),
+      server_cpu_us: Math.round(usedUs / resumptions),
+      p50_ms: percentile(latencyMs, 0.5),
+      p99_ms: percentile(latencyMs, 0.99),
+      rsa: rise("rsaDecryptions"),
+      bcrypt: rise("bcryptRuns"),
+    };
+  } finally {
+    await Promise.all(clients.map(({ link }) => link.close()));
+    await cluster.stop();
+  }
+}
+
+async function statuses(cluster: BenchCluster): Promise<ServerStatus[]> {
+  const all: ServerStatus[] = [];
+  for (let number = 0; number < 128; number++) {
+    try {
+      const answer = await callControl(dataPaths(cluster.dataDir).server(number).socket, { command: "status" });
+      all.push(parseServerStatus(answer)!);
+    } catch { /* no such server, or a dead one */ }
+  }
+  return all;
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+if (import.meta.main) {
+  const { values } = parseArgs({
+    args: Deno.args,
+    options: {
+      clients: { type: "string", default: "200" },
+      servers: { type: "string", default: "4" },
+      json: { type: "boolean" },
+      rate: { type: "boolean", default: false },
+    },
+  });
+  const clients = Number(values.clients), servers = Number(values.servers);
+  const rows: Row[] = [];
+  if (!values.rate) {
+    for (const [leader, deadBalancer] of [[false, false], [true, false], [false, true]] as const) {
+      rows.push(await run({ clients, servers, leader, deadBalancer }));
+    }
+  }
+  report(rows);
+  report([await rate(1), await rate(16)]);
+}
