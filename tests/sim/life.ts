@@ -81,8 +81,10 @@ export class Life {
 
   #endpointLimits(): EndpointLimits {
     const prng = this.#prng, limits = DEFAULT_ENDPOINT_LIMITS;
-    if (prng.chance(0.4)) return limits;
-    const streamWindowBytes = prng.chance(0.5) ? prng.integer(2_000, 60_000) : DEFAULT_LIMITS.streamWindowBytes;
+    if (!this.#areReadersSlow && prng.chance(0.4)) return limits;
+    const streamWindowBytes = this.#areReadersSlow || prng.chance(0.5)
+      ? prng.integer(2_000, 60_000)
+      : DEFAULT_LIMITS.streamWindowBytes;
     return {
       ...limits,
       connectionsMax: prng.pick([12, 1000]),
@@ -132,13 +134,14 @@ export class Life {
 
   #ask(client: SimClient): void {
     const prng = this.#prng;
-    this.#talk.addJob(client, {
+    const job = this.#talk.addJob(client, {
       byClient: prng.chance(0.6),
       priority: prng.pick([0, 1, 2] as const),
       questionBytes: prng.pick([0, 1, 200, 200, 5_000, 60_000, 150_000, 300_000]),
       answerBytes: prng.pick([0, 20, 200, 3_000, 30_000]),
     });
     this.#talk.beginJobs();
+    if (prng.chance(0.3)) this.#talk.ask(job, job.questionBytes);
   }
 
   #write(): void {

@@ -205,11 +205,13 @@ export class Talk {
       if (held > limits.streamWindowBytes) this.#hoards(other, `stream ${id}`, held, limits.streamWindowBytes);
       heldBytes += held;
     }
-    if (heldBytes > limits.connectionWindowBytes) this.#hoards(other, "one", heldBytes, limits.connectionWindowBytes);
+    if (heldBytes > limits.connectionWindowBytes) {
+      this.#hoards(other, "its connection", heldBytes, limits.connectionWindowBytes);
+    }
   }
 
   #hoards(end: End, what: string, bytes: number, bytesMax: number): never {
-    throw new Error(`${end.host.name} holds ${bytes} unread bytes of ${what} connection, may hold ${bytesMax}`);
+    throw new Error(`${end.host.name} holds ${bytes} unread bytes of ${what}, may hold ${bytesMax}`);
   }
 
   #limits(host: Host): TransportLimits {
