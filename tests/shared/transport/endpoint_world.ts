@@ -1,6 +1,6 @@
 /** Endpoints on a network in virtual time: everything that happens is decided by a seed. RSA is a table look-up here. */
 import { createPrimitives } from "../../../shared/crypto/mod.ts";
-import { AddressTokens, TokenPurpose } from "../../../shared/handshake/mod.ts";
+import { AddressTokens, type TicketKey, Tickets, TokenPurpose } from "../../../shared/handshake/mod.ts";
 import { DATAGRAM_BYTES } from "../../../shared/limits.ts";
 import {
   type Address,
@@ -44,6 +44,7 @@ export class World {
   readonly tokenKey = new Uint8Array(32).fill(8);
   readonly resetKey = new Uint8Array(32).fill(9);
   readonly clusterKey = makeSpki();
+  readonly ticketKey: TicketKey = { id: new Uint8Array(8).fill(10), key: new Uint8Array(32).fill(11) };
   readonly #primitives: Awaited<ReturnType<typeof createPrimitives>>;
   readonly #nodes = new Map<string, Node>();
   #pending: { dueUs: number; order: number; run: () => void }[] = [];
@@ -64,7 +65,7 @@ export class World {
     return this.#primitives;
   }
 
-  server(number: number, limits: Partial<EndpointLimits> = {}): Node<ServerEndpoint> {
+  server(number: number, limits: Partial<EndpointLimits> = {}, ticketKey = this.ticketKey): Node<ServerEndpoint> {
     const endpoint = new ServerEndpoint({
       primitives: this.#primitives,
       serverNumber: number,
@@ -72,6 +73,7 @@ export class World {
       clusterKey: this.clusterKey,
       tokenKey: this.tokenKey,
       resetKey: this.resetKey,
+      tickets: new Tickets(this.#primitives, () => ({ sealing: ticketKey, opening: [ticketKey] })),
       servers: () => [{ number, host: "", port: 9000 + number }],
       wallSeconds: () => WALL_SECONDS + Math.floor(this.nowUs / 1_000_000),
       nowUs: this.nowUs,
@@ -86,12 +88,14 @@ export class World {
     server: Node,
     token: Uint8Array = this.token(host),
     clusterKey: Uint8Array = this.clusterKey,
+    ticket?: { readonly ticket: Uint8Array; readonly secret: Uint8Array },
   ): Node<ClientEndpoint> {
     const endpoint = new ClientEndpoint({
       primitives: this.#primitives,
       versions: [1],
       clusterKey,
       token,
+      ...(ticket && { ticket }),
       server: server.address,
       nowUs: this.nowUs,
     });
