@@ -54,10 +54,11 @@ export class Outbox {
     this.#history = history;
   }
 
-  /** Takes the next place. */
+  /** Takes the next place. NULs are left out: SQLite's texts end at the first, and every receiver would strip them. */
   add({ id, peer, text, createdMs }: { id: MessageId; peer: UserName; text: string; createdMs: number }): void {
+    const kept = text.replaceAll("\0", "");
     this.#db.transaction(() =>
-      this.#db.run("INSERT INTO outbox (id, peer, text, created_ms) VALUES (?, ?, ?, ?)", id, peer, text, createdMs)
+      this.#db.run("INSERT INTO outbox (id, peer, text, created_ms) VALUES (?, ?, ?, ?)", id, peer, kept, createdMs)
     );
   }
 

@@ -34,7 +34,7 @@ export async function listen(_words: readonly string[], options: Options): Promi
   const { signal, dispose } = untilInterrupted();
   try {
     await withClient(options, async (chat) => {
-      const notices = showNotices(chat, options);
+      const notices = showNotices(chat, options, signal);
       while (!signal.aborted) {
         showUnshown(chat, options);
         await chat.waitForUnshown(POLL_MS, signal);
@@ -75,9 +75,10 @@ function showUnshown(chat: ChatClient, options: Options): boolean {
 }
 
 /** Connection changes and notices go to standard error as text; with --json they are lines of the stream. */
-async function showNotices(chat: ChatClient, options: Options): Promise<void> {
+async function showNotices(chat: ChatClient, options: Options, signal: AbortSignal): Promise<void> {
   for await (const event of chat.events()) {
-    if (event.type === "message" || event.type === "refused") continue;
+    // Messages come by way of the cursor, and leaving needs no comment.
+    if (event.type === "message" || event.type === "refused" || signal.aborted) continue;
     if (options.json) printLine(eventJson(event));
     else printError(eventLine(event, chat.name));
   }

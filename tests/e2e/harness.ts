@@ -29,14 +29,19 @@ export interface Cluster {
   stop(): Promise<void>;
 }
 
-/** Starts `fastchat-balancer COUNT 0` on loopback and waits for its ready line. */
-export async function startCluster(servers = 2, args: readonly string[] = [], dataDir?: string): Promise<Cluster> {
+/** Starts `fastchat-balancer COUNT PORT` on loopback and waits for its ready line. A given folder is the caller's to remove. */
+export async function startCluster(
+  servers = 2,
+  args: readonly string[] = [],
+  dataDir?: string,
+  wantedPort = 0,
+): Promise<Cluster> {
   const dir = dataDir ?? join(await Deno.makeTempDir({ prefix: "fastchat-test-" }), "data");
   const balancer = new Deno.Command(Deno.execPath(), {
     args: [
       ...runArguments("balancer"),
       String(servers),
-      "0",
+      String(wantedPort),
       "--host",
       "127.0.0.1",
       "--data",
