@@ -84,8 +84,8 @@ export class Server {
     const session = this.sessions.of(user).find(({ channel }) => channel.connectionId?.toHex() === id);
     if (session === undefined) return;
     const { channel } = session;
-    channel.ping?.();
     this.#displaced.push({ channel, heard: channel.stats.datagramsReceived, endUs: nowUs + DISPLACED_US });
+    channel.ping?.();
   }
 
   /** Everything that happens with time alone. Called every {@linkcode TICK_MS}. */

@@ -8,6 +8,7 @@
  */
 import { assert } from "../shared/assert.ts";
 import { CloseCode, type CloseReason } from "../shared/errors.ts";
+import { type Ticket, TICKET_LIFETIME_SECONDS, type TicketLogin } from "../shared/handshake/mod.ts";
 import { MESSAGE_BYTES_MAX } from "../shared/limits.ts";
 import type {
   Address,
@@ -53,9 +54,28 @@ export function memoryChannelPair(options: MemoryPairOptions = {}): MemoryPair {
   };
 }
 
+/** What a client of a memory pair was given, read by a test's server. */
+export function openMemoryTicket(sealed: Uint8Array): Ticket {
+  const { user, generation, ...hex } = JSON.parse(new TextDecoder().decode(sealed));
+  const bytes = Object.fromEntries(
+    Object.entries(hex).map(([name, text]) => [name, Uint8Array.fromHex(text as string)]),
+  );
+  return { ...bytes, user, generation, issuedSeconds: 0, expirySeconds: 0 } as unknown as Ticket;
+}
+
+function sealMemoryTicket({ user, generation, ...bytes }: Omit<Ticket, "issuedSeconds" | "expirySeconds">): Uint8Array {
+  const hex = Object.fromEntries(Object.entries(bytes).map(([name, value]) => [name, value.toHex()]));
+  return new TextEncoder().encode(JSON.stringify({ user, generation, ...hex }));
+}
+
 /** One end of the pair. Beyond {@linkcode Channel}: `pause` and `resume`, to see what a slow network does. */
 export class MemoryChannel implements Channel {
   readonly transcriptHash: Uint8Array;
+  readonly connectionId: Uint8Array;
+  /** Set it before the application has the channel: what the client came back with. */
+  ticket: Ticket | undefined;
+  /** What the application gave tickets for. */
+  readonly given: TicketLogin[] = [];
   readonly #streams = new Map<number, MemoryStream>();
   /** Ids of streams that were opened here and are gone, so that late events for them do not open them again. */
   readonly #gone = new Set<number>();
@@ -72,6 +92,7 @@ export class MemoryChannel implements Channel {
 
   constructor(transcriptHash: Uint8Array, peer: Address, firstId: 0 | 1) {
     this.transcriptHash = transcriptHash.slice();
+    this.connectionId = transcriptHash.slice(0, 8);
     this.#peer = peer;
     this.#nextId = firstId;
   }
@@ -109,6 +130,21 @@ export class MemoryChannel implements Channel {
   /** Streams that are not gone: a test can see that nothing leaks. */
   get openStreams(): number {
     return this.#streams.size;
+  }
+
+  /** The other end answers, unless it is paused. */
+  ping(): void {
+    if (this.#closed === undefined && !this.#other.#paused) this.#counters.datagramsReceived++;
+  }
+
+  /** A ticket here is its content as it is: {@linkcode openMemoryTicket} reads it. */
+  giveTicket(login: TicketLogin): void {
+    this.given.push(login);
+    const secret = this.transcriptHash.slice();
+    const ticket = sealMemoryTicket({ ...login, secret, connectionId: this.connectionId });
+    queueMicrotask(() =>
+      this.#other.#handler?.onTicket?.({ ticket, secret, lifetimeSeconds: TICKET_LIFETIME_SECONDS })
+    );
   }
 
   openStream(_priority?: StreamPriority): ChannelStream {

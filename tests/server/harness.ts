@@ -37,6 +37,7 @@ import { MemoryStore } from "../../server/store/memory.ts";
 import type { Store } from "../../server/store/store.ts";
 import { THROTTLE_DEFAULTS, Throttles, type ThrottleSettings } from "../../server/throttles.ts";
 import { TEST_CLUSTER, TEST_NOT_AFTER_MS, TEST_NOT_BEFORE_MS, TEST_NOW_MS, type TestDevice } from "../keys.ts";
+import type { Ticket } from "../../shared/handshake/mod.ts";
 import { memoryChannelPair, type MemoryPair } from "../memory_channel.ts";
 
 export interface HarnessOptions {
@@ -110,8 +111,9 @@ export class Harness {
     return new Harness(options, await createPrimitives());
   }
 
-  connect(host = "192.0.2.1"): TestClient {
+  connect(host = "192.0.2.1", ticket?: Ticket): TestClient {
     const pair = memoryChannelPair({ clientAddress: { host, port: 40_000 } });
+    pair.server.ticket = ticket;
     const { services, server, appends } = this;
     const { requestRate = 0, appendRate = 0 } = this.#options;
     new Connection(pair.server, { services, server, appends, requestRate, appendRate });
