@@ -1,5 +1,6 @@
 /** The transport: a sans-IO connection with streams, loss recovery and congestion control. Pure. */
-export { Connection, type ConnectionOptions, type ConnectionStats } from "./connection.ts";
+export { Connection } from "./connection.ts";
+export type { ConnectionOptions, ConnectionStats } from "./connection_options.ts";
 export type { ConnectionEvent } from "./events.ts";
 export type { Controller } from "./congestion.ts";
 export { NewReno } from "./new_reno.ts";

@@ -104,9 +104,9 @@ export class Outbound {
     }
   }
 
-  /** The peer raised the connection's credit. */
-  onCredit(): void {
-    this.#scheduler.unblock();
+  /** MAX_DATA: the peer lets the connection send more in all. */
+  raiseCredit(limitBytes: number): void {
+    if (this.#sendCredit.raise(limitBytes)) this.#scheduler.unblock();
   }
 
   forget(stream: Stream): void {

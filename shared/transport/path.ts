@@ -107,8 +107,9 @@ export class Path {
     this.#responses.push({ address: from, data });
   }
 
-  get hasResponse(): boolean {
-    return this.#responses.length > 0;
+  /** Whether {@linkcode takeChallenge} or {@linkcode takeResponse} may give something. */
+  get hasSomethingToSend(): boolean {
+    return this.#responses.length > 0 || (this.#candidate !== undefined && this.#candidate.challengePending);
   }
 
   takeResponse(): Response | undefined {

@@ -1,0 +1,96 @@
+/** How long silence may last: the idle timeout, keep-alives, and a client's suspicion that its server is gone (RFC 9000 §10.1). */
+import { KEEP_ALIVE_US } from "../limits.ts";
+import type { EventQueue } from "./events.ts";
+import type { RttEstimator } from "./rtt.ts";
+import { Timer, type Timers } from "./timers.ts";
+
+export interface LivenessParts {
+  /** Only a client keeps the connection alive: it is the one behind a NAT, and servers hold many connections. */
+  readonly isClient: boolean;
+  readonly idleTimeoutUs: number;
+  readonly timers: Timers;
+  readonly rtt: RttEstimator;
+  readonly events: EventQueue;
+  /** Queues a PING. */
+  readonly ping: () => void;
+}
+
+export class Liveness {
+  readonly #parts: LivenessParts;
+  /** An ack-eliciting packet left since the last one arrived: the next does not restart the idle timer. */
+  #spoken = false;
+  /** Told that the peer is silent, and not yet that it was heard again. */
+  #silent = false;
+  /** Silence after which a client asks for a sign of life. */
+  #keepAliveUs = KEEP_ALIVE_US;
+
+  constructor(parts: LivenessParts) {
+    this.#parts = parts;
+  }
+
+  /** An authentic packet arrived. */
+  onHeard(nowUs: number): void {
+    this.#spoken = false;
+    this.#parts.timers.clear(Timer.Silence);
+    if (this.#silent) {
+      this.#silent = false;
+      this.#parts.events.push({ type: "heard" });
+    }
+    this.restart(nowUs);
+  }
+
+  /** A packet left that the peer has to acknowledge. */
+  onSpoken(nowUs: number): void {
+    if (this.#spoken) return;
+    this.#spoken = true;
+    if (this.#parts.isClient) this.#parts.timers.set(Timer.Silence, nowUs + this.#patienceUs);
+    this.restart(nowUs);
+  }
+
+  /** The idle timeout begins anew. It is never less than three probe timeouts (RFC 9000 §10.1). */
+  restart(nowUs: number): void {
+    const { timers, idleTimeoutUs, rtt, isClient } = this.#parts;
+    timers.set(Timer.Idle, nowUs + Math.max(idleTimeoutUs, 3 * rtt.probeTimeoutUs));
+    if (isClient) timers.set(Timer.KeepAlive, nowUs + this.#keepAliveUs);
+  }
+
+  /** Client: how long the server may be silent before it is asked for a sign of life. */
+  keepAlive(us: number, nowUs: number): void {
+    this.#keepAliveUs = us;
+    if (this.#parts.isClient) this.#parts.timers.set(Timer.KeepAlive, nowUs + us);
+  }
+
+  /** @returns Whether the silence has lasted too long: the connection is over. */
+  handleTimeout(nowUs: number): boolean {
+    const { timers, ping } = this.#parts;
+    if (timers.take(Timer.Idle, nowUs)) return true;
+    if (timers.take(Timer.KeepAlive, nowUs)) {
+      ping();
+      timers.set(Timer.KeepAlive, nowUs + this.#keepAliveUs);
+    }
+    this.#handleSilence(nowUs);
+    return false;
+  }
+
+  #handleSilence(nowUs: number): void {
+    const { timers, ping, events } = this.#parts;
+    const dueUs = timers.get(Timer.Silence);
+    if (!timers.take(Timer.Silence, nowUs)) return;
+    // Whoever looks this late was away itself: answers may lie unread. We ask again, and listen.
+    if (nowUs - dueUs > SILENCE_US_MIN) {
+      ping();
+      timers.set(Timer.Silence, nowUs + this.#patienceUs);
+    } else if (!this.#silent) {
+      this.#silent = true;
+      events.push({ type: "silent" });
+    }
+  }
+
+  /** Three probe timeouts: what we said was repeated twice by then. */
+  get #patienceUs(): number {
+    return Math.max(SILENCE_US_MIN, 3 * this.#parts.rtt.probeTimeoutUs);
+  }
+}
+
+/** Below this a busy machine is taken for a dead one. */
+const SILENCE_US_MIN = 200_000;

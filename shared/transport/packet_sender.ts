@@ -1,0 +1,161 @@
+/** Puts packets together, one at a time: acknowledgements first, then what is waiting, as far as recovery lets it leave. */
+import type { CloseReason } from "../errors.ts";
+import { DATAGRAM_BYTES, PACKET_NUMBER_LIMIT, PROTECTED_HEADER_BYTES, TAG_BYTES } from "../limits.ts";
+import { writeReason } from "./closing.ts";
+import { FrameType, writeClose, writePath } from "./frame.ts";
+import type { PacketKeys } from "./key_update.ts";
+import type { Liveness } from "./liveness.ts";
+import type { Outbound } from "./outbound.ts";
+import type { Address, Path } from "./path.ts";
+import type { ReceivedPackets } from "./received_packets.ts";
+import type { Recovery } from "./recovery.ts";
+import type { SentPacket } from "./sent_packets.ts";
+import { Timer, type Timers } from "./timers.ts";
+
+export interface PacketSenderParts {
+  readonly keys: PacketKeys;
+  readonly path: Path;
+  readonly received: ReceivedPackets;
+  readonly recovery: Recovery;
+  readonly outbound: Outbound;
+  readonly liveness: Liveness;
+  readonly timers: Timers;
+  readonly firstPacketNumber?: number | undefined;
+}
+
+export class PacketSender {
+  readonly #keys: PacketKeys;
+  readonly #path: Path;
+  readonly #received: ReceivedPackets;
+  readonly #recovery: Recovery;
+  readonly #outbound: Outbound;
+  readonly #liveness: Liveness;
+  readonly #timers: Timers;
+  #nextPacketNumber: number;
+  #to: Address;
+  #datagrams = 0;
+  #bytes = 0;
+
+  constructor(parts: PacketSenderParts) {
+    this.#keys = parts.keys;
+    this.#path = parts.path;
+    this.#received = parts.received;
+    this.#recovery = parts.recovery;
+    this.#outbound = parts.outbound;
+    this.#liveness = parts.liveness;
+    this.#timers = parts.timers;
+    this.#nextPacketNumber = parts.firstPacketNumber ?? 0;
+    this.#to = parts.path.peer;
+  }
+
+  /** Where the last packet goes. */
+  get to(): Address {
+    return this.#to;
+  }
+
+  /** Everything below was sent. */
+  get nextPacketNumber(): number {
+    return this.#nextPacketNumber;
+  }
+
+  /** So few packet numbers are left that it is time to say goodbye (SECURITY H2). */
+  get isExhausted(): boolean {
+    return this.#nextPacketNumber >= PACKET_NUMBER_LIMIT - CLOSE_PACKETS_RESERVED;
+  }
+
+  /** Sealed since the connection began. */
+  get datagrams(): number {
+    return this.#datagrams;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Writes one packet, if there is one to send now. @returns Bytes of the datagram, or 0. */
+  transmit(buffer: Uint8Array, nowUs: number): number {
+    return this.#transmitPath(buffer, nowUs) || this.#transmitFrames(buffer, nowUs);
+  }
+
+  /** Writes a CLOSE packet. @returns Bytes of the datagram, or 0 where there is no packet number left for it. */
+  transmitClose(buffer: Uint8Array, reason: CloseReason, nowUs: number): number {
+    if (this.#nextPacketNumber >= PACKET_NUMBER_LIMIT) return 0;
+    const end = writeClose(buffer, PROTECTED_HEADER_BYTES, reason.code, writeReason(reason.reason));
+    this.#to = this.#path.peer;
+    return this.#seal(buffer, end, nowUs);
+  }
+
+  /** PATH_CHALLENGE and PATH_RESPONSE go alone, to where they are meant for, and are neither counted as in flight nor repeated by loss. */
+  #transmitPath(buffer: Uint8Array, nowUs: number): number {
+    if (!this.#path.hasSomethingToSend) return 0;
+    const challenge = this.#path.takeChallenge(PATH_PACKET_BYTES);
+    const frame = challenge ?? this.#path.takeResponse();
+    if (frame === undefined) return 0;
+    const type = challenge === undefined ? FrameType.PathResponse : FrameType.PathChallenge;
+    const end = writePath(buffer, PROTECTED_HEADER_BYTES, type, frame.data);
+    this.#to = frame.address;
+    return this.#seal(buffer, end, nowUs);
+  }
+
+  #transmitFrames(buffer: Uint8Array, nowUs: number): number {
+    const mayElicit = this.#mayElicit(nowUs);
+    if (!mayElicit && this.#received.dueUs > nowUs) return 0;
+    const packet = this.#recovery.begin();
+    let at = PROTECTED_HEADER_BYTES;
+    if (this.#received.isOwed) {
+      at = this.#received.write(buffer, at, PAYLOAD_END, nowUs);
+      packet.ackLargest = this.#received.largest;
+      this.#timers.clear(Timer.Ack);
+    }
+    if (mayElicit) at = this.#fill(buffer, at, packet);
+    if (at === PROTECTED_HEADER_BYTES) {
+      this.#recovery.release(packet);
+      return 0;
+    }
+    this.#to = this.#path.peer;
+    const packetNumber = this.#nextPacketNumber;
+    const bytes = this.#seal(buffer, at, nowUs);
+    if (packet.frameCount === 0) {
+      this.#recovery.release(packet);
+      return bytes;
+    }
+    this.#recovery.onSent(packet, packetNumber, bytes, nowUs);
+    this.#liveness.onSpoken(nowUs);
+    this.#timers.set(Timer.Loss, this.#recovery.deadlineUs);
+    return bytes;
+  }
+
+  /** Whether a packet that has to be acknowledged may leave now; sets the pacing timer where it has to wait. */
+  #mayElicit(nowUs: number): boolean {
+    const fromUs = this.#recovery.mayElicitUs(this.#outbound.hasWork, nowUs);
+    if (fromUs <= nowUs) return true;
+    if (fromUs !== Infinity) this.#timers.set(Timer.Pacing, fromUs);
+    return false;
+  }
+
+  #fill(buffer: Uint8Array, at: number, packet: SentPacket): number {
+    const behind = this.#outbound.fill(buffer, at, PAYLOAD_END, packet);
+    if (packet.frameCount > 0) return behind;
+    if (!this.#recovery.isProbing) {
+      this.#recovery.onNothingToSay();
+      return behind;
+    }
+    this.#outbound.ping();
+    return this.#outbound.fill(buffer, behind, PAYLOAD_END, packet);
+  }
+
+  /** Seals what was written up to `end`. @returns Bytes of the datagram. */
+  #seal(buffer: Uint8Array, end: number, nowUs: number): number {
+    const bytes = this.#keys.seal(buffer, end - PROTECTED_HEADER_BYTES, this.#nextPacketNumber++, nowUs);
+    this.#datagrams++;
+    this.#bytes += bytes;
+    return bytes;
+  }
+}
+
+/** Where the payload ends in a full datagram: the tag follows. */
+const PAYLOAD_END = DATAGRAM_BYTES - TAG_BYTES;
+/** Header, one frame of nine bytes, tag. */
+const PATH_PACKET_BYTES = PROTECTED_HEADER_BYTES + 9 + TAG_BYTES;
+/** Packet numbers kept back to say goodbye with. */
+const CLOSE_PACKETS_RESERVED = 16;

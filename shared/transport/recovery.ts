@@ -1,0 +1,178 @@
+/**
+ * What became of the packets we sent, and when the next may leave (RFC 9002): joins the ledger, the round-trip estimate, loss
+ * detection, the congestion controller and the pacer, none of which knows the others.
+ */
+import { DATAGRAM_BYTES, PACKETS_IN_FLIGHT_MAX } from "../limits.ts";
+import type { Controller } from "./congestion.ts";
+import type { FrameCursor } from "./frame.ts";
+import { LossDetector } from "./loss.ts";
+import { Pacer } from "./pacer.ts";
+import type { RttEstimator } from "./rtt.ts";
+import { type SentPacket, SentPackets } from "./sent_packets.ts";
+
+/** Who put something into a packet and has to know what became of it. */
+export interface Cargo {
+  onAcked(packet: SentPacket): void;
+  /** Not delivered, or not known to be: what is still of use is to be sent again. */
+  onLost(packet: SentPacket): void;
+}
+
+export interface RecoveryParts {
+  readonly rtt: RttEstimator;
+  readonly controller: Controller;
+  readonly cargo: Cargo;
+  readonly nowUs: number;
+}
+
+export class Recovery {
+  readonly #rtt: RttEstimator;
+  readonly #controller: Controller;
+  readonly #cargo: Cargo;
+  readonly #ledger = new SentPackets();
+  readonly #loss: LossDetector;
+  readonly #pacer: Pacer;
+  /** The window was not what kept us from sending more. */
+  #appLimited = true;
+  #probesPending = 0;
+  #packetsLost = 0;
+  /** Reused for what an ACK or a timeout finishes. */
+  readonly #finished: SentPacket[] = [];
+
+  constructor(parts: RecoveryParts) {
+    this.#rtt = parts.rtt;
+    this.#controller = parts.controller;
+    this.#cargo = parts.cargo;
+    this.#loss = new LossDetector(this.#ledger, parts.rtt);
+    this.#pacer = new Pacer(parts.nowUs);
+  }
+
+  get bytesInFlight(): number {
+    return this.#ledger.bytesInFlight;
+  }
+
+  /** Packets declared lost since the connection began. */
+  get packetsLost(): number {
+    return this.#packetsLost;
+  }
+
+  /** Probe timeouts since the connection began. */
+  get probes(): number {
+    return this.#loss.probesTotal;
+  }
+
+  /** A packet has to leave though there may be nothing to say. */
+  get isProbing(): boolean {
+    return this.#probesPending > 0;
+  }
+
+  /** When to call {@linkcode handleDeadline}; `Infinity` with nothing in flight. */
+  get deadlineUs(): number {
+    return this.#loss.deadlineUs;
+  }
+
+  /**
+   * Takes an ACK frame whose largest number was sent.
+   *
+   * @returns Whether it brought news.
+   */
+  handleAck(frame: FrameCursor, nowUs: number): boolean {
+    const finished = this.#finished, largest = frame.ranges[0]!;
+    let count = 0;
+    for (let i = frame.rangeCount - 1; i >= 0; i--) {
+      count = this.#ledger.acknowledge(frame.ranges[i * 2 + 1]!, frame.ranges[i * 2]!, finished, count);
+    }
+    if (count === 0) return false;
+    const newest = finished[count - 1]!;
+    if (newest.number === largest) this.#rtt.update(nowUs - newest.sentUs, frame.value, nowUs);
+    this.#loss.onAcked(largest);
+    this.#probesPending = 0;
+    for (let i = 0; i < count; i++) {
+      const packet = finished[i]!;
+      this.#controller.onAcked(packet.bytes, packet.sentUs, this.#appLimited);
+      this.#cargo.onAcked(packet);
+    }
+    this.#ledger.trim();
+    this.#detectLosses(nowUs);
+    return true;
+  }
+
+  /** RFC 9002 §6.2.4: two probes, the first with what has waited longest for its acknowledgement. */
+  handleDeadline(nowUs: number): void {
+    if (!this.#loss.onDeadline(nowUs)) return this.#detectLosses(nowUs);
+    this.#probesPending = PROBES;
+    const oldest = this.#ledger.oldest();
+    if (oldest !== undefined) this.#cargo.onLost(oldest);
+  }
+
+  /** RFC 9000 §9.4. What was in flight went to where the peer no longer is. */
+  handleMove(): void {
+    this.#rtt.reset();
+    this.#controller.reset();
+    this.#resend(this.#loss.abandon(this.#finished));
+    this.#probesPending = 0;
+  }
+
+  /**
+   * When a packet that has to be acknowledged may leave.
+   *
+   * @param hasWork Whether there is anything to put into it.
+   * @returns At most `nowUs`: now. `Infinity`: not before something arrives, or there is something to say.
+   */
+  mayElicitUs(hasWork: boolean, nowUs: number): number {
+    if (this.#probesPending > 0) return nowUs;
+    if (!hasWork) {
+      this.#appLimited = true;
+      return Infinity;
+    }
+    if (this.#ledger.size >= PACKETS_IN_FLIGHT_MAX) return Infinity;
+    const windowBytes = this.#controller.windowBytes;
+    if (this.#ledger.bytesInFlight + DATAGRAM_BYTES > windowBytes) {
+      this.#appLimited = false;
+      return Infinity;
+    }
+    const delayUs = this.#pacer.delayUs(nowUs, windowBytes, this.#rtt.smoothedUs);
+    if (delayUs > 0) this.#appLimited = false;
+    return nowUs + delayUs;
+  }
+
+  /** What looked like something to say was nothing: credit is missing. */
+  onNothingToSay(): void {
+    this.#appLimited = true;
+  }
+
+  /** An empty record to fill: {@linkcode onSent} or {@linkcode release}. */
+  begin(): SentPacket {
+    return this.#ledger.begin();
+  }
+
+  release(packet: SentPacket): void {
+    this.#ledger.release(packet);
+  }
+
+  onSent(packet: SentPacket, packetNumber: number, bytes: number, nowUs: number): void {
+    this.#ledger.add(packet, packetNumber, nowUs, bytes);
+    this.#pacer.onSent(bytes);
+    if (this.#probesPending > 0) this.#probesPending--;
+  }
+
+  #detectLosses(nowUs: number): void {
+    const count = this.#loss.detect(nowUs, this.#finished);
+    if (count === 0) return;
+    // What of a round trip is longer than the shortest one was spent in queues, and so was that share of what is in flight.
+    const { minUs, smoothedUs, hasSample } = this.#rtt;
+    const backlogBytes = hasSample ? this.#controller.windowBytes * Math.max(0, 1 - minUs / smoothedUs) : Infinity;
+    this.#controller.onLost(this.#finished[count - 1]!.sentUs, nowUs, backlogBytes);
+    if (this.#loss.isPersistent) this.#controller.onPersistentCongestion();
+    this.#resend(count);
+  }
+
+  /** The first `count` packets of `#finished` are lost. */
+  #resend(count: number): void {
+    this.#packetsLost += count;
+    for (let i = 0; i < count; i++) this.#cargo.onLost(this.#finished[i]!);
+    this.#ledger.trim();
+  }
+}
+
+/** RFC 9002 §6.2.4. */
+const PROBES = 2;

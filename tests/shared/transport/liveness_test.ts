@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { IDLE_TIMEOUT_US, KEEP_ALIVE_US } from "../../../shared/limits.ts";
+import { EventQueue } from "../../../shared/transport/events.ts";
+import { Liveness } from "../../../shared/transport/liveness.ts";
+import { RttEstimator } from "../../../shared/transport/rtt.ts";
+import { Timer, Timers } from "../../../shared/transport/timers.ts";
+
+function make({ isClient = true, rttUs = 40_000, idleTimeoutUs = IDLE_TIMEOUT_US } = {}) {
+  const timers = new Timers(), rtt = new RttEstimator(), events = new EventQueue(), said: string[] = [];
+  rtt.update(rttUs, 0, 0);
+  const liveness = new Liveness({ isClient, idleTimeoutUs, timers, rtt, events, ping: () => said.push("ping") });
+  liveness.restart(0);
+  const told = () => {
+    for (let event = events.poll(); event; event = events.poll()) said.push(event.type);
+    return said.splice(0);
+  };
+  return { timers, rtt, liveness, told };
+}
+
+Deno.test("Liveness ends after the idle timeout, counted from the last packet heard", () => {
+  const { liveness } = make();
+  assert.equal(liveness.handleTimeout(IDLE_TIMEOUT_US - 1), false);
+  liveness.onHeard(5_000_000);
+  assert.equal(liveness.handleTimeout(IDLE_TIMEOUT_US), false);
+  assert.equal(liveness.handleTimeout(5_000_000 + IDLE_TIMEOUT_US), true);
+});
+
+Deno.test("Liveness counts from the first packet said after that, so that talking to nobody does not keep it", () => {
+  const { liveness, timers } = make();
+  liveness.onHeard(0);
+  liveness.onSpoken(1_000_000);
+  liveness.onSpoken(9_000_000);
+  assert.equal(timers.get(Timer.Idle), 1_000_000 + IDLE_TIMEOUT_US);
+});
+
+Deno.test("Liveness never waits less than three probe timeouts", () => {
+  const { timers, rtt } = make({ idleTimeoutUs: 1_000, rttUs: 500_000 });
+  assert.equal(timers.get(Timer.Idle), 3 * rtt.probeTimeoutUs);
+});
+
+Deno.test("Liveness lets only a client ping, each time the silence has lasted", () => {
+  const client = make(), server = make({ isClient: false });
+  for (const { liveness } of [client, server]) liveness.handleTimeout(KEEP_ALIVE_US);
+  assert.deepEqual(client.told(), ["ping"]);
+  assert.deepEqual(server.told(), []);
+  client.liveness.keepAlive(1_000, KEEP_ALIVE_US);
+  client.liveness.handleTimeout(KEEP_ALIVE_US + 1_000);
+  assert.deepEqual(client.told(), ["ping"]);
+  server.liveness.keepAlive(1_000, 0);
+  assert.equal(server.timers.get(Timer.KeepAlive), Infinity);
+});
+
+Deno.test("Liveness tells a client once that nothing is answered, and that it is again", () => {
+  const { liveness, timers, told } = make();
+  liveness.onSpoken(0);
+  const dueUs = timers.get(Timer.Silence);
+  assert.ok(dueUs >= 200_000);
+  liveness.handleTimeout(dueUs - 1);
+  assert.deepEqual(told(), []);
+  liveness.handleTimeout(dueUs);
+  assert.deepEqual(told(), ["silent"]);
+  liveness.onHeard(dueUs + 5);
+  liveness.onHeard(dueUs + 6);
+  assert.deepEqual(told(), ["heard"]);
+});
+
+Deno.test("Liveness that looks late asks again before it says that nobody answers", () => {
+  const { liveness, timers, told } = make();
+  liveness.onSpoken(0);
+  const lateUs = timers.get(Timer.Silence) + 5_000_000;
+  liveness.handleTimeout(lateUs);
+  assert.deepEqual(told(), ["ping"]);
+  liveness.handleTimeout(timers.get(Timer.Silence));
+  assert.deepEqual(told(), ["silent"]);
+});
