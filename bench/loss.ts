@@ -20,7 +20,7 @@ import { connectUsers, type LoadUser, openDirect, startCluster } from "./load.ts
 import { SERVER, SERVER_FROM_AFAR } from "./netem/addresses.ts";
 import { BadPath, runInNamespace } from "./netem/path.ts";
 import { CARRIERS } from "./relay/carriers.ts";
-import type { Peer } from "./relay/peer.ts";
+import { greet } from "./relay/peer.ts";
 import { ANSWER, startRelay } from "./relay/server.ts";
 import { percentile, report, type Row } from "./report.ts";
 import type { MessageId } from "../shared/protocol/mod.ts";
@@ -43,8 +43,8 @@ interface Crowd {
 
 /** What makes the network bad. */
 interface Path {
-  /** @param loss From 0 to 1. `undefined`: no faults and no delay. */
-  set(loss: number | undefined): Promise<void>;
+  /** @param loss From 0 to 1. */
+  set(loss: number): Promise<void>;
   /** Bytes of IP packets since the last call; NaN where nobody counts them. */
   takeBytes(): Promise<number>;
   close(): Promise<void>;
@@ -83,17 +83,10 @@ async function crowdOf(users: readonly LoadUser[], stop: () => Promise<void>): P
 
 async function relayedCrowd(carrier: string): Promise<Crowd> {
   const relay = await startRelay(carrier, SERVER, ["--answers"]);
-  const peers: Peer[] = [];
-  const greetings: Promise<void>[] = [];
-  for (let client = 0; client < CLIENTS; client++) {
-    const peer = await CARRIERS[carrier]!.dial(SERVER_FROM_AFAR, relay.contact);
-    peers.push(peer);
-    greetings.push(new Promise((resolve) => peer.onMessage = () => resolve()));
-    peer.send(new Uint8Array(0));
-    peer.flush();
-    // Pairs are made in the order of greetings.
-    if (client % 2 === 1) await Promise.all(greetings);
-  }
+  const peers = await Promise.all(
+    Array.from({ length: CLIENTS }, () => CARRIERS[carrier]!.dial(SERVER_FROM_AFAR, relay.contact)),
+  );
+  await Promise.all(peers.map((peer, client) => greet(peer, client >> 1)));
   const crowd: Crowd = {
     subject: carrier,
     send(client, body) {
@@ -221,7 +214,7 @@ async function emulatedPath(seed: number): Promise<Path> {
   const path = await BadPath.open(seed);
   return {
     async set(loss) {
-      await path.setFaults(loss === undefined ? {} : { delayMs: DELAY_MS, loss });
+      await path.setFaults({ delayMs: DELAY_MS, loss });
     },
     async takeBytes() {
       const { up, down } = await path.takeCounters();
@@ -235,8 +228,8 @@ function relayedPath(relay: Relay): Path {
   return {
     set(loss) {
       for (const { faults } of [relay.up, relay.down]) {
-        faults.delayMs = loss === undefined ? 0 : DELAY_MS;
-        faults.loss = loss ?? 0;
+        faults.delayMs = DELAY_MS;
+        faults.loss = loss;
       }
       return Promise.resolve();
     },
@@ -247,6 +240,7 @@ function relayedPath(relay: Relay): Path {
 
 async function everyone(seed: number, against: readonly string[]): Promise<{ path: Path; crowds: Crowd[] }> {
   const path = await emulatedPath(seed);
+  await path.set(0);
   const crowds = [await ourCrowd(SERVER, SERVER_FROM_AFAR)];
   for (const carrier of against) crowds.push(await relayedCrowd(carrier));
   return { path, crowds };
@@ -254,7 +248,7 @@ async function everyone(seed: number, against: readonly string[]): Promise<{ pat
 
 async function oursAlone(seed: number): Promise<{ path: Path; crowds: Crowd[] }> {
   const cluster = await startCluster(1);
-  const relay = new Relay({ seed, rewriteLocated: true });
+  const relay = new Relay({ seed, delayMs: DELAY_MS, rewriteLocated: true });
   const users = await connectUsers({ ...cluster, ...relay.map(cluster.host, cluster.port) }, CLIENTS);
   return { path: relayedPath(relay), crowds: [await crowdOf(users, () => cluster.stop())] };
 }
@@ -288,7 +282,7 @@ if (import.meta.main) {
     }
   }
   report(withRatios(rows));
-  await path.set(undefined);
+  await path.set(0);
   for (const crowd of crowds) await crowd.close();
   await path.close();
   Deno.exit(0);

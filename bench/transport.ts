@@ -14,7 +14,7 @@
  */
 import { parseArgs } from "node:util";
 import { CARRIERS } from "./relay/carriers.ts";
-import type { Peer } from "./relay/peer.ts";
+import { greet, type Peer } from "./relay/peer.ts";
 import { startRelay } from "./relay/server.ts";
 import { processCpuUs, processMemoryKiB, report, type Row } from "./report.ts";
 
@@ -36,18 +36,6 @@ class Pair {
     this.#sender = sender;
     this.#receiver = receiver;
     this.#burst = burst;
-  }
-
-  /** @returns When the server has introduced the two. */
-  async meet(): Promise<void> {
-    const met = [this.#sender, this.#receiver].map((peer) =>
-      new Promise<void>((resolve) => {
-        peer.onMessage = () => resolve();
-        peer.send(new Uint8Array(0));
-        peer.flush();
-      })
-    );
-    await Promise.all(met);
   }
 
   start(): void {
@@ -85,9 +73,9 @@ async function measure({ carrier, pairCount, burst, measuredMs, profile }: Job):
   try {
     const dial = () => CARRIERS[carrier]!.dial(HOST, relay.contact);
     for (let i = 0; i < pairCount; i++) {
-      const pair = new Pair(await dial(), await dial(), burst);
-      pairs.push(pair);
-      await pair.meet();
+      const sender = await dial(), receiver = await dial();
+      await Promise.all([greet(sender, i), greet(receiver, i)]);
+      pairs.push(new Pair(sender, receiver, burst));
     }
     for (const pair of pairs) pair.start();
     const count = () => pairs.reduce((sum, pair) => sum + pair.delivered, 0);

@@ -72,6 +72,22 @@ export class BadPath {
     return await this.#ask({ ...PERFECT, ...faults });
   }
 
+  /**
+   * Which congestion control the kernel gives to TCP connections that begin from now on, on either side; before that it is the
+   * machine's default.
+   *
+   * @returns Whether this kernel has it and lets a namespace choose it (`net.ipv4.tcp_allowed_congestion_control`).
+   */
+  setTcp(congestionControl: string): boolean {
+    try {
+      // In the namespace only: its /proc/sys/net is its own.
+      Deno.writeTextFileSync("/proc/sys/net/ipv4/tcp_congestion_control", congestionControl);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   /** Counters since the last time they were taken. */
   async takeCounters(): Promise<PathCounters> {
     return await this.#ask(null);

@@ -5,7 +5,7 @@ import { quicCarrier } from "./quic.ts";
 import { tlsCarrier } from "./tls.ts";
 
 export const CARRIERS: Readonly<Record<string, Carrier>> = {
-  ours: ourCarrier,
+  ours: ourCarrier(),
   "QUIC, a write each": quicCarrier("each"),
   "QUIC, written together": quicCarrier("together"),
   "TLS/TCP, a write each": tlsCarrier("each"),

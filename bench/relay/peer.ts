@@ -2,7 +2,7 @@
 
 /** One end of a connection: messages of up to 64 KiB, in order. */
 export interface Peer {
-  /** @param message Borrowed until the call returns. An empty one is a greeting. */
+  /** @param message Borrowed until the call returns. */
   send(message: Uint8Array): void;
   /** What was sent since the last time may leave now; a transport that gathers by itself has nothing to do. */
   flush(): void;
@@ -11,6 +11,15 @@ export interface Peer {
   onMessage: (message: Uint8Array) => void;
   /** All that had arrived together has been handed over. */
   onBatch: () => void;
+}
+
+/** Tells the relay of which pair this client is. @returns When the relay has introduced the two: an empty message says so. */
+export function greet(peer: Peer, pair: number): Promise<void> {
+  return new Promise((resolve) => {
+    peer.onMessage = () => resolve();
+    peer.send(Uint8Array.of(pair));
+    peer.flush();
+  });
 }
 
 /** A transport that can do the job. */
