@@ -19,7 +19,7 @@ const WINDOW = 16;
 const WARM_UP_MS = 2000;
 const DRAIN_MS = 15_000;
 
-interface Lane {
+export interface Lane {
   readonly user: LoadUser;
   readonly conversation: ConversationId;
   readonly epoch: number;
@@ -91,7 +91,13 @@ class Run {
   }
 }
 
-async function measure(cluster: BenchCluster, lanes: readonly Lane[], rate: number | "max", ms: number): Promise<Row> {
+/** Runs the workload for a while on lanes that are there. */
+export async function measure(
+  cluster: BenchCluster,
+  lanes: readonly Lane[],
+  rate: number | "max",
+  ms: number,
+): Promise<Row> {
   const run = new Run(lanes, rate === "max");
   const stopSending = rate === "max" ? fillWindows(run, lanes) : sendAtRate(run, lanes, rate);
   await pause(WARM_UP_MS);
@@ -139,7 +145,8 @@ function sendAtRate(run: Run, lanes: readonly Lane[], rate: number): () => void 
   return () => clearInterval(timer);
 }
 
-async function pairUp(users: readonly LoadUser[]): Promise<Lane[]> {
+/** Neighbours talk to one another. */
+export async function pairUp(users: readonly LoadUser[]): Promise<Lane[]> {
   const lanes: Lane[] = [];
   for (const [index, user] of users.entries()) {
     lanes.push({ user, ...await openDirect(user, users[index ^ 1]!), sent: 0, sentMs: new Map() });

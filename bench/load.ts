@@ -37,8 +37,13 @@ export interface BenchCluster {
  * Starts a balancer with servers whose limits let one machine play a hundred.
  *
  * @param host What they listen on.
+ * @param flags For the servers, behind those limits: the last one counts.
  */
-export async function startCluster(servers: number, host = "127.0.0.1"): Promise<BenchCluster> {
+export async function startCluster(
+  servers: number,
+  host = "127.0.0.1",
+  flags: readonly string[] = [],
+): Promise<BenchCluster> {
   const folder = await Deno.makeTempDir({ prefix: "fastchat-bench-" });
   const data = join(folder, "data");
   const balancer = new Deno.Command(Deno.execPath(), {
@@ -49,6 +54,7 @@ export async function startCluster(servers: number, host = "127.0.0.1"): Promise
       fileURLToPath(new URL("../balancer/main.ts", import.meta.url)),
       ...[String(servers), "0", "--host", host, "--data", data],
       ...["--handshake-rate", "1000", "--handshake-burst", "5000", "--signup-rate", "0", "--login-rate", "0"],
+      ...flags,
     ],
     stdin: "null",
     stdout: "piped",

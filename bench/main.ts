@@ -6,6 +6,7 @@ const BENCHES: Record<string, string> = {
   loss: "latency of 500 messages a second at 0, 1, 5 and 20 % loss: ours and TLS on TCP over one bad path",
   resume: "200 clients, one of four servers killed: how long until everybody is back, and at what cost",
   goodput: "20 MB over 20 and 100 Mbit/s at 0, 1 and 5 % loss, and two transfers at once: ours, TCP, QUIC",
+  flood: "dm200 of 100 clients while 20 addresses flood INITIALs, with and without valid tokens",
   store: "rows a second and time to commit, direct and over the link",
   balance: "spread of 1,000 clients over 4 and 16 servers by each strategy",
   e2ee: "sealing and opening one envelope, by number of devices",

@@ -29,6 +29,9 @@ export interface FuzzResult {
   /** That the kernel handed on: the rest found full socket buffers. */
   readonly delivered: number;
   readonly answers: number;
+  /** Sent one at a time, and those of them that were answered: each answer was compared with its question. */
+  readonly asked: number;
+  readonly askedAnswered: number;
   readonly messages: number;
   readonly seconds: number;
   /** Of each server, KiB. */
@@ -90,6 +93,8 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzResult> {
         sent: run.sent,
         delivered: run.sent - run.dropped,
         answers: everybody.reduce((sum, { received }) => sum + received, 0),
+        asked: run.asked,
+        askedAnswered: run.askedAnswered,
         messages: chat.received,
         seconds: (performance.now() - begin) / 1000,
         memoryBefore,
@@ -179,6 +184,9 @@ interface Parts {
 class Bombardment {
   sent = 0;
   dropped = 0;
+  /** Datagrams sent one at a time, and those of them that were answered: each by no more than it brought. */
+  asked = 0;
+  askedAnswered = 0;
   readonly byMutation = new Map<string, number>();
   readonly #parts: Parts;
   #pauseMs = 1;
@@ -223,7 +231,9 @@ class Bombardment {
   /** One that has a socket for itself. */
   async #askOne(): Promise<void> {
     const { asker, targets, prng } = this.#parts;
-    if (prng.chance(0.1)) await asker.ask(this.#make(asker), prng.pick(targets), ASK_MS);
+    if (!prng.chance(0.5)) return;
+    this.asked++;
+    if (await asker.ask(this.#make(asker), prng.pick(targets), ASK_MS)) this.askedAnswered++;
   }
 
   #make(stranger: Stranger): Uint8Array {

@@ -17,6 +17,7 @@ console.log(`deno task fuzz --datagrams ${datagrams} --seed ${seed} --servers ${
 const result = await fuzz({ datagrams, seed, servers, report: console.log });
 const { sent, delivered, seconds, answers, messages, problems } = result;
 console.log(`${sent} datagrams in ${seconds.toFixed(1)} s, ${delivered} of them delivered; ${answers} answers`);
+console.log(`${result.askedAnswered} answers to ${result.asked} sent one at a time were compared with their questions`);
 console.log(`mutations: ${[...result.byMutation].map(([name, count]) => `${name} ${count}`).join(", ")}`);
 for (const [i, before] of result.memoryBefore.entries()) {
   console.log(

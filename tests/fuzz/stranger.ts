@@ -17,7 +17,6 @@ export class Stranger {
   token: Uint8Array = new Uint8Array(0);
   readonly #sockets: UdpSockets;
   readonly #accounts = new Map<number, Account>();
-  #onAnswer: ((bytes: Uint8Array) => void) | undefined;
 
   constructor(readonly host: string) {
     this.#sockets = openUdp({ host, port: 0, onDatagram: (bytes, from) => this.#onDatagram(bytes, from) });
@@ -30,27 +29,38 @@ export class Stranger {
     this.#sockets.first.send(bytes, to, () => {});
   }
 
-  /** Sends one datagram with nothing else under way, and waits a moment: whatever comes answers this one. */
-  async ask(bytes: Uint8Array, to: Address, waitMs: number): Promise<void> {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    await new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, waitMs);
-      this.#onAnswer = (answer) => {
-        if (answer.length > bytes.length) {
-          this.complaints.push(`${answer.length} bytes answer a datagram of ${bytes.length} (type ${bytes[0]})`);
-        }
-        resolve();
-      };
-      this.send(bytes, to);
-    });
-    clearTimeout(timer);
-    this.#onAnswer = undefined;
-  }
-
   /** Gets a token for this address, as any client would. */
   locate(balancer: Address): void {
     const nonce = crypto.getRandomValues(new Uint8Array(16));
     this.send(encodeLocate({ version: 1, nonce, versions: [1], excluded: [] }), balancer);
+  }
+
+  /**
+   * Sends one datagram from a port of its own and waits a moment: whatever comes there answers this one.
+   *
+   * @returns Whether something did.
+   */
+  async ask(bytes: Uint8Array, to: Address, waitMs: number): Promise<boolean> {
+    let answered = () => {}, timer: ReturnType<typeof setTimeout> | undefined, isAnswered = false;
+    const sockets = openUdp({
+      host: this.host,
+      port: 0,
+      onDatagram: (answer) => {
+        isAnswered = true;
+        if (answer.length > bytes.length) {
+          this.complaints.push(`${answer.length} bytes answer a datagram of ${bytes.length} (type ${bytes[0]})`);
+        }
+        answered();
+      },
+    });
+    await new Promise<void>((resolve) => {
+      answered = resolve;
+      timer = setTimeout(resolve, waitMs);
+      sockets.first.send(bytes, to, () => {});
+    });
+    clearTimeout(timer);
+    await sockets.close();
+    return isAnswered;
   }
 
   close(): Promise<void> {
@@ -66,7 +76,6 @@ export class Stranger {
       this.complaints.push(`${this.host} sent ${sentBytes} bytes to port ${from.port} and was sent ${receivedBytes}`);
     }
     if (bytes[0] === PacketType.located) this.token = decodeLocated(bytes)?.token ?? this.token;
-    this.#onAnswer?.(bytes);
   }
 
   #account(port: number): Account {
