@@ -26,6 +26,7 @@ import { PacketSender } from "./packet_sender.ts";
 import { type Address, Path, sameAddress } from "./path.ts";
 import { ReceivedPackets } from "./received_packets.ts";
 import { type Cargo, Recovery } from "./recovery.ts";
+import { Redundancy } from "./redundancy.ts";
 import { INITIAL_RTT_US, RttEstimator } from "./rtt.ts";
 import type { Priority } from "./stream.ts";
 import { Streams } from "./streams.ts";
@@ -46,6 +47,7 @@ export class Connection {
   readonly #outbound: Outbound;
   readonly #inbound: Inbound;
   readonly #recovery: Recovery;
+  readonly #redundancy = new Redundancy();
   readonly #liveness: Liveness;
   readonly #events = new EventQueue();
   readonly #closing = new Closing();
@@ -53,6 +55,9 @@ export class Connection {
   /** A packet of the peer's opened: it has the keys. */
   #peerSeen = false;
   #confirmed = false;
+  /** Whether the packet being handled has to be acknowledged, and whether at once. */
+  #ackEliciting = false;
+  #asked = false;
   readonly #stats = newStats();
 
   constructor(options: ConnectionOptions) {
@@ -66,6 +71,7 @@ export class Connection {
       rtt: this.#rtt,
       controller: this.#controller,
       cargo: this.#cargo(),
+      redundancy: this.#redundancy,
       nowUs: options.nowUs,
     });
     this.#streams = new Streams(options.side, options.local, options.remote);
@@ -95,6 +101,7 @@ export class Connection {
       received: this.#received,
       recovery: this.#recovery,
       outbound: this.#outbound,
+      redundancy: this.#redundancy,
       liveness: this.#liveness,
       timers: this.#timers,
       firstPacketNumber: options.firstPacketNumber,
@@ -130,8 +137,9 @@ export class Connection {
     const packetNumber = this.#opener.packetNumber;
     this.#onOpened(packetNumber, packetBytes, from, nowUs);
     try {
-      const ackEliciting = this.#handlePayload(packet, payloadBytes, from, nowUs);
-      this.#received.add(packetNumber, ackEliciting, nowUs);
+      this.#handlePayload(packet, payloadBytes, from, nowUs);
+      const isAsked = this.#inbound.takeRepeated() || this.#asked;
+      this.#received.add(packetNumber, this.#ackEliciting, isAsked, nowUs);
       if (this.#closing.isOpen) this.#timers.set(Timer.Ack, this.#received.dueUs);
     } catch (error) {
       if (!(error instanceof TransportError)) throw error;
@@ -155,6 +163,7 @@ export class Connection {
     if (timers.take(Timer.Path, nowUs) && this.#path.onDeadline()) this.#armPath(nowUs);
     // Ack and Pacing only wake the caller, who then polls: what is due is found there.
     timers.take(Timer.Pacing, nowUs);
+    timers.take(Timer.Copy, nowUs);
     this.#keys.expire(nowUs);
   }
 
@@ -324,6 +333,7 @@ export class Connection {
     stats.duplicates = this.#opener.duplicates;
     stats.failedOpens = this.#opener.failedOpens;
     stats.packetsLost = this.#recovery.packetsLost;
+    stats.copyBytes = this.#redundancy.bytes;
     stats.probes = this.#recovery.probes;
     stats.keyUpdates = this.#keys.updates;
     stats.rttUs = this.#rtt.hasSample ? Math.round(this.#rtt.smoothedUs) : 0;
@@ -361,24 +371,25 @@ export class Connection {
     }
   }
 
-  /** @returns Whether the packet has to be acknowledged. @throws TransportError */
-  #handlePayload(packet: Uint8Array, payloadBytes: number, from: Address, nowUs: number): boolean {
+  /** @throws TransportError */
+  #handlePayload(packet: Uint8Array, payloadBytes: number, from: Address, nowUs: number): void {
     if (payloadBytes === 0) throw new TransportError(CloseCode.protocolViolation, "Payload is empty");
     const cursor = this.#cursor;
     cursor.start(packet, PROTECTED_HEADER_BYTES, PROTECTED_HEADER_BYTES + payloadBytes);
-    let ackEliciting = false;
+    this.#ackEliciting = this.#asked = false;
     while (cursor.next()) {
-      if (isAckEliciting(cursor.type)) ackEliciting = true;
+      if (isAckEliciting(cursor.type)) this.#ackEliciting = true;
       this.#handleFrame(cursor, from, nowUs);
       if (!this.#closing.isOpen) break;
     }
-    return ackEliciting;
   }
 
   #handleFrame(frame: FrameCursor, from: Address, nowUs: number): void {
     switch (frame.type) {
       case FrameType.Padding:
+        return;
       case FrameType.Ping:
+        this.#asked = true;
         return;
       case FrameType.Ack:
         return this.#onAck(frame, nowUs);
@@ -451,7 +462,7 @@ export class Connection {
   // Timers and the end.
 
   #armPath(nowUs: number): void {
-    this.#timers.set(Timer.Path, nowUs + this.#rtt.probeTimeoutUs);
+    this.#timers.set(Timer.Path, nowUs + this.#path.nextWaitUs(this.#rtt.probeTimeoutUs));
   }
 
   /** While we close only the peer's CLOSE still means something: then nobody needs to hear more. */

@@ -43,6 +43,8 @@ export interface ConnectionStats {
   duplicates: number;
   /** Packets that did not open: dropped. */
   failedOpens: number;
+  /** Bytes of second copies, sent before anybody knew of a loss. */
+  copyBytes: number;
   /** Probe timeouts. */
   probes: number;
   /** Times the peer moved to another address. */
@@ -62,6 +64,7 @@ export function newStats(): ConnectionStats {
     bytesSent: 0,
     bytesReceived: 0,
     packetsLost: 0,
+    copyBytes: 0,
     duplicates: 0,
     failedOpens: 0,
     probes: 0,

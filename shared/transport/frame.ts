@@ -29,6 +29,9 @@ export enum FrameType {
   NewTicket = 0x21,
 }
 
+/** How a record of a sent packet notes a STREAM frame that ends its stream. */
+export const STREAM_WITH_FIN = 0x09;
+
 /** Whether a packet with a frame of this type has to be acknowledged (docs/PROTOCOL.md §6, last column). */
 export function isAckEliciting(type: FrameType): boolean {
   return type !== FrameType.Padding && type !== FrameType.Ack && type !== FrameType.Close;

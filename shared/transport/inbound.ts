@@ -18,6 +18,7 @@ export class Inbound {
   readonly #receiveCredit: ReceiveCredit;
   readonly #outbound: Outbound;
   readonly #events: EventQueue;
+  #repeated = false;
 
   constructor(parts: InboundParts) {
     this.#streams = parts.streams;
@@ -52,6 +53,13 @@ export class Inbound {
     }
   }
 
+  /** Whether stream data came that was here already: the peer misses acknowledgements. Asking again says no. */
+  takeRepeated(): boolean {
+    const repeated = this.#repeated;
+    this.#repeated = false;
+    return repeated;
+  }
+
   /** The next contiguous bytes of a stream, owned by the caller; `undefined` where there are none now. */
   read(streamId: number): Uint8Array | undefined {
     const stream = this.#streams.get(streamId);
@@ -83,8 +91,12 @@ export class Inbound {
 
   #onStream(frame: FrameCursor): void {
     const stream = this.#named(frame.streamId);
-    if (stream === undefined) return;
+    if (stream === undefined) {
+      this.#repeated = true;
+      return;
+    }
     const rise = stream.recv.receive(frame.offset, frame.bytes, frame.dataStart, frame.dataEnd, frame.fin);
+    if (rise <= 0 && frame.dataEnd > frame.dataStart) this.#repeated = true;
     this.#receiveCredit.receive(rise);
     if (stream.recv.hasData && !stream.isReadableQueued) {
       stream.isReadableQueued = true;

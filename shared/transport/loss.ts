@@ -13,6 +13,8 @@ export class LossDetector {
   /** When the last probe was asked for: the next waits, even should that one not have left. */
   #probedUs = 0;
   #persistent = false;
+  /** Probe early: on a path that loses packets a probe too many costs less than one too late. */
+  isHasty = false;
 
   constructor(ledger: SentPackets, rtt: RttEstimator) {
     this.#ledger = ledger;
@@ -103,7 +105,7 @@ export class LossDetector {
    * probe each four seconds congests nothing. The idle timeout ends it.
    */
   #backedOffUs(): number {
-    const baseUs = this.#rtt.probeTimeoutUs;
+    const baseUs = this.isHasty ? this.#rtt.quickProbeTimeoutUs : this.#rtt.probeTimeoutUs;
     return Math.min(baseUs * 2 ** this.#probeCount, Math.max(baseUs, PROBE_TIMEOUT_US_MAX));
   }
 }

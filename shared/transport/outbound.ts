@@ -10,6 +10,7 @@ import type { ReceiveCredit, SendCredit } from "./flow_control.ts";
 import {
   CONTROL_FRAME_BYTES_MAX,
   FrameType,
+  STREAM_WITH_FIN,
   streamHeaderBytes,
   writeBare,
   writeBlob,
@@ -18,6 +19,7 @@ import {
   writeStreamHeader,
   writeStreamValue,
 } from "./frame.ts";
+import type { Copy } from "./redundancy.ts";
 import { Scheduler } from "./scheduler.ts";
 import type { SentPacket } from "./sent_packets.ts";
 import type { Stream } from "./stream.ts";
@@ -123,6 +125,25 @@ export class Outbound {
     if (this.#control.length > 0) at = this.#fillControl(target, at, limit, packet);
     if (this.#hints.length > 0) at = this.#fillHints(target, at, limit, packet);
     return this.#fillStreams(target, at, limit, packet);
+  }
+
+  /**
+   * Writes what nobody has acknowledged of a piece that was sent before.
+   *
+   * @returns The offset behind it: `at` where it is not needed any more, -1 where there is no room for it.
+   */
+  fillCopy(target: Uint8Array, at: number, limit: number, packet: SentPacket, copy: Copy): number {
+    const { streamId, end } = copy, stream = this.#streams.get(streamId);
+    if (stream === undefined) return at;
+    const offset = stream.send.unackedFrom(copy.offset, end, copy.fin);
+    if (offset < 0) return at;
+    const bytes = end - offset;
+    if (streamHeaderBytes(streamId, offset) + varintBytes(bytes) + bytes > limit - at) return -1;
+    const fin = copy.fin;
+    at = writeStreamHeader(target, at, { streamId, offset, length: bytes, fin });
+    stream.send.copyTo(target, at, offset, bytes);
+    packet.note(fin ? STREAM_WITH_FIN : FrameType.Stream, streamId, offset, end);
+    return at + bytes;
   }
 
   /** Content of a lost packet that is still of use will be sent again. */
@@ -263,8 +284,6 @@ export class Outbound {
   }
 }
 
-/** How a record notes a STREAM frame that ends its stream. */
-const STREAM_WITH_FIN = 0x09;
 /** Header of a STREAM frame at its largest, and some data that makes it worth while. */
 const STREAM_ROOM_BYTES_MIN = 32;
 const BLOB_HEADER_BYTES_MAX = 3;

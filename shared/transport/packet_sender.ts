@@ -2,13 +2,14 @@
 import type { CloseReason } from "../errors.ts";
 import { DATAGRAM_BYTES, PACKET_NUMBER_LIMIT, PROTECTED_HEADER_BYTES, TAG_BYTES } from "../limits.ts";
 import { writeReason } from "./closing.ts";
-import { FrameType, writeClose, writePath } from "./frame.ts";
+import { FrameType, writeBare, writeClose, writePath } from "./frame.ts";
 import type { PacketKeys } from "./key_update.ts";
 import type { Liveness } from "./liveness.ts";
 import type { Outbound } from "./outbound.ts";
 import type { Address, Path } from "./path.ts";
 import type { ReceivedPackets } from "./received_packets.ts";
 import type { Recovery } from "./recovery.ts";
+import type { Redundancy } from "./redundancy.ts";
 import type { SentPacket } from "./sent_packets.ts";
 import { Timer, type Timers } from "./timers.ts";
 
@@ -18,6 +19,7 @@ export interface PacketSenderParts {
   readonly received: ReceivedPackets;
   readonly recovery: Recovery;
   readonly outbound: Outbound;
+  readonly redundancy: Redundancy;
   readonly liveness: Liveness;
   readonly timers: Timers;
   readonly firstPacketNumber?: number | undefined;
@@ -29,6 +31,7 @@ export class PacketSender {
   readonly #received: ReceivedPackets;
   readonly #recovery: Recovery;
   readonly #outbound: Outbound;
+  readonly #redundancy: Redundancy;
   readonly #liveness: Liveness;
   readonly #timers: Timers;
   #nextPacketNumber: number;
@@ -42,6 +45,7 @@ export class PacketSender {
     this.#received = parts.received;
     this.#recovery = parts.recovery;
     this.#outbound = parts.outbound;
+    this.#redundancy = parts.redundancy;
     this.#liveness = parts.liveness;
     this.#timers = parts.timers;
     this.#nextPacketNumber = parts.firstPacketNumber ?? 0;
@@ -107,7 +111,16 @@ export class PacketSender {
       packet.ackLargest = this.#received.largest;
       this.#timers.clear(Timer.Ack);
     }
-    if (mayElicit) at = this.#fill(buffer, at, packet);
+    let originals = 0;
+    if (mayElicit) {
+      // A PING stands in front: a STREAM frame without a length reaches to the end of the packet.
+      const asks = this.#recovery.wantsAck ? 1 : 0, start = at;
+      at = this.#outbound.fill(buffer, start + asks, PAYLOAD_END, packet);
+      originals = packet.frameCount;
+      if (this.#redundancy.dueUs !== Infinity) at = this.#fillCopies(buffer, at, packet, nowUs);
+      if (packet.frameCount === 0) at = this.#fillNothing(buffer, start, packet);
+      else if (asks) this.#ask(buffer, start, packet);
+    }
     if (at === PROTECTED_HEADER_BYTES) {
       this.#recovery.release(packet);
       return 0;
@@ -121,27 +134,49 @@ export class PacketSender {
     }
     this.#recovery.onSent(packet, packetNumber, bytes, nowUs);
     this.#liveness.onSpoken(nowUs);
+    if (originals > 0 && this.#redundancy.isActive) {
+      this.#redundancy.onSent(packet, originals, this.#recovery.surroundings(!this.#outbound.hasWork, nowUs));
+      const dueUs = this.#redundancy.dueUs;
+      if (dueUs !== Infinity) this.#timers.set(Timer.Copy, Math.max(dueUs, nowUs + 1));
+    }
     this.#timers.set(Timer.Loss, this.#recovery.deadlineUs);
     return bytes;
   }
 
   /** Whether a packet that has to be acknowledged may leave now; sets the pacing timer where it has to wait. */
   #mayElicit(nowUs: number): boolean {
-    const fromUs = this.#recovery.mayElicitUs(this.#outbound.hasWork, nowUs);
+    const fromUs = this.#recovery.mayElicitUs(this.#outbound.hasWork || this.#redundancy.dueUs <= nowUs, nowUs);
     if (fromUs <= nowUs) return true;
     if (fromUs !== Infinity) this.#timers.set(Timer.Pacing, fromUs);
     return false;
   }
 
-  #fill(buffer: Uint8Array, at: number, packet: SentPacket): number {
-    const behind = this.#outbound.fill(buffer, at, PAYLOAD_END, packet);
-    if (packet.frameCount > 0) return behind;
-    if (!this.#recovery.isProbing) {
-      this.#recovery.onNothingToSay();
-      return behind;
+  /** Second copies that are due, as many as fit. */
+  #fillCopies(buffer: Uint8Array, at: number, packet: SentPacket, nowUs: number): number {
+    const redundancy = this.#redundancy, isProbe = this.#recovery.isProbing;
+    for (;;) {
+      const copy = isProbe ? redundancy.peekAny() : redundancy.peek(nowUs);
+      if (copy === undefined) break;
+      const behind = this.#outbound.fillCopy(buffer, at, PAYLOAD_END, packet, copy);
+      if (behind < 0) break;
+      redundancy.shift(behind - at, nowUs);
+      at = behind;
     }
-    this.#outbound.ping();
-    return this.#outbound.fill(buffer, behind, PAYLOAD_END, packet);
+    this.#timers.set(Timer.Copy, redundancy.dueUs);
+    return at;
+  }
+
+  /** There was nothing to say: only a probe leaves all the same. */
+  #fillNothing(buffer: Uint8Array, at: number, packet: SentPacket): number {
+    if (this.#recovery.isProbing) return this.#ask(buffer, at, packet);
+    this.#recovery.onNothingToSay();
+    return at;
+  }
+
+  #ask(buffer: Uint8Array, at: number, packet: SentPacket): number {
+    this.#recovery.onAckAsked();
+    packet.note(FrameType.Ping);
+    return writeBare(buffer, at, FrameType.Ping);
   }
 
   /** Seals what was written up to `end`. @returns Bytes of the datagram. */

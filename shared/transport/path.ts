@@ -20,7 +20,9 @@ interface Candidate {
   readonly data: Uint8Array;
   receivedBytes: number;
   sentBytes: number;
-  attempts: number;
+  /** Deadlines set so far, and how long they were together. */
+  waits: number;
+  waitedUs: number;
   challengePending: boolean;
 }
 
@@ -67,7 +69,8 @@ export class Path {
       data: this.#primitives.random.bytes(PATH_DATA_BYTES),
       receivedBytes: bytes,
       sentBytes: 0,
-      attempts: 0,
+      waits: 0,
+      waitedUs: 0,
       challengePending: true,
     };
     return true;
@@ -78,11 +81,23 @@ export class Path {
     this.#candidate = undefined;
   }
 
+  /**
+   * How long to wait for an answer from now on: twice as long each time, for the new path may be many times slower than the one
+   * that was measured, and whoever gives up and begins anew before the first answer is back never hears one.
+   */
+  nextWaitUs(probeTimeoutUs: number): number {
+    const candidate = this.#candidate;
+    if (candidate === undefined) return Infinity;
+    const waitUs = probeTimeoutUs * 2 ** candidate.waits++;
+    candidate.waitedUs += waitUs;
+    return waitUs;
+  }
+
   /** The deadline of a challenge passed. @returns Whether to set another: false gives the candidate up. */
   onDeadline(): boolean {
     const candidate = this.#candidate;
     if (candidate === undefined) return false;
-    if (candidate.attempts >= ATTEMPTS_MAX) {
+    if (candidate.waits >= WAITS_MIN && candidate.waitedUs >= WAITED_US_MIN) {
       this.#candidate = undefined;
       return false;
     }
@@ -97,7 +112,6 @@ export class Path {
     if (candidate.sentBytes + bytes > AMPLIFICATION_MAX * candidate.receivedBytes) return undefined;
     candidate.challengePending = false;
     candidate.sentBytes += bytes;
-    candidate.attempts++;
     return candidate;
   }
 
@@ -128,5 +142,7 @@ export class Path {
 
 /** RFC 9000 §8.1. */
 const AMPLIFICATION_MAX = 3;
-const ATTEMPTS_MAX = 3;
+/** RFC 9000 §8.2.4: given up after three probe timeouts, of the path that was or of one that nothing is known of (1 s each). */
+const WAITS_MIN = 2;
+const WAITED_US_MIN = 3_000_000;
 const RESPONSES_MAX = 4;

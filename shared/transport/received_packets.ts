@@ -10,6 +10,8 @@ export class ReceivedPackets {
   /** Ack-eliciting packets since the last ACK frame. */
   #unacknowledged = 0;
   #dueUs = Infinity;
+  /** Packets for which the path counts as a bad one. */
+  #hasteLeft = 0;
 
   /** The largest packet number received, or -1. */
   get largest(): number {
@@ -29,10 +31,14 @@ export class ReceivedPackets {
   /**
    * Notes a packet that opened for the first time.
    *
-   * An acknowledgement is due at once for every second ack-eliciting packet and for one out of order, so that the peer sees
-   * losses early; else after the longest delay (RFC 9000 §13.2.1).
+   * An acknowledgement is due at once for one out of order, so that the peer sees losses early, and where the peer asks; else
+   * for every tenth ack-eliciting packet or after the longest delay. RFC 9000 §13.2.2 recommends every second one, which costs
+   * as many packets as the messages themselves; a sender that needs more of them for its window says so by PING
+   * (docs/PROTOCOL.md §6.2). Where packets were missing or repeated of late, it is every second one and after a short delay.
+   *
+   * @param isAsked The peer wants to hear: it sent PING, or what was here already.
    */
-  add(packetNumber: number, ackEliciting: boolean, nowUs: number): void {
+  add(packetNumber: number, ackEliciting: boolean, isAsked: boolean, nowUs: number): void {
     const inOrder = packetNumber === this.#largest + 1;
     this.#ranges.insert(packetNumber, packetNumber + 1);
     if (packetNumber > this.#largest) {
@@ -42,8 +48,11 @@ export class ReceivedPackets {
     this.#ranges.keepHighest(ACK_RANGES_MAX);
     if (!ackEliciting) return;
     this.#unacknowledged++;
-    if (!inOrder || this.#unacknowledged >= ACK_EVERY) this.#dueUs = 0;
-    else if (this.#dueUs === Infinity) this.#dueUs = nowUs + ACK_DELAY_US_MAX;
+    if (!inOrder) this.#hasteLeft = HASTE_PACKETS;
+    else if (this.#hasteLeft > 0) this.#hasteLeft--;
+    const isHasty = this.#hasteLeft > 0;
+    if (!inOrder || isAsked || this.#unacknowledged >= (isHasty ? ACK_EVERY_HASTY : ACK_EVERY)) this.#dueUs = 0;
+    else if (this.#dueUs === Infinity) this.#dueUs = nowUs + (isHasty ? ACK_DELAY_US_HASTY : ACK_DELAY_US_MAX);
   }
 
   /** Writes an ACK frame below `limit` and counts as having told the peer. @returns The offset behind it. */
@@ -62,5 +71,8 @@ export class ReceivedPackets {
   }
 }
 
+const ACK_EVERY = 10;
 /** RFC 9000 §13.2.2. */
-const ACK_EVERY = 2;
+const ACK_EVERY_HASTY = 2;
+const ACK_DELAY_US_HASTY = 5_000;
+const HASTE_PACKETS = 64;

@@ -8,7 +8,8 @@ import type { FrameCursor } from "./frame.ts";
 import { LossDetector } from "./loss.ts";
 import { Pacer } from "./pacer.ts";
 import type { RttEstimator } from "./rtt.ts";
-import { type SentPacket, SentPackets } from "./sent_packets.ts";
+import type { Redundancy, Surroundings } from "./redundancy.ts";
+import { PacketState, type SentPacket, SentPackets } from "./sent_packets.ts";
 
 /** Who put something into a packet and has to know what became of it. */
 export interface Cargo {
@@ -21,6 +22,7 @@ export interface RecoveryParts {
   readonly rtt: RttEstimator;
   readonly controller: Controller;
   readonly cargo: Cargo;
+  readonly redundancy: Redundancy;
   readonly nowUs: number;
 }
 
@@ -28,6 +30,7 @@ export class Recovery {
   readonly #rtt: RttEstimator;
   readonly #controller: Controller;
   readonly #cargo: Cargo;
+  readonly #redundancy: Redundancy;
   readonly #ledger = new SentPackets();
   readonly #loss: LossDetector;
   readonly #pacer: Pacer;
@@ -35,6 +38,8 @@ export class Recovery {
   #appLimited = true;
   #probesPending = 0;
   #packetsLost = 0;
+  /** Bytes sent since the peer was last asked for an acknowledgement, or gave one. */
+  #unaskedBytes = 0;
   /** Reused for what an ACK or a timeout finishes. */
   readonly #finished: SentPacket[] = [];
 
@@ -42,6 +47,7 @@ export class Recovery {
     this.#rtt = parts.rtt;
     this.#controller = parts.controller;
     this.#cargo = parts.cargo;
+    this.#redundancy = parts.redundancy;
     this.#loss = new LossDetector(this.#ledger, parts.rtt);
     this.#pacer = new Pacer(parts.nowUs);
   }
@@ -86,6 +92,8 @@ export class Recovery {
     if (newest.number === largest) this.#rtt.update(nowUs - newest.sentUs, frame.value, nowUs);
     this.#loss.onAcked(largest);
     this.#probesPending = 0;
+    this.#unaskedBytes = 0;
+    this.#redundancy.onAcked(count);
     for (let i = 0; i < count; i++) {
       const packet = finished[i]!;
       this.#controller.onAcked(packet.bytes, packet.sentUs, this.#appLimited);
@@ -96,12 +104,21 @@ export class Recovery {
     return true;
   }
 
-  /** RFC 9002 §6.2.4: two probes, the first with what has waited longest for its acknowledgement. */
+  /**
+   * RFC 9002 §6.2.4: two probes with what has waited longest for its acknowledgement. As much of it as they can hold: of small
+   * messages that were lost together none should wait another round trip.
+   */
   handleDeadline(nowUs: number): void {
     if (!this.#loss.onDeadline(nowUs)) return this.#detectLosses(nowUs);
     this.#probesPending = PROBES;
-    const oldest = this.#ledger.oldest();
-    if (oldest !== undefined) this.#cargo.onLost(oldest);
+    const ledger = this.#ledger;
+    let bytes = 0;
+    for (let i = 0; i < ledger.size && bytes < DATAGRAM_BYTES; i++) {
+      const packet = ledger.at(i);
+      if (packet.state !== PacketState.InFlight) continue;
+      bytes += packet.bytes;
+      this.#cargo.onLost(packet);
+    }
   }
 
   /** RFC 9000 §9.4. What was in flight went to where the peer no longer is. */
@@ -110,6 +127,8 @@ export class Recovery {
     this.#controller.reset();
     this.#resend(this.#loss.abandon(this.#finished));
     this.#probesPending = 0;
+    this.#unaskedBytes = 0;
+    this.#redundancy.clear();
   }
 
   /**
@@ -149,10 +168,30 @@ export class Recovery {
     this.#ledger.release(packet);
   }
 
+  /**
+   * Whether the next packet should ask for an acknowledgement: four in each window keep it moving, however rarely the peer
+   * acknowledges by itself.
+   */
+  get wantsAck(): boolean {
+    return this.#unaskedBytes + DATAGRAM_BYTES > this.#controller.windowBytes / ACKS_PER_WINDOW;
+  }
+
+  onAckAsked(): void {
+    this.#unaskedBytes = 0;
+  }
+
   onSent(packet: SentPacket, packetNumber: number, bytes: number, nowUs: number): void {
     this.#ledger.add(packet, packetNumber, nowUs, bytes);
     this.#pacer.onSent(bytes);
+    this.#unaskedBytes += bytes;
+    this.#loss.isHasty = this.#redundancy.isActive;
     if (this.#probesPending > 0) this.#probesPending--;
+  }
+
+  /** What decides whether a packet just sent is worth a second copy. */
+  surroundings(isLast: boolean, nowUs: number): Surroundings {
+    const { hasSample, minUs, smoothedUs } = this.#rtt;
+    return { nowUs, minRttUs: hasSample ? minUs : smoothedUs, packetsInFlight: this.#ledger.packetsInFlight, isLast };
   }
 
   #detectLosses(nowUs: number): void {
@@ -169,6 +208,7 @@ export class Recovery {
   /** The first `count` packets of `#finished` are lost. */
   #resend(count: number): void {
     this.#packetsLost += count;
+    this.#redundancy.onLost(count);
     for (let i = 0; i < count; i++) this.#cargo.onLost(this.#finished[i]!);
     this.#ledger.trim();
   }
@@ -176,3 +216,4 @@ export class Recovery {
 
 /** RFC 9002 §6.2.4. */
 const PROBES = 2;
+const ACKS_PER_WINDOW = 4;

@@ -8,6 +8,8 @@ export class RttEstimator {
   #smoothedUs: number;
   #varianceUs: number;
   #firstSampleUs = Infinity;
+  /** The longest delay that the peer reported of late. */
+  #peerDelayUs = ACK_DELAY_US_MAX;
   readonly #initialUs: number;
 
   /** @param initialUs What to assume before the first sample: RFC 9002 §6.2.2, or what the handshake measured. */
@@ -44,6 +46,8 @@ export class RttEstimator {
    */
   update(sampleUs: number, ackDelayUs: number, nowUs: number): void {
     this.#latestUs = sampleUs;
+    const delayUs = Math.min(ackDelayUs, ACK_DELAY_US_MAX);
+    this.#peerDelayUs = Math.max(delayUs, this.#peerDelayUs + (delayUs - this.#peerDelayUs) / 8);
     if (!this.hasSample) {
       this.#firstSampleUs = nowUs;
       this.#minUs = sampleUs;
@@ -52,7 +56,6 @@ export class RttEstimator {
       return;
     }
     if (sampleUs < this.#minUs) this.#minUs = sampleUs;
-    const delayUs = Math.min(ackDelayUs, ACK_DELAY_US_MAX);
     const adjustedUs = sampleUs >= this.#minUs + delayUs ? sampleUs - delayUs : sampleUs;
     this.#varianceUs += (Math.abs(this.#smoothedUs - adjustedUs) - this.#varianceUs) / 4;
     this.#smoothedUs += (adjustedUs - this.#smoothedUs) / 8;
@@ -65,8 +68,12 @@ export class RttEstimator {
    * makes one sample of that, and a connection must neither wait minutes to probe nor be kept for minutes after its end.
    */
   get probeTimeoutUs(): number {
-    const timeoutUs = this.#smoothedUs + Math.max(4 * this.#varianceUs, TIMER_GRANULARITY_US) + ACK_DELAY_US_MAX;
-    return Math.min(Math.ceil(timeoutUs), PROBE_TIMEOUT_US_MAX);
+    return this.#timeoutUs(ACK_DELAY_US_MAX);
+  }
+
+  /** The same with the delay that the peer's acknowledgements had of late: sometimes too early, which costs a packet. */
+  get quickProbeTimeoutUs(): number {
+    return this.#timeoutUs(this.#peerDelayUs);
   }
 
   /** How much later than a newer, acknowledged packet one may be acknowledged before it counts as lost (RFC 9002 §6.1.2). */
@@ -79,9 +86,15 @@ export class RttEstimator {
     return 3 * this.probeTimeoutUs;
   }
 
+  #timeoutUs(ackDelayUs: number): number {
+    const timeoutUs = this.#smoothedUs + Math.max(4 * this.#varianceUs, TIMER_GRANULARITY_US) + ackDelayUs;
+    return Math.min(Math.ceil(timeoutUs), PROBE_TIMEOUT_US_MAX);
+  }
+
   /** Another path: nothing measured holds any more (RFC 9000 §9.4). */
   reset(): void {
     this.#latestUs = 0;
+    this.#peerDelayUs = ACK_DELAY_US_MAX;
     this.#minUs = Infinity;
     this.#firstSampleUs = Infinity;
     this.#smoothedUs = this.#initialUs;

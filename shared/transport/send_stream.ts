@@ -144,6 +144,27 @@ export class SendStream {
     return fresh;
   }
 
+  /** Where in `[offset, end)` the first byte lies that is not acknowledged (or the end, for a FIN that is not); -1 for nowhere. */
+  unackedFrom(offset: number, end: number, fin: boolean): number {
+    if (this.#resetCode >= 0) return -1;
+    let from = Math.max(offset, this.#start);
+    for (let i = 0; i < this.#acked.count && this.#acked.start(i) <= from; i++) {
+      from = Math.max(from, this.#acked.end(i));
+    }
+    if (from < end) return from;
+    return fin && !this.#finAcked ? end : -1;
+  }
+
+  /** Copies bytes that were sent before, and does not count them. */
+  copyTo(target: Uint8Array, at: number, offset: number, bytes: number): void {
+    assert(
+      offset >= this.#start && offset + bytes <= this.#next,
+      "What is sent once more was sent, and is still there",
+    );
+    const from = this.#head + offset - this.#start;
+    if (bytes > 0) target.set(this.#buffer.subarray(from, from + bytes), at);
+  }
+
   /** @returns Bytes that are no longer buffered. */
   onAcked(offset: number, end: number, fin: boolean): number {
     if (this.#resetCode >= 0) return 0;

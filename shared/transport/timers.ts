@@ -7,6 +7,8 @@ export enum Timer {
   Ack,
   /** The pacer lets the next packet out. */
   Pacing,
+  /** A second copy is to leave. */
+  Copy,
   /** Silence for too long. */
   Idle,
   /** Speak, so that the path's NATs remember us and we learn whether the peer lives. */
@@ -54,4 +56,4 @@ export class Timers {
   }
 }
 
-const TIMERS = 8;
+const TIMERS = 9;

@@ -34,13 +34,56 @@ Deno.test("Pair: both sides are confirmed in one round trip, and the server wait
   assert.equal(pair.nowUs, 1_060_000);
 });
 
-Deno.test("Pair: a lost packet is sent again by the probe timeout", () => {
+Deno.test("Pair: a lost packet is not missed where a second copy follows", () => {
+  const pair = connected({ toServer: { delayUs: 20_000 }, toClient: { delayUs: 20_000 } });
+  const first = pair.client.out.sentPackets;
+  pair.client.out.drop = (_, index) => index === first;
+  const startUs = pair.nowUs, id = offer(pair, pair.client, 100);
+  assert.ok(pair.run(() => pair.server.inbox(id).finished, 2_000_000));
+  assert.equal(pair.nowUs - startUs, 24_000);
+  pair.sleep(1_000_000);
+  assert.equal(pair.client.connection.stats.probes, 0);
+  assert.ok(pair.client.connection.stats.copyBytes > 100);
+});
+
+Deno.test("Pair: second copies end with a run of acknowledgements and return with a loss", () => {
+  const pair = connected({ toServer: { delayUs: 20_000 }, toClient: { delayUs: 20_000 } });
+  const id = pair.client.connection.openStream();
+  const copiesOf = (messages: number) => {
+    const before = pair.client.connection.stats.copyBytes;
+    for (let i = 0; i < messages; i++) {
+      pair.client.connection.write(id, new Uint8Array(100));
+      pair.sleep(100_000);
+    }
+    return Math.round((pair.client.connection.stats.copyBytes - before) / 100);
+  };
+  assert.ok(copiesOf(20) >= 20);
+  copiesOf(120);
+  assert.equal(copiesOf(20), 0);
+  const first = pair.client.out.sentPackets;
+  pair.client.out.drop = (_, index) => index === first;
+  assert.equal(copiesOf(1), 0);
+  assert.ok(copiesOf(20) >= 19);
+});
+
+Deno.test("Pair: no second copies of what is large, or crosses a room", () => {
+  const far = connected({ toServer: { delayUs: 20_000 }, toClient: { delayUs: 20_000 } });
+  offer(far, far.client, 1_000);
+  far.sleep(1_000_000);
+  assert.equal(far.client.connection.stats.copyBytes, 0);
+  const near = connected({ toServer: { delayUs: 200 }, toClient: { delayUs: 200 } });
+  offer(near, near.client, 100);
+  near.sleep(1_000_000);
+  assert.equal(near.client.connection.stats.copyBytes, 0);
+});
+
+Deno.test("Pair: a packet that is lost with its copy is sent again by the probe timeout", () => {
   const pair = connected();
   const first = pair.client.out.sentPackets;
   let probedUs = 0;
   pair.client.out.drop = (_, index) => {
-    if (index === first + 1) probedUs = pair.nowUs;
-    return index === first;
+    if (index === first + 2) probedUs = pair.nowUs;
+    return index < first + 2;
   };
   const startUs = pair.nowUs, id = offer(pair, pair.client, 100);
   assert.ok(pair.run(() => pair.server.inbox(id).finished, 2_000_000));
@@ -472,6 +515,16 @@ Deno.test("Pair: the connection follows a client that appears under another addr
   assert.equal(pair.server.connection.stats.moves, 1);
   const down = offer(pair, pair.server, 30_000);
   assert.ok(pair.run(() => pair.client.inbox(down).finished, 5_000_000));
+});
+
+Deno.test("Pair: the connection follows a client to a path fifty times slower than the one it left", () => {
+  const pair = connected({ toServer: { delayUs: 1_000 }, toClient: { delayUs: 1_000 } });
+  for (let i = 0; i < 20; i++) exchange(pair);
+  pair.rebind();
+  pair.client.out.faults.delayUs = pair.server.out.faults.delayUs = 200_000;
+  const down = offer(pair, pair.server, 3_000), up = offer(pair, pair.client, 3_000);
+  assert.ok(pair.run(() => pair.client.inbox(down).finished && pair.server.inbox(up).finished, 10_000_000));
+  assert.deepEqual(pair.server.connection.peer, pair.clientAddress);
 });
 
 Deno.test("Pair: what was in flight to the old address is sent again at once, and the new path measured afresh", () => {
