@@ -16,6 +16,7 @@ import type {
   ChannelHandler,
   ChannelStats,
   ChannelStream,
+  ResumptionTicket,
   StreamHandler,
   StreamPriority,
 } from "../shared/net/channel.ts";
@@ -82,6 +83,8 @@ export class MemoryChannel implements Channel {
   readonly #inbox: Delivery[] = [];
   readonly #counters = { datagramsSent: 0, datagramsReceived: 0, bytesSent: 0, bytesReceived: 0 };
   #other!: MemoryChannel;
+  /** Given to this end, and not told yet. */
+  #ticket: ResumptionTicket | undefined;
   #handler: ChannelHandler | undefined;
   #nextId: number;
   #peer: Address;
@@ -103,6 +106,7 @@ export class MemoryChannel implements Channel {
 
   set handler(handler: ChannelHandler | undefined) {
     this.#handler = handler;
+    this.#tellTicket();
     this.schedule();
   }
 
@@ -132,6 +136,11 @@ export class MemoryChannel implements Channel {
     return this.#streams.size;
   }
 
+  /** As the transport tells of a peer that answers nothing, and of one that does again. */
+  tell(what: "silent" | "heard"): void {
+    queueMicrotask(() => what === "silent" ? this.#handler?.onSilent?.() : this.#handler?.onHeard?.());
+  }
+
   /** The other end answers, unless it is paused. */
   ping(): void {
     if (this.#closed === undefined && !this.#other.#paused) this.#counters.datagramsReceived++;
@@ -141,10 +150,10 @@ export class MemoryChannel implements Channel {
   giveTicket(login: TicketLogin): void {
     this.given.push(login);
     const secret = this.transcriptHash.slice();
-    const ticket = sealMemoryTicket({ ...login, secret, connectionId: this.connectionId });
-    queueMicrotask(() =>
-      this.#other.#handler?.onTicket?.({ ticket, secret, lifetimeSeconds: TICKET_LIFETIME_SECONDS })
-    );
+    const { user, device, session, generation } = login, { connectionId } = this;
+    const ticket = sealMemoryTicket({ user, device, session, generation, secret, connectionId });
+    this.#other.#ticket = { ticket, secret, lifetimeSeconds: TICKET_LIFETIME_SECONDS };
+    this.#other.#tellTicket();
   }
 
   openStream(_priority?: StreamPriority): ChannelStream {
@@ -217,6 +226,16 @@ export class MemoryChannel implements Channel {
     queueMicrotask(() => {
       this.#scheduled = false;
       this.#deliverOne();
+    });
+  }
+
+  /** It waits for the handler. */
+  #tellTicket(): void {
+    queueMicrotask(() => {
+      const ticket = this.#ticket;
+      if (ticket === undefined || this.#handler === undefined || this.#closed !== undefined) return;
+      this.#ticket = undefined;
+      this.#handler.onTicket?.(ticket);
     });
   }
 

@@ -11,7 +11,7 @@ import type { UserName } from "../../shared/protocol/mod.ts";
 import type { Store } from "../../server/store/store.ts";
 import { Connection } from "../../server/connection.ts";
 import { TEST_CLUSTER, testKeys } from "../keys.ts";
-import { memoryChannelPair, type MemoryPair } from "../memory_channel.ts";
+import { memoryChannelPair, type MemoryPair, openMemoryTicket } from "../memory_channel.ts";
 import { Harness } from "../server/harness.ts";
 import { withFolder } from "./homes.ts";
 
@@ -57,17 +57,21 @@ export class ChatWorld {
     return join(this.folder, name);
   }
 
-  readonly dial: DialServer = ({ excluded }) => {
+  readonly dial: DialServer = ({ excluded, ticket }) => {
     this.excluded.push(excluded);
     if (this.unreachable) return Promise.reject(new CannotReachError("Nobody answers"));
     const pair = memoryChannelPair();
     this.pairs.push(pair);
     const { services, server, appends } = this.harness;
+    const opened = pair.server.ticket = ticket && openMemoryTicket(ticket.ticket);
+    // As ACCEPT does, before anybody has looked whether it is a login.
+    if (opened) pair.server.giveTicket(opened);
     new Connection(pair.server, { services, server, appends, requestRate: 0, appendRate: 0 });
     return Promise.resolve({
       channel: pair.client,
       serverNumber: this.pairs.length % 2,
       server: `memory:${9000 + this.pairs.length}`,
+      isResumed: opened !== undefined,
       fingerprint: this.fingerprint,
     });
   };
