@@ -40,8 +40,21 @@ Deno.test("Path sends an unproven address at most three times what came from it"
   assert.equal(path.takeChallenge(40), undefined, "120 bytes would be more than 93");
   path.onElsewhere(AWAY, 31, true);
   assert.ok(path.takeChallenge(40));
-  assert.equal(path.onDeadline(), false, "Three attempts are enough");
+});
+
+Deno.test("Path waits twice as long for each answer, and for three seconds at least", () => {
+  const path = new Path(primitives, HOME);
+  const waitsUs = (probeTimeoutUs: number) => {
+    path.onElsewhere(AWAY, 10_000, true);
+    const waits = [path.nextWaitUs(probeTimeoutUs)];
+    while (path.onDeadline()) waits.push(path.nextWaitUs(probeTimeoutUs));
+    return waits;
+  };
+  // On a path of a millisecond as well as on one of a second: what the new one is like is not known.
+  assert.deepEqual(waitsUs(50_000), [0.05, 0.1, 0.2, 0.4, 0.8, 1.6].map((seconds) => seconds * 1e6));
   assert.equal(path.isValidating, false);
+  assert.deepEqual(waitsUs(1_000_000), [1e6, 2e6]);
+  assert.deepEqual(waitsUs(4_000_000), [4e6, 8e6]);
 });
 
 Deno.test("Path asks the newest of several addresses", () => {
