@@ -16,6 +16,8 @@ export interface Controller {
    * @param backlogBytes How much of what is in flight waits in queues, by the round-trip times; unknown by default.
    */
   onLost(newestSentUs: number, nowUs: number, backlogBytes?: number): void;
+  /** All the losses for which the window was last reduced were none: the packets only came late. */
+  onSpurious(): void;
   /** Everything was lost for so long that the path must have changed (RFC 9002 §7.6). */
   onPersistentCongestion(): void;
   /** Another path: start as on a new connection (RFC 9000 §9.4). */

@@ -139,7 +139,7 @@ export class Connection {
     try {
       this.#handlePayload(packet, payloadBytes, from, nowUs);
       const isAsked = this.#inbound.takeRepeated() || this.#asked;
-      this.#received.add(packetNumber, this.#ackEliciting, isAsked, nowUs);
+      this.#received.add(packetNumber, this.#ackEliciting, nowUs, isAsked);
       if (this.#closing.isOpen) this.#timers.set(Timer.Ack, this.#received.dueUs);
     } catch (error) {
       if (!(error instanceof TransportError)) throw error;
@@ -333,6 +333,7 @@ export class Connection {
     stats.duplicates = this.#opener.duplicates;
     stats.failedOpens = this.#opener.failedOpens;
     stats.packetsLost = this.#recovery.packetsLost;
+    stats.spurious = this.#recovery.spurious;
     stats.copyBytes = this.#redundancy.bytes;
     stats.probes = this.#recovery.probes;
     stats.keyUpdates = this.#keys.updates;
@@ -454,7 +455,7 @@ export class Connection {
   #onMoved(nowUs: number): void {
     this.#stats.moves++;
     this.#timers.clear(Timer.Path);
-    this.#recovery.handleMove();
+    this.#recovery.handleMove(nowUs);
     this.#outbound.ping();
     this.#liveness.restart(nowUs);
   }

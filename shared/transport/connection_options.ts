@@ -39,6 +39,8 @@ export interface ConnectionStats {
   bytesReceived: number;
   /** Packets of ours that were declared lost. */
   packetsLost: number;
+  /** Those of them that arrived after all. */
+  spurious: number;
   /** Packets received twice: dropped. */
   duplicates: number;
   /** Packets that did not open: dropped. */
@@ -64,6 +66,7 @@ export function newStats(): ConnectionStats {
     bytesSent: 0,
     bytesReceived: 0,
     packetsLost: 0,
+    spurious: 0,
     copyBytes: 0,
     duplicates: 0,
     failedOpens: 0,

@@ -13,6 +13,11 @@ export class LossDetector {
   /** When the last probe was asked for: the next waits, even should that one not have left. */
   #probedUs = 0;
   #persistent = false;
+  /** How far behind a newer acknowledged packet, in packets and in time, one may be without being lost. */
+  #threshold = PACKET_THRESHOLD;
+  #toleranceUs = 0;
+  /** Losses that were real since then end the tolerance. */
+  #toleranceLeft = 0;
   /** Probe early: on a path that loses packets a probe too many costs less than one too late. */
   isHasty = false;
 
@@ -44,18 +49,18 @@ export class LossDetector {
    * @returns How many.
    */
   detect(nowUs: number, lost: SentPacket[]): number {
-    const ledger = this.#ledger, delayUs = this.#rtt.lossDelayUs;
+    const ledger = this.#ledger, delayUs = this.#rtt.lossDelayUs + this.#toleranceUs;
     const persistentUs = this.#rtt.persistentCongestionUs, firstSampleUs = this.#rtt.firstSampleUs;
     this.#lossTimeUs = Infinity;
     this.#persistent = false;
     let count = 0, runStartUs = -1;
-    for (let i = 0; i < ledger.size; i++) {
+    for (let i = ledger.settled; i < ledger.size; i++) {
       const packet = ledger.at(i);
       if (packet.number > this.#largestAcked) break;
       if (packet.state === PacketState.Acknowledged) runStartUs = -1;
       if (packet.state !== PacketState.InFlight) continue;
       if (
-        packet.number > this.#largestAcked - PACKET_THRESHOLD && packet.sentUs + delayUs > nowUs
+        packet.number > this.#largestAcked - this.#threshold && packet.sentUs + delayUs > nowUs
       ) {
         this.#lossTimeUs = Math.min(this.#lossTimeUs, packet.sentUs + delayUs);
         continue;
@@ -67,13 +72,37 @@ export class LossDetector {
       if (runStartUs < 0) runStartUs = packet.sentUs;
       else if (packet.sentUs - runStartUs > persistentUs) this.#persistent = true;
     }
+    if (count > 0 && this.#toleranceLeft > 0 && --this.#toleranceLeft === 0) this.#forgetTolerance();
     return count;
+  }
+
+  /**
+   * A packet that was declared lost has arrived after all: the path reorders, so this much is tolerated from now on (RFC 9002
+   * §6.1.1, RFC 8985 §6.2), up to another round trip, until sixteen times in a row something was lost indeed.
+   *
+   * @param largestBefore The largest number acknowledged when it was declared lost, or later.
+   */
+  onSpurious(packet: SentPacket, largestBefore: number, nowUs: number): void {
+    this.#threshold = Math.min(Math.max(this.#threshold, largestBefore - packet.number + 1), PACKET_THRESHOLD_MAX);
+    const lateUs = nowUs - packet.sentUs - this.#rtt.lossDelayUs;
+    this.#toleranceUs = Math.ceil(Math.min(Math.max(this.#toleranceUs, lateUs), this.#rtt.smoothedUs));
+    this.#toleranceLeft = TOLERANCE_EPISODES;
+  }
+
+  get largestAcked(): number {
+    return this.#largestAcked;
+  }
+
+  #forgetTolerance(): void {
+    this.#threshold = PACKET_THRESHOLD;
+    this.#toleranceUs = 0;
   }
 
   /** Counts everything in flight as lost: the path it was sent on is gone. @returns How many, as in {@linkcode detect}. */
   abandon(lost: SentPacket[]): number {
     let count = 0;
-    for (let i = 0; i < this.#ledger.size; i++) {
+    this.#forgetTolerance();
+    for (let i = this.#ledger.settled; i < this.#ledger.size; i++) {
       const packet = this.#ledger.at(i);
       if (packet.state !== PacketState.InFlight) continue;
       this.#ledger.markLost(packet);
@@ -112,4 +141,8 @@ export class LossDetector {
 
 /** RFC 9002 §6.1.1: kPacketThreshold. */
 const PACKET_THRESHOLD = 3;
+/** Beyond that time alone decides. */
+const PACKET_THRESHOLD_MAX = 64;
+/** RFC 8985 §6.2. */
+const TOLERANCE_EPISODES = 16;
 const PROBE_TIMEOUT_US_MAX = 4_000_000;

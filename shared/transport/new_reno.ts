@@ -14,6 +14,9 @@ export class NewReno implements Controller {
   #thresholdBytes = Infinity;
   /** Bytes acknowledged since the window last grew in congestion avoidance. */
   #ackedBytes = 0;
+  /** The window and the threshold before the last reduction. */
+  #windowBytesBefore = 0;
+  #thresholdBytesBefore = Infinity;
   /** Packets sent until then belong to a loss that was already answered. */
   #recoveryStartUs = -1;
 
@@ -38,10 +41,18 @@ export class NewReno implements Controller {
   onLost(newestSentUs: number, nowUs: number, backlogBytes = Infinity): void {
     if (newestSentUs <= this.#recoveryStartUs) return;
     this.#recoveryStartUs = nowUs;
+    this.#windowBytesBefore = this.#windowBytes;
+    this.#thresholdBytesBefore = this.#thresholdBytes;
     const kept = backlogBytes < CHANCE_BACKLOG_BYTES ? CHANCE_KEPT : 0.5;
     this.#windowBytes = Math.max(Math.floor(this.#windowBytes * kept), MINIMUM_WINDOW_BYTES);
     this.#thresholdBytes = this.#windowBytes;
     this.#ackedBytes = 0;
+  }
+
+  onSpurious(): void {
+    this.#windowBytes = Math.max(this.#windowBytes, this.#windowBytesBefore);
+    this.#thresholdBytes = Math.max(this.#thresholdBytes, this.#thresholdBytesBefore);
+    this.#recoveryStartUs = -1;
   }
 
   onPersistentCongestion(): void {

@@ -38,7 +38,7 @@ export class ReceivedPackets {
    *
    * @param isAsked The peer wants to hear: it sent PING, or what was here already.
    */
-  add(packetNumber: number, ackEliciting: boolean, isAsked: boolean, nowUs: number): void {
+  add(packetNumber: number, ackEliciting: boolean, nowUs: number, isAsked = false): void {
     const inOrder = packetNumber === this.#largest + 1;
     this.#ranges.insert(packetNumber, packetNumber + 1);
     if (packetNumber > this.#largest) {

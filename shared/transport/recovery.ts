@@ -38,6 +38,12 @@ export class Recovery {
   #appLimited = true;
   #probesPending = 0;
   #packetsLost = 0;
+  /** Packets of those that arrived after all. */
+  #spurious = 0;
+  /** The losses that the window was last reduced for: which, from when on, and how many of them are not refuted. */
+  #episode = 0;
+  #episodeStartUs = -1;
+  #episodeLost = 0;
   /** Bytes sent since the peer was last asked for an acknowledgement, or gave one. */
   #unaskedBytes = 0;
   /** Reused for what an ACK or a timeout finishes. */
@@ -61,6 +67,11 @@ export class Recovery {
     return this.#packetsLost;
   }
 
+  /** Packets declared lost that arrived after all. */
+  get spurious(): number {
+    return this.#spurious;
+  }
+
   /** Probe timeouts since the connection began. */
   get probes(): number {
     return this.#loss.probesTotal;
@@ -82,11 +93,12 @@ export class Recovery {
    * @returns Whether it brought news.
    */
   handleAck(frame: FrameCursor, nowUs: number): boolean {
-    const finished = this.#finished, largest = frame.ranges[0]!;
+    const finished = this.#finished, largest = frame.ranges[0]!, late = this.#ledger.late;
     let count = 0;
     for (let i = frame.rangeCount - 1; i >= 0; i--) {
       count = this.#ledger.acknowledge(frame.ranges[i * 2 + 1]!, frame.ranges[i * 2]!, finished, count);
     }
+    if (late.length > 0) this.#onLate(nowUs);
     if (count === 0) return false;
     const newest = finished[count - 1]!;
     if (newest.number === largest) this.#rtt.update(nowUs - newest.sentUs, frame.value, nowUs);
@@ -99,7 +111,7 @@ export class Recovery {
       this.#controller.onAcked(packet.bytes, packet.sentUs, this.#appLimited);
       this.#cargo.onAcked(packet);
     }
-    this.#ledger.trim();
+    this.#trim(nowUs);
     this.#detectLosses(nowUs);
     return true;
   }
@@ -113,7 +125,7 @@ export class Recovery {
     this.#probesPending = PROBES;
     const ledger = this.#ledger;
     let bytes = 0;
-    for (let i = 0; i < ledger.size && bytes < DATAGRAM_BYTES; i++) {
+    for (let i = ledger.settled; i < ledger.size && bytes < DATAGRAM_BYTES; i++) {
       const packet = ledger.at(i);
       if (packet.state !== PacketState.InFlight) continue;
       bytes += packet.bytes;
@@ -122,10 +134,11 @@ export class Recovery {
   }
 
   /** RFC 9000 §9.4. What was in flight went to where the peer no longer is. */
-  handleMove(): void {
+  handleMove(nowUs: number): void {
     this.#rtt.reset();
     this.#controller.reset();
-    this.#resend(this.#loss.abandon(this.#finished));
+    this.#episode++;
+    this.#resend(this.#loss.abandon(this.#finished), nowUs);
     this.#probesPending = 0;
     this.#unaskedBytes = 0;
     this.#redundancy.clear();
@@ -197,20 +210,51 @@ export class Recovery {
   #detectLosses(nowUs: number): void {
     const count = this.#loss.detect(nowUs, this.#finished);
     if (count === 0) return;
+    const newestSentUs = this.#finished[count - 1]!.sentUs;
+    if (newestSentUs > this.#episodeStartUs) {
+      this.#episode++;
+      this.#episodeStartUs = nowUs;
+      this.#episodeLost = 0;
+    }
+    this.#episodeLost += count;
     // What of a round trip is longer than the shortest one was spent in queues, and so was that share of what is in flight.
     const { minUs, smoothedUs, hasSample } = this.#rtt;
     const backlogBytes = hasSample ? this.#controller.windowBytes * Math.max(0, 1 - minUs / smoothedUs) : Infinity;
-    this.#controller.onLost(this.#finished[count - 1]!.sentUs, nowUs, backlogBytes);
-    if (this.#loss.isPersistent) this.#controller.onPersistentCongestion();
-    this.#resend(count);
+    this.#controller.onLost(newestSentUs, nowUs, backlogBytes);
+    if (this.#loss.isPersistent) {
+      this.#controller.onPersistentCongestion();
+      this.#episodeLost = Infinity;
+    }
+    this.#resend(count, nowUs);
+  }
+
+  /** Packets declared lost arrived after all. Where that is so of all that a reduction was for, it is taken back. */
+  #onLate(nowUs: number): void {
+    const late = this.#ledger.late;
+    for (const packet of late) {
+      this.#spurious++;
+      this.#loss.onSpurious(packet, this.#loss.largestAcked, nowUs);
+      this.#cargo.onAcked(packet);
+      if (packet.episode === this.#episode && --this.#episodeLost === 0) this.#controller.onSpurious();
+    }
+    late.length = 0;
   }
 
   /** The first `count` packets of `#finished` are lost. */
-  #resend(count: number): void {
+  #resend(count: number, nowUs: number): void {
     this.#packetsLost += count;
     this.#redundancy.onLost(count);
-    for (let i = 0; i < count; i++) this.#cargo.onLost(this.#finished[i]!);
-    this.#ledger.trim();
+    for (let i = 0; i < count; i++) {
+      const packet = this.#finished[i]!;
+      packet.episode = this.#episode;
+      this.#cargo.onLost(packet);
+    }
+    this.#trim(nowUs);
+  }
+
+  /** Lost packets are remembered as long as an acknowledgement of them may still come. */
+  #trim(nowUs: number): void {
+    this.#ledger.trim(nowUs - 2 * this.#rtt.probeTimeoutUs);
   }
 }
 

@@ -17,6 +17,8 @@ export class SentPacket {
   sentUs = 0;
   bytes = 0;
   state = PacketState.InFlight;
+  /** Which loss episode it belongs to, once it is lost. */
+  episode = 0;
   /** The largest packet number that an ACK frame in this packet acknowledged, or -1. */
   ackLargest = -1;
   /** `frameCount` × (frame type, and three numbers whose meaning the frame's type gives). */
@@ -37,6 +39,8 @@ export class SentPackets {
   #packets: SentPacket[] = [];
   /** Everything before this index has left the ledger. */
   #head = 0;
+  /** Nothing before this index is in flight. */
+  #first = 0;
   readonly #free: SentPacket[] = [];
   #bytesInFlight = 0;
   #packetsInFlight = 0;
@@ -53,6 +57,14 @@ export class SentPackets {
   /** Records held, those acknowledged or lost behind an older one in flight too. */
   get size(): number {
     return this.#packets.length - this.#head;
+  }
+
+  /** Packets that the last {@linkcode acknowledge} calls found acknowledged after they had been declared lost; for the caller to empty. */
+  readonly late: SentPacket[] = [];
+
+  /** How many of the oldest records held are not in flight any more. */
+  get settled(): number {
+    return this.#first - this.#head;
   }
 
   /** When the newest packet in the ledger was sent. */
@@ -95,9 +107,13 @@ export class SentPackets {
     for (let i = this.#indexOf(low); i < packets.length; i++) {
       const packet = packets[i]!;
       if (packet.number > high) break;
-      if (packet.state !== PacketState.InFlight) continue;
-      this.#leave(packet, PacketState.Acknowledged);
-      acked[count++] = packet;
+      if (packet.state === PacketState.Lost) {
+        packet.state = PacketState.Acknowledged;
+        this.late.push(packet);
+      } else if (packet.state === PacketState.InFlight) {
+        this.#leave(packet, PacketState.Acknowledged);
+        acked[count++] = packet;
+      }
     }
     return count;
   }
@@ -113,21 +129,30 @@ export class SentPackets {
 
   /** The oldest packet in flight. */
   oldest(): SentPacket | undefined {
-    for (let i = this.#head; i < this.#packets.length; i++) {
+    for (let i = this.#first; i < this.#packets.length; i++) {
       if (this.#packets[i]!.state === PacketState.InFlight) return this.#packets[i];
     }
     return undefined;
   }
 
-  /** Lets go of the finished records at the old end. */
-  trim(): void {
+  /**
+   * Lets go of the finished records at the old end.
+   *
+   * @param lostBeforeUs Lost ones stay that were sent later: an acknowledgement may show yet that they only came late.
+   */
+  trim(lostBeforeUs = Infinity): void {
     const packets = this.#packets;
-    while (this.#head < packets.length && packets[this.#head]!.state !== PacketState.InFlight) {
-      this.release(packets[this.#head++]!);
+    while (this.#first < packets.length && packets[this.#first]!.state !== PacketState.InFlight) this.#first++;
+    while (this.#head < this.#first) {
+      const packet = packets[this.#head]!;
+      if (packet.state === PacketState.Lost && packet.sentUs >= lostBeforeUs) break;
+      this.release(packet);
+      this.#head++;
     }
     if (this.#head > COMPACT_AT && this.#head * 2 > packets.length) {
       packets.copyWithin(0, this.#head);
       packets.length -= this.#head;
+      this.#first -= this.#head;
       this.#head = 0;
     }
   }
