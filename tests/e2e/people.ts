@@ -13,6 +13,7 @@ export class Person {
   readonly messages: MessageEvent[] = [];
   readonly refused: RefusedEvent[] = [];
   readonly connections: ConnectionEvent[] = [];
+  readonly notices: string[] = [];
   readonly #listening: Promise<void>;
   #waiting: (() => void)[] = [];
 
@@ -42,7 +43,7 @@ export class Person {
     const deadline = AbortSignal.timeout(seconds * 1000);
     while (!met()) {
       await new Promise<void>((resolve, reject) => {
-        const fail = () => reject(new Error(`${this.name}: not within ${seconds} s: ${what}`));
+        const fail = () => reject(new Error(`${this.name}: not within ${seconds} s: ${what}. ${this.#seen()}`));
         if (deadline.aborted) return fail();
         deadline.addEventListener("abort", fail, { once: true });
         this.#waiting.push(() => {
@@ -58,10 +59,18 @@ export class Person {
     await this.#listening;
   }
 
+  /** What may explain that something did not come. */
+  #seen(): string {
+    const refused = this.refused.map(({ seq, claimedFrom, reason }) => `${claimedFrom} at ${seq}: ${reason}`);
+    const connections = this.connections.map(({ state, server, reason }) => reason ?? `${state} ${server}`);
+    return JSON.stringify({ heard: this.messages.length, refused, notices: this.notices, connections });
+  }
+
   #hear(event: ChatEvent): void {
     if (event.type === "message") this.messages.push(event);
     else if (event.type === "refused") this.refused.push(event);
     else if (event.type === "connection") this.connections.push(event);
+    else this.notices.push(event.text);
     for (const wake of this.#waiting.splice(0)) wake();
   }
 
