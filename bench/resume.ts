@@ -12,162 +12,29 @@
  * `--servers N` (4) choose.
  */
 import { parseArgs } from "node:util";
-import { type DialedServer, dialUdp, type RememberedCluster } from "../client/dialer.ts";
-import { type DialOptions, Link } from "../client/link.ts";
-import { Remote } from "../client/remote.ts";
 import { dataPaths, parseServerStatus, type ServerStatus } from "../shared/cluster/mod.ts";
-import {
-  generateRsaPkcs8,
-  importPssPrivate,
-  makeDeviceProof,
-  spkiFromPkcs8,
-  systemRandom,
-} from "../shared/crypto/mod.ts";
+import { generateRsaPkcs8, importPssPrivate, spkiFromPkcs8 } from "../shared/crypto/mod.ts";
 import { callControl } from "../shared/host/mod.ts";
-import type { ResumptionTicket } from "../shared/net/mod.ts";
-import type { ConversationId, MessageId, UserName } from "../shared/protocol/mod.ts";
-import { type BenchCluster, type SignedUp, signUp, startCluster } from "./load.ts";
+import type { UserName } from "../shared/protocol/mod.ts";
+import { type BenchCluster, startCluster } from "./load.ts";
 import { percentile, report, type Row } from "./report.ts";
+import { ReturningClient } from "./returning_client.ts";
 
-const WRITE_MS = 500;
 const SETTLE_MS = 3_000;
 const BACK_MS_MAX = 10_000;
 const RATE_MS = 3_000;
-const NEVER = new AbortController().signal;
-
-/** One person: the product's link, with a ticket and an account in memory. */
-class Client {
-  readonly name: UserName;
-  readonly link: Link;
-  server = -1;
-  /** When it was connected last. */
-  connectedMs = 0;
-  logIns = 0;
-  resumptions = 0;
-  readonly #cluster: BenchCluster;
-  #dialed = -1;
-  #account: SignedUp | undefined;
-  #ticket: ResumptionTicket | undefined;
-  #remembered: RememberedCluster | undefined;
-  conversation: { id: ConversationId; epoch: number } | undefined;
-  readonly stored: number[] = [];
-  #number = 0;
-
-  constructor(cluster: BenchCluster, name: UserName, identity: { key: Uint8Array; signing: CryptoKey }) {
-    this.name = name;
-    this.#cluster = cluster;
-    this.link = new Link({
-      dial: (asked) => this.#dial(asked),
-      authenticate: async (remote, _signal, isResumed) => {
-        if (isResumed) this.resumptions++;
-        else await this.#logIn(remote, identity);
-        await remote.ask<"subscribe">({ type: "subscribe" });
-      },
-      canReturn: () => this.#ticket !== undefined,
-      onTicket: (ticket) => this.#ticket = ticket,
-      onEvent: () => {},
-      onConnected: () => {
-        this.connectedMs = performance.now();
-        this.server = this.#dialed;
-      },
-      onReconnecting: () => {},
-      onClosed: () => {},
-    });
-  }
-
-  /** Shakes hands and logs in by ticket once more, beside the connection that there is. */
-  async comeBack(): Promise<void> {
-    const found = await this.#dial({ excluded: [], returning: true, timeoutMs: 5_000, signal: NEVER });
-    const got = Promise.withResolvers<void>();
-    const onTicket = (ticket: ResumptionTicket) => {
-      this.#ticket = ticket;
-      got.resolve();
-    };
-    const remote = new Remote(found.channel, { onEvent: () => {}, onClose: () => {}, onTicket });
-    await Promise.all([got.promise, remote.ask<"subscribe">({ type: "subscribe" })]);
-    remote.close();
-    await found.ended;
-  }
-
-  /** Opens a conversation and writes in it until `signal`, again and again where it has to. */
-  async write(peer: UserName, signal: AbortSignal): Promise<void> {
-    const { head } = await this.link.ask<"openDirect">({ type: "openDirect", peer });
-    this.conversation = { id: head.conversation, epoch: head.epoch };
-    await new Promise((resolve) => setTimeout(resolve, Math.random() * WRITE_MS));
-    while (!signal.aborted) {
-      await this.#append(this.#number++);
-      await new Promise((resolve) => setTimeout(resolve, WRITE_MS));
-    }
-  }
-
-  /** Numbers of the acknowledged messages that the log does not have, once and in order. */
-  async missing(): Promise<number> {
-    const { id } = this.conversation!, found: number[] = [];
-    for (let after = 0;;) {
-      const { records, more } = await this.link.ask<"read">({ type: "read", conversation: id, after, limit: 256 });
-      for (const { body, sender } of records) {
-        if (sender === this.name) found.push(new DataView(body.buffer, body.byteOffset).getUint32(2));
-      }
-      after += records.length;
-      if (!more) break;
-    }
-    return this.stored.filter((number, at) => found[at] !== number).length;
-  }
-
-  async #dial(asked: DialOptions): Promise<DialedServer> {
-    const found = await dialUdp({
-      ...asked,
-      address: { host: "127.0.0.1", port: this.#cluster.port },
-      expected: this.#cluster.fingerprint,
-      remembered: this.#remembered,
-      ticket: this.#ticket,
-    });
-    this.#ticket = undefined;
-    this.#remembered = found.remember;
-    this.#dialed = found.serverNumber;
-    return found;
-  }
-
-  async #append(number: number): Promise<void> {
-    const { id, epoch } = this.conversation!, messageId = systemRandom.bytes(16).toHex() as MessageId;
-    const body = new Uint8Array(200);
-    body.set([1, 1]);
-    new DataView(body.buffer).setUint32(2, number);
-    for (;;) {
-      try {
-        const remote = await this.link.ready();
-        await remote.append({ conversation: id, messageId, expectedEpoch: epoch, body });
-        this.stored.push(number);
-        return;
-      } catch {
-        await new Promise((resolve) => setTimeout(resolve, 10));
-      }
-    }
-  }
-
-  async #logIn(remote: Remote, { key, signing }: { key: Uint8Array; signing: CryptoKey }): Promise<void> {
-    this.logIns++;
-    if (this.#account === undefined) {
-      this.#account = await signUp(remote, this.name, key, signing);
-      return;
-    }
-    const { name, token, device, leaf } = this.#account;
-    const proof = makeDeviceProof(leaf, remote.channel.transcriptHash);
-    await remote.ask<"resume">({ type: "resume", name, token, device, proof });
-  }
-}
 
 async function run(
   options: { clients: number; servers: number; leader: boolean; deadBalancer: boolean },
 ): Promise<Row> {
   const cluster = await startCluster(options.servers);
-  const clients: Client[] = [], stop = new AbortController();
+  const clients: ReturningClient[] = [], stop = new AbortController();
   let balancerIsDead = false;
   try {
     const pkcs8 = await generateRsaPkcs8();
     const identity = { key: await spkiFromPkcs8(pkcs8), signing: await importPssPrivate(pkcs8) };
     for (let index = 0; index < options.clients; index++) {
-      clients.push(new Client(cluster, `u${String(index).padStart(4, "0")}` as UserName, identity));
+      clients.push(new ReturningClient(cluster, `u${String(index).padStart(4, "0")}` as UserName, identity));
     }
     for (let at = 0; at < clients.length; at += 10) {
       await Promise.all(clients.slice(at, at + 10).map(({ link }) => link.start(20_000)));
@@ -234,11 +101,13 @@ async function run(
 /** Clients that do nothing but come back: what a resumption costs a server, and how many it takes in a second. */
 async function rate(lanes: number): Promise<Row> {
   const cluster = await startCluster(1);
-  const clients: Client[] = [];
+  const clients: ReturningClient[] = [];
   try {
     const pkcs8 = await generateRsaPkcs8();
     const identity = { key: await spkiFromPkcs8(pkcs8), signing: await importPssPrivate(pkcs8) };
-    for (let lane = 0; lane < lanes; lane++) clients.push(new Client(cluster, `r${lane}` as UserName, identity));
+    for (let lane = 0; lane < lanes; lane++) {
+      clients.push(new ReturningClient(cluster, `r${lane}` as UserName, identity));
+    }
     for (const { link } of clients) await link.start(20_000);
     const [before] = await statuses(cluster);
     const cpuUs = cluster.cpuUs(), startMs = performance.now(), endMs = startMs + RATE_MS;

@@ -110,6 +110,12 @@ export class KnownServers {
     );
   }
 
+  /** The cluster's servers have changed. */
+  rememberServers(server: ServerAddress, servers: RememberedCluster["servers"]): void {
+    const remembered = this.remembered(server);
+    if (remembered !== undefined) this.remember(server, { ...remembered, servers });
+  }
+
   remembered(server: ServerAddress): RememberedCluster | undefined {
     const text = this.#db.get("SELECT remembered FROM servers WHERE address = ?", formatServerAddress(server))
       ?.["remembered"] as string | null | undefined;

@@ -75,6 +75,7 @@ export type SessionOptions = Omit<OpenOptions, "name" | "server"> & {
 export class Session {
   readonly server: string;
   readonly link: Link;
+  readonly #address: ServerAddress;
   readonly #parts: HomeParts;
   readonly #login: LogIn;
   readonly #changes: Changes;
@@ -97,6 +98,7 @@ export class Session {
     const address = options.server ?? (account && parseServerAddress(account.server));
     if (address === undefined) throw new UsageError("Say which server: HOST:PORT");
     this.server = formatServerAddress(address);
+    this.#address = address;
     this.#parts = parts;
     this.#changes = new Changes(parts.database);
     this.#outbox = new Outbox(parts.database, parts.history);
@@ -307,6 +309,7 @@ export class Session {
   }
 
   #onEvent(event: Event): void {
+    if (event.type === "servers") return this.#parts.servers.rememberServers(this.#address, event.servers);
     const working = this.#working;
     // Before the login is finished nothing is missed by not looking: catching up reads it.
     if (working === undefined) return;

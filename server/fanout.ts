@@ -5,6 +5,7 @@
  * and, when it has caught up, named by `behind`; the log has it all.
  */
 import { write, Writer } from "../shared/codec/mod.ts";
+import type { ServerEntry } from "../shared/packet/mod.ts";
 import { type ConversationId, type Event, event } from "../shared/protocol/mod.ts";
 import type { Committed, DevicesChanged } from "./bus/bus.ts";
 import { Feed } from "./feed.ts";
@@ -13,6 +14,7 @@ import type { Session, Sessions } from "./sessions.ts";
 export class Fanout {
   readonly #sessions: Sessions;
   readonly #writer = new Writer(4096);
+  #servers: readonly ServerEntry[] = [];
   /** Feeds that missed something and have not been told yet. */
   readonly #behind = new Set<Feed>();
   /** Records handed to connections, for the counters. */
@@ -26,7 +28,16 @@ export class Fanout {
 
   /** From now on the session gets what is committed. */
   subscribe(session: Session): void {
-    session.feed ??= new Feed(session.channel);
+    if (session.feed !== undefined) return;
+    session.feed = new Feed(session.channel);
+    if (this.#servers.length > 0) session.feed.announce(this.#encode({ type: "servers", servers: [...this.#servers] }));
+  }
+
+  /** Where clients may go when this server is gone. */
+  set servers(servers: readonly ServerEntry[]) {
+    this.#servers = servers;
+    const message = this.#encode({ type: "servers", servers: [...servers] });
+    for (const session of this.#sessions) session.feed?.announce(message);
   }
 
   /** The connection is gone. */

@@ -139,7 +139,7 @@ export class Runtime {
     this.#backend = await openBackend({ dataDir, serverNumber: this.number, logger: this.#log });
     this.#undo.push(() => this.#backend.close());
     this.#wire(keys, primitives);
-    this.#list = new ServerList(dataDir, this.#log);
+    this.#list = new ServerList(dataDir, this.#log, (servers) => this.#server.fanout.servers = servers);
     await this.#list.refresh();
     this.#list.start();
     this.#undo.push(() => this.#list.stop());

@@ -9,10 +9,13 @@ import type { ServerEntry } from "../shared/packet/mod.ts";
 export class ServerList {
   readonly #dataDir: string;
   readonly #logger: Logger;
+  readonly #onChange: (servers: readonly ServerEntry[]) => void;
   #entries: readonly ServerEntry[] = [];
   #timer: ReturnType<typeof setInterval> | undefined;
 
-  constructor(dataDir: string, logger: Logger) {
+  /** @param onChange Told of the first list, too. */
+  constructor(dataDir: string, logger: Logger, onChange: (servers: readonly ServerEntry[]) => void = () => {}) {
+    this.#onChange = onChange;
     this.#dataDir = dataDir;
     this.#logger = logger;
   }
@@ -32,7 +35,10 @@ export class ServerList {
 
   async refresh(): Promise<void> {
     try {
-      this.#entries = (await readServerStates(this.#dataDir)).filter(isSendable).map(toEntry);
+      const entries = (await readServerStates(this.#dataDir)).filter(isSendable).map(toEntry);
+      if (JSON.stringify(entries) === JSON.stringify(this.#entries)) return;
+      this.#entries = entries;
+      this.#onChange(entries);
     } catch (error) {
       this.#logger.log("warn", "server-list-failed", { error });
     }
@@ -49,4 +55,4 @@ function toEntry({ number, advertise, port }: ServerState): ServerEntry {
   return { number, host: advertise, port };
 }
 
-const REFRESH_MS = 3000;
+const REFRESH_MS = 1000;

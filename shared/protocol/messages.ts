@@ -31,6 +31,7 @@ import {
   IDENTITY_KEY_BYTES_MAX,
   PAGE_ENTRIES_MAX,
   READ_RECORDS_MAX,
+  SERVERS_MAX,
 } from "../limits.ts";
 import { conversationId, deviceId, messageId, nameText, userName } from "./names.ts";
 
@@ -194,6 +195,11 @@ export const event = union({
   behind: [2, struct({ conversation: conversationId, head: varint })],
   /** A user you share a conversation with added or revoked a device: the epoch moved. */
   devicesChanged: [3, struct({ name: userName, conversation: conversationId, epoch: varint })],
+  /**
+   * The cluster's servers, after `subscribe` and whenever they change: who loses this one goes to another without asking the
+   * balancer. An empty host is the one that this client reached.
+   */
+  servers: [4, struct({ servers: array(struct({ number: u8, host: text(255), port: u16 }), SERVERS_MAX) })],
 });
 export type Event = Infer<typeof event>;
 
