@@ -49,6 +49,23 @@ export function processMemoryKiB(pid: number): number | undefined {
   }
 }
 
+/** Datagrams that found the receive buffer of these UDP ports full, by Linux's count since their sockets exist; 0 elsewhere. */
+export function kernelDrops(portsWanted: readonly number[]): number {
+  let text: string;
+  try {
+    text = Deno.readTextFileSync("/proc/net/udp");
+  } catch {
+    return 0;
+  }
+  const ports = new Set(portsWanted.map((port) => port.toString(16).toUpperCase().padStart(4, "0")));
+  let drops = 0;
+  for (const line of text.split("\n")) {
+    const fields = line.trim().split(/\s+/);
+    if (ports.has(fields[1]?.split(":")[1] ?? "")) drops += Number(fields.at(-1));
+  }
+  return drops;
+}
+
 function format(value: string | number | undefined): string {
   if (value === undefined) return "-";
   if (typeof value === "string") return value;

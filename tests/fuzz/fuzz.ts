@@ -6,7 +6,7 @@
  * before an address is proven no answer is larger than its question.
  */
 import { join } from "node:path";
-import { processMemoryKiB } from "../../bench/report.ts";
+import { kernelDrops, processMemoryKiB } from "../../bench/report.ts";
 import { dataPaths, readServerState } from "../../shared/cluster/mod.ts";
 import type { Address } from "../../shared/net/channel.ts";
 import { alive, startCluster } from "../e2e/harness.ts";
@@ -197,7 +197,8 @@ class Bombardment {
 
   async run(): Promise<void> {
     const { options, targets, strangers, asker, chat } = this.#parts;
-    const droppedBefore = kernelDrops(targets), begin = performance.now();
+    const ports = targets.map(({ port }) => port);
+    const droppedBefore = kernelDrops(ports), begin = performance.now();
     let toldMs = begin, checkedAt = 0;
     const locate = () => [...strangers, asker].forEach((stranger) => stranger.locate(targets[0]!));
     locate();
@@ -207,7 +208,7 @@ class Bombardment {
       await new Promise((resolve) => setTimeout(resolve, this.#pauseMs));
       if (this.sent - checkedAt >= CHECK_EVERY) {
         checkedAt = this.sent;
-        const dropped = kernelDrops(targets) - droppedBefore;
+        const dropped = kernelDrops(ports) - droppedBefore;
         // Few losses keep the buffers full enough; many would mean that we test the kernel.
         this.#pauseMs = dropped - this.dropped > CHECK_EVERY / 50 ? this.#pauseMs * 2 : Math.max(this.#pauseMs / 2, 1);
         this.dropped = dropped;
@@ -219,7 +220,7 @@ class Bombardment {
       const rate = Math.round(this.sent / (nowMs - begin) * 1000);
       options.report?.(`${this.sent} datagrams, ${rate}/s, ${this.dropped} found full buffers; ${chat.sent} messages`);
     }
-    this.dropped = kernelDrops(targets) - droppedBefore;
+    this.dropped = kernelDrops(ports) - droppedBefore;
   }
 
   #sendOne(): void {
@@ -253,23 +254,6 @@ async function targetsOf(dataDir: string, balancerPort: number, servers: number)
     targets.push({ host: "127.0.0.1", port: state.port });
   }
   return targets;
-}
-
-/** Datagrams that found a full buffer at these ports, by Linux's count; 0 elsewhere. */
-function kernelDrops(targets: readonly Address[]): number {
-  let text: string;
-  try {
-    text = Deno.readTextFileSync("/proc/net/udp");
-  } catch {
-    return 0;
-  }
-  const ports = new Set(targets.map(({ port }) => port.toString(16).toUpperCase().padStart(4, "0")));
-  let drops = 0;
-  for (const line of text.split("\n")) {
-    const fields = line.trim().split(/\s+/);
-    if (ports.has(fields[1]?.split(":")[1] ?? "")) drops += Number(fields.at(-1));
-  }
-  return drops;
 }
 
 async function errorsLogged(dataDir: string): Promise<string[]> {
