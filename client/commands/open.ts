@@ -37,10 +37,12 @@ export function printProgress(text: string): void {
   if (Deno.stderr.isTerminal()) printError(text);
 }
 
-/** Aborts at the first Ctrl-C or TERM. `dispose` gives the signals back. */
+/** Aborts at the first Ctrl-C or TERM, and when the terminal it has goes away. `dispose` gives the signals back. */
 export function untilInterrupted(): { signal: AbortSignal; dispose(): void } {
   const controller = new AbortController();
   const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
+  // Without a terminal it is for nohup to say what a hang-up means.
+  if (Deno.build.os !== "windows" && Deno.stdin.isTerminal()) signals.push("SIGHUP");
   const abort = () => controller.abort();
   for (const signal of signals) Deno.addSignalListener(signal, abort);
   return {

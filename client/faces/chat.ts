@@ -83,14 +83,14 @@ export class ChatFace {
   }
 
   async #showEvents(): Promise<void> {
-    let lost = false;
+    let isGreeted = false;
     for await (const event of this.#chat.events()) {
+      if (event.type === "message" || event.type === "refused") continue;
       // The greeting told of the first connection, and leaving needs no comment.
-      if (event.type === "connection" && (event.state === "closed" || !lost)) {
-        lost ||= event.state === "reconnecting";
-        if (event.state !== "reconnecting") continue;
-      }
-      if (event.type === "connection" || event.type === "notice") this.#print(eventLine(event, this.#chat.name));
+      const isKnown = event.type === "connection" &&
+        (event.state === "closed" || (event.state === "connected" && !isGreeted));
+      if (event.type === "connection") isGreeted = true;
+      if (!isKnown) this.#print(eventLine(event, this.#chat.name));
     }
   }
 
