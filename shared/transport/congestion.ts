@@ -8,7 +8,9 @@ export interface Controller {
    *
    * @param appLimited The application, not the window, kept us from sending more: then an ack proves nothing about the path.
    */
-  onAcked(bytes: number, sentUs: number, appLimited: boolean): void;
+  onAcked(bytes: number, sentUs: number, appLimited: boolean, nowUs: number): void;
+  /** A round trip was measured; the peer's delay is not in it. */
+  onRtt?(sampleUs: number): void;
   /**
    * Packets were lost together.
    *

@@ -19,7 +19,7 @@ import { FrameCursor, FrameType, isAckEliciting } from "./frame.ts";
 import { Inbound } from "./inbound.ts";
 import { PacketKeys } from "./key_update.ts";
 import { Liveness } from "./liveness.ts";
-import { NewReno } from "./new_reno.ts";
+import { Illinois } from "./illinois.ts";
 import { Outbound } from "./outbound.ts";
 import { PacketOpener, Refusal } from "./packet_opener.ts";
 import { PacketSender } from "./packet_sender.ts";
@@ -66,7 +66,7 @@ export class Connection {
     this.#path = new Path(options.primitives, options.peer);
     this.#opener = new PacketOpener({ ...options, keys: this.#keys });
     this.#rtt = new RttEstimator(options.initialRttUs ?? INITIAL_RTT_US);
-    this.#controller = options.controller ?? new NewReno();
+    this.#controller = options.controller ?? new Illinois();
     this.#recovery = new Recovery({
       rtt: this.#rtt,
       controller: this.#controller,

@@ -20,7 +20,7 @@ export interface ConnectionOptions {
   /** 16 bytes, on a client: what a stateless reset ends with. */
   readonly resetToken?: Uint8Array | undefined;
   readonly nowUs: number;
-  /** New for each connection; NewReno by default. */
+  /** New for each connection; Illinois by default. */
   readonly controller?: Controller | undefined;
   /** What the handshake measured. */
   readonly initialRttUs?: number | undefined;

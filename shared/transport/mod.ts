@@ -4,6 +4,8 @@ export type { ConnectionOptions, ConnectionStats } from "./connection_options.ts
 export type { ConnectionEvent } from "./events.ts";
 export type { Controller } from "./congestion.ts";
 export { NewReno } from "./new_reno.ts";
+export { Cubic } from "./cubic.ts";
+export { Illinois } from "./illinois.ts";
 export { DEFAULT_LIMITS, type TransportLimits } from "./flow_control.ts";
 export { type Address, sameAddress } from "./path.ts";
 export type { Priority } from "./stream.ts";

@@ -101,14 +101,17 @@ export class Recovery {
     if (late.length > 0) this.#onLate(nowUs);
     if (count === 0) return false;
     const newest = finished[count - 1]!;
-    if (newest.number === largest) this.#rtt.update(nowUs - newest.sentUs, frame.value, nowUs);
+    if (newest.number === largest) {
+      this.#rtt.update(nowUs - newest.sentUs, frame.value, nowUs);
+      this.#controller.onRtt?.(this.#rtt.adjustedUs);
+    }
     this.#loss.onAcked(largest);
     this.#probesPending = 0;
     this.#unaskedBytes = 0;
     this.#redundancy.onAcked(count);
     for (let i = 0; i < count; i++) {
       const packet = finished[i]!;
-      this.#controller.onAcked(packet.bytes, packet.sentUs, this.#appLimited);
+      this.#controller.onAcked(packet.bytes, packet.sentUs, this.#appLimited, nowUs);
       this.#cargo.onAcked(packet);
     }
     this.#trim(nowUs);

@@ -4,6 +4,7 @@ import { ACK_DELAY_US_MAX, IDLE_TIMEOUT_US } from "../limits.ts";
 
 export class RttEstimator {
   #latestUs = 0;
+  #adjustedUs = 0;
   #minUs = Infinity;
   #smoothedUs: number;
   #varianceUs: number;
@@ -27,6 +28,11 @@ export class RttEstimator {
     return this.#latestUs;
   }
 
+  /** The latest sample without the peer's delay. */
+  get adjustedUs(): number {
+    return this.#adjustedUs;
+  }
+
   get minUs(): number {
     return this.#minUs;
   }
@@ -45,7 +51,7 @@ export class RttEstimator {
    * @param ackDelayUs How long the peer says it held the acknowledgement back; it cannot push us below the minimum.
    */
   update(sampleUs: number, ackDelayUs: number, nowUs: number): void {
-    this.#latestUs = sampleUs;
+    this.#latestUs = this.#adjustedUs = sampleUs;
     const delayUs = Math.min(ackDelayUs, ACK_DELAY_US_MAX);
     this.#peerDelayUs = Math.max(delayUs, this.#peerDelayUs + (delayUs - this.#peerDelayUs) / 8);
     if (!this.hasSample) {
@@ -57,6 +63,7 @@ export class RttEstimator {
     }
     if (sampleUs < this.#minUs) this.#minUs = sampleUs;
     const adjustedUs = sampleUs >= this.#minUs + delayUs ? sampleUs - delayUs : sampleUs;
+    this.#adjustedUs = adjustedUs;
     this.#varianceUs += (Math.abs(this.#smoothedUs - adjustedUs) - this.#varianceUs) / 4;
     this.#smoothedUs += (adjustedUs - this.#smoothedUs) / 8;
   }
