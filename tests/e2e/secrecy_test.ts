@@ -9,7 +9,7 @@ import bcrypt from "bcryptjs";
 import { ChatClient, NotAuthenticatedError, RefusedError } from "../../client/mod.ts";
 import { DeviceKeys } from "../../client/e2ee/mod.ts";
 import { Pepper, PepperError } from "../../server/pepper.ts";
-import { type ClusterKeys, dataPaths, loadClusterKeys } from "../../shared/cluster/mod.ts";
+import { type ClusterKeys, dataPaths, loadClusterKeys, TicketKeyFile } from "../../shared/cluster/mod.ts";
 import {
   aeadOpen,
   createPrimitives,
@@ -26,7 +26,7 @@ import {
   stretchPassword,
   x25519FromPrivate,
 } from "../../shared/crypto/mod.ts";
-import { deriveSecrets, INITIAL_LABEL, transcriptHash } from "../../shared/handshake/mod.ts";
+import { deriveSecrets, INITIAL_LABEL, Tickets, transcriptHash } from "../../shared/handshake/mod.ts";
 import { connect, formatHostPort, locate } from "../../shared/net/mod.ts";
 import {
   ACCEPT_HEADER_BYTES,
@@ -36,6 +36,7 @@ import {
   decodeLocated,
   encodeLocated,
   type Initial,
+  KeyKind,
   PacketType,
 } from "../../shared/packet/mod.ts";
 import type { KeyAgreement, Primitives } from "../../shared/primitives.ts";
@@ -232,14 +233,21 @@ async function attackHandshakes(
   careless: KeyAgreement,
 ): Promise<void> {
   const clusterKey = await importOaepPrivate(keys.privateKeyPkcs8);
+  const ticketKeys = await TicketKeyFile.open({ dataDir, nowMs: Date.now, maxAgeMs: Infinity });
+  const tickets = new Tickets(primitives, () => ticketKeys.keys);
+  ticketKeys.close();
   const secrets = secretsOf(dataDir);
   const handshakes = recordedHandshakes(recorded);
-  assert.ok(handshakes.length >= 5, `Only ${handshakes.length} handshakes were recorded`);
+  const kinds = new Set(handshakes.map(({ initial }) => initial.keyKind));
+  assert.deepEqual(kinds, new Set([KeyKind.rsa, KeyKind.ticket]), "Both kinds of handshake are on record");
   let opened = 0;
   for (const handshake of handshakes) {
-    // RSA alone is no secret to the thief of the cluster's key: forward secrecy is X25519's.
-    const keySecret = await oaepDecrypt(clusterKey, INITIAL_LABEL, handshake.initial.key);
-    assert.equal(keySecret?.length, 32);
+    // What RSA or a ticket carries is no secret to the thief of their keys: forward secrecy is X25519's.
+    const { keyKind, key } = handshake.initial;
+    const keySecret = keyKind === KeyKind.rsa
+      ? await oaepDecrypt(clusterKey, INITIAL_LABEL, key)
+      : tickets.open(key, Date.now() / 1000)?.secret;
+    assert.ok(keySecret?.length === 32);
     const { clientEphemeral } = handshake.initial, { serverEphemeral } = handshake.header;
     const guesses = [new Uint8Array(32), clientEphemeral, serverEphemeral, keySecret, ...secrets];
     for (const secret of [keySecret, ...secrets]) {
