@@ -30,7 +30,13 @@ export class ChatClient extends LocalHome {
     const traces = new HomeTraces(options.home);
     const name = options.name === undefined ? undefined : checkName(options.name);
     const server = options.server === undefined ? undefined : parseServerAddress(options.server);
-    const parts = openHome(options.home);
+    let parts: HomeParts;
+    try {
+      parts = openHome(options.home);
+    } catch (error) {
+      traces.remove();
+      throw error;
+    }
     try {
       const session = await Session.start(parts, { ...options, name, server });
       return new ChatClient(parts, session);

@@ -129,6 +129,11 @@ export class Database {
   }
 }
 
+/** Whether SQLite could not read or write: a full disk, a damaged file. */
+export function isStorageError(error: unknown): error is Error {
+  return error instanceof Error && (error as { code?: unknown }).code === "ERR_SQLITE_ERROR";
+}
+
 /** SQLite's busy handler does not cover the switch to WAL, which two processes that start at once both try. */
 function switchToWal(db: DatabaseSync): void {
   const deadline = performance.now() + BUSY_TIMEOUT_MS;

@@ -8,7 +8,7 @@
 import { directConversationId, envelopeHash, equalBytes, readEnvelope } from "../shared/crypto/mod.ts";
 import { PAGE_ENTRIES_MAX, READ_RECORDS_MAX } from "../shared/limits.ts";
 import type { ConversationHead, ConversationId, MessageId, Record, UserName } from "../shared/protocol/mod.ts";
-import type { Database } from "./database.ts";
+import { type Database, isStorageError } from "./database.ts";
 import type { OpenedRecord } from "./e2ee/mod.ts";
 import type { NoticeEvent } from "./events.ts";
 import { type Conversation, type History, type NewMessage, Own } from "./history.ts";
@@ -37,6 +37,9 @@ export class Inbox {
   readonly #turns = new Turns();
   readonly #acknowledged = new Map<ConversationId, number>();
   #acknowledgeTimer: ReturnType<typeof setTimeout> | undefined;
+  /** The home takes nothing more; told once. */
+  #isFull = false;
+  #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #listing: Promise<void> | undefined;
   /** When the list of this connection is there; sending waits for it. */
   #listed: Promise<void> = Promise.resolve();
@@ -133,6 +136,7 @@ export class Inbox {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#acknowledgeTimer);
+    clearTimeout(this.#retryTimer);
     for (const lane of this.#lanes.values()) lane.close();
   }
 
@@ -152,9 +156,24 @@ export class Inbox {
     return lane;
   }
 
-  /** A lane that stops with an error goes on at the next delivery or the next connection. */
+  /** A lane that stops with an error goes on at the next delivery or the next connection; a full disk is tried again. */
   #run(running: Promise<void>): void {
-    running.catch(() => {});
+    running.catch((error) => {
+      if (isStorageError(error)) this.#onFull(error);
+    });
+  }
+
+  #onFull({ message }: Error): void {
+    if (this.#closed || this.#retryTimer !== undefined) return;
+    if (!this.#isFull) {
+      const text = `What arrives cannot be kept: ${message}. It is tried again, nothing is lost`;
+      this.#options.onNotice({ type: "notice", code: "gap", text });
+    }
+    this.#isFull = true;
+    this.#retryTimer = setTimeout(() => {
+      this.#retryTimer = undefined;
+      for (const lane of this.#lanes.values()) this.#run(lane.run());
+    }, RETRY_MS);
   }
 
   /** Pages of all conversations; each knows from it how far its log reaches. */
@@ -200,6 +219,7 @@ export class Inbox {
   }
 
   #acknowledge(conversation: ConversationId, cursor: number): void {
+    this.#isFull = false;
     this.#acknowledged.set(conversation, cursor);
     this.#acknowledgeTimer ??= setTimeout(() => this.#run(this.flush()), ACKNOWLEDGE_MS);
   }
@@ -475,6 +495,7 @@ const BATCH_ROWS = 32;
 /** Delivered rows of one conversation that wait for their turn; more is read from the log later. */
 const WAITING_BYTES_MAX = 4 << 20;
 const ACKNOWLEDGE_MS = 200;
+const RETRY_MS = 2_000;
 /** More than a home can have sent since any copy of it was made. */
 const COUNTER_LEAP_MAX = 2 ** 32;
 const DELIVERY_MS = 500;

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import {
   CannotReachError,
   type ChatClient,
@@ -291,6 +293,23 @@ Deno.test("ChatClient.open() cannot reach nobody, and stops at another server's 
     const again = await world.open("alice");
     assert.deepEqual(again.serverFingerprint, world.fingerprint);
     assert.notDeepEqual(before, world.fingerprint);
+  });
+});
+
+Deno.test("ChatClient: a home that takes nothing more is told of, and has everything once it does", async () => {
+  await withWorld(async (world) => {
+    const alice = await world.open("alice"), bob = await world.open("bob");
+    const notices = bob.events();
+    const database = new DatabaseSync(join(bob.home, "fastchat.db"));
+    database.exec("CREATE TRIGGER full BEFORE INSERT ON messages BEGIN SELECT RAISE(FAIL, 'disk is full'); END");
+    await alice.send("bob", "one");
+    await alice.send("bob", "two");
+    // The first thing told is that alice was met.
+    while (!/cannot be kept: disk is full/.test(await nextNotice(notices, "gap")));
+    assert.deepEqual(bob.unshown(), []);
+    database.exec("DROP TRIGGER full");
+    database.close();
+    assert.deepEqual(await unshown(bob, 2), ["one", "two"]);
   });
 });
 
