@@ -3,7 +3,7 @@ import { importOaepPublic, oaepEncrypt } from "../crypto/mod.ts";
 import { type Logger, silentLogger } from "../log.ts";
 import { type ServerEntry, SUPPORTED_VERSIONS } from "../packet/mod.ts";
 import type { Primitives } from "../primitives.ts";
-import { ClientEndpoint, type EndpointFailure, type Task } from "../transport/mod.ts";
+import { ClientEndpoint, type Controller, type EndpointFailure, type Task } from "../transport/mod.ts";
 import type { Address, Channel, ResumptionTicket } from "./channel.ts";
 import { monotonicClock } from "./clock.ts";
 import { ConnectionChannel } from "./connection_channel.ts";
@@ -22,6 +22,8 @@ export interface ConnectOptions {
   readonly signal?: AbortSignal | undefined;
   readonly primitives: Primitives;
   readonly logger?: Logger;
+  /** What decides how much is in flight, where it is not to be the default. */
+  readonly controller?: () => Controller;
 }
 
 export interface ConnectResult<L = ConnectOptions["located"]> {
@@ -119,6 +121,7 @@ class Attempt {
       server: this.#server,
       nowUs: monotonicClock.nowUs(),
       timeoutUs: Math.round(timeoutMs * 1000),
+      ...(options.controller ? { controller: options.controller } : {}),
     });
   }
 
