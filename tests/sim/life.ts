@@ -120,11 +120,13 @@ export class Life {
     else if (action === 16) end.connection.updateKeys(this.#world.localUs(end.host));
     else if (action === 17) this.#talk.setReading(end, !end.reads);
     else if (action === 18) this.#giveUp();
-    else if (!end.isClient) end.connection.sendTicket(prng.bytes(prng.integer(1, 500)));
+    else this.#talk.giveTicket(end);
     this.#world.touch(end.host, end.link);
   }
 
+  /** Readers that stop in the middle of much. */
   #pauseReaders(): void {
+    if (this.#prng.chance(0.2)) this.#ask(this.#prng.pick(this.#world.clients), MUCH_BYTES);
     for (const session of this.#talk.live()) {
       for (const end of [session.client!, session.server!]) {
         if (this.#prng.chance(0.3)) this.#talk.setReading(end, !end.reads);
@@ -132,16 +134,16 @@ export class Life {
     }
   }
 
-  #ask(client: SimClient): void {
+  #ask(client: SimClient, questionBytes?: number): void {
     const prng = this.#prng;
     const job = this.#talk.addJob(client, {
       byClient: prng.chance(0.6),
       priority: prng.pick([0, 1, 2] as const),
-      questionBytes: prng.pick([0, 1, 200, 200, 5_000, 60_000, 150_000, 300_000]),
+      questionBytes: questionBytes ?? prng.pick([0, 1, 200, 200, 5_000, 60_000, 150_000, MUCH_BYTES]),
       answerBytes: prng.pick([0, 20, 200, 3_000, 30_000]),
     });
     this.#talk.beginJobs();
-    if (prng.chance(0.3)) this.#talk.ask(job, job.questionBytes);
+    if (questionBytes !== undefined || prng.chance(0.3)) this.#talk.ask(job, job.questionBytes);
   }
 
   #write(): void {
@@ -244,7 +246,10 @@ export class Life {
     const prng = this.#prng, world = this.#world;
     const kept = this.#tokens.get(client);
     const token = prng.chance(0.2) ? new Uint8Array(0) : kept ?? world.token(client.address.host);
-    world.connect(client, prng.pick(world.servers), token);
+    const ticket = prng.chance(0.8) ? client.kept : undefined;
+    // A ticket serves once; a client that was set back to an old copy of its disk does not know that.
+    if (ticket !== undefined && prng.chance(0.9)) client.kept = undefined;
+    world.connect(client, prng.pick(world.servers), token, ticket);
   }
 
   #isOver = false;
@@ -330,6 +335,8 @@ export class Life {
   }
 }
 
+/** More than any window. */
+const MUCH_BYTES = 300_000;
 /** Longer than a silent connection lives and a new one takes. */
 const LIVENESS_US = 150e6;
 /** A client that moved while it had nothing to say is found again when it says so. */

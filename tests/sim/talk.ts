@@ -6,6 +6,7 @@
  * next one, until it is done. What a server had whole it stored, and that survives it.
  */
 import { CloseCode, type CloseReason } from "../../shared/errors.ts";
+import { decodeGrant } from "../../shared/handshake/mod.ts";
 import { CONGESTION_WINDOW_BYTES_MAX, DATAGRAM_BYTES } from "../../shared/limits.ts";
 import {
   type Connection,
@@ -109,7 +110,9 @@ export class Talk {
 
   /** A client's handshake brought this link. */
   begin(client: SimClient, link: Link): void {
-    this.current.set(client, this.#endOf(client, link).session);
+    const end = this.#endOf(client, link), ticket = client.endpoint?.connected?.ticket;
+    this.current.set(client, end.session);
+    if (ticket !== undefined && ticket.length > 0) this.keepTicket(end, ticket);
   }
 
   /** The host lost its memory: what it had in sessions is gone, what it stored is not. */
@@ -167,6 +170,22 @@ export class Talk {
     view.setUint32(5, session.hints++);
     end.connection.sendHint(bytes);
     this.#world.touch(end.host, end.link);
+  }
+
+  /** The server of this end hands out a ticket. */
+  giveTicket(end: End): void {
+    const client = end.session.client?.host;
+    if (!(end.host instanceof SimServer) || !(client instanceof SimClient)) return;
+    const grant = end.host.endpoint?.grant(end.link, this.#world.login(client));
+    if (grant === undefined) return;
+    end.connection.sendTicket(grant);
+    this.#world.touch(end.host, end.link);
+  }
+
+  keepTicket(end: End, bytes: Uint8Array): void {
+    const grant = decodeGrant(bytes);
+    if (grant === undefined) throw new Error(`${end.host.name} is given something that is no ticket`);
+    if (end.host instanceof SimClient) end.host.kept = { ticket: grant.ticket, secret: end.link.resumption };
   }
 
   setReading(end: End, reads: boolean): void {
@@ -242,7 +261,10 @@ export class Talk {
     switch (event.type) {
       case "confirmed":
         end.isConfirmed = true;
+        this.#onConfirmed(end);
         return this.beginJobs();
+      case "ticket":
+        return this.keepTicket(end, event.bytes);
       case "stream":
         return this.#onStream(end, event.id);
       case "readable":
@@ -259,6 +281,17 @@ export class Talk {
         end.closed = event.reason;
         return this.#onClosed(end, event.reason);
     }
+  }
+
+  /** Who resumes is who the ticket was given to. */
+  #onConfirmed(end: End): void {
+    const client = end.session.client?.host;
+    if (end.isClient || !(client instanceof SimClient)) return;
+    const { ticket } = end.link;
+    if (ticket !== undefined && ticket.user !== client.name) {
+      throw new Error(`${client.name} resumed as ${ticket.user}`);
+    }
+    this.giveTicket(end);
   }
 
   #onStream(end: End, id: number): void {

@@ -4,7 +4,13 @@
  * Every host has a clock of its own, every client a bad link of its own. RSA is an event some milliseconds later; all other
  * cryptography is real, with seeded randomness. What must hold for any datagram is checked here, as it is sent.
  */
-import { AddressTokens, TokenPurpose } from "../../shared/handshake/mod.ts";
+import {
+  AddressTokens,
+  type ClientHandshakeOptions,
+  type TicketLogin,
+  Tickets,
+  TokenPurpose,
+} from "../../shared/handshake/mod.ts";
 import { DATAGRAM_BYTES } from "../../shared/limits.ts";
 import type { Primitives, RandomSource } from "../../shared/primitives.ts";
 import {
@@ -61,7 +67,12 @@ export class SimServer extends Host<ServerEndpoint> {
   }
 }
 
+/** What a client comes back with, and its secret. */
+export type Kept = NonNullable<ClientHandshakeOptions["ticket"]>;
+
 export class SimClient extends Host<ClientEndpoint> {
+  /** Outlives its crashes. */
+  kept: Kept | undefined;
   constructor(
     readonly number: number,
     address: Address,
@@ -90,6 +101,7 @@ export class World {
   onSent: (bytes: Uint8Array, envelope: Envelope) => void = () => {};
   readonly #hooks: Hooks;
   readonly #tokens: AddressTokens;
+  readonly #tickets: Tickets;
   readonly #clusterKey = makeSpki();
   readonly #clusterId: Uint8Array;
   readonly #tokenKey: Uint8Array;
@@ -114,6 +126,8 @@ export class World {
     const witness = new Witness(hooks.random?.(random) ?? random);
     this.primitives = hooks.primitives?.(witness.primitives) ?? witness.primitives;
     this.#tokens = new AddressTokens(this.primitives, this.#tokenKey, this.#clusterId);
+    const sealing = { id: prng.bytes(8), key: prng.bytes(32) };
+    this.#tickets = new Tickets(this.primitives, () => ({ sealing, opening: [sealing] }));
   }
 
   addServer(limits: EndpointLimits): SimServer {
@@ -145,6 +159,7 @@ export class World {
       clusterKey: this.#clusterKey,
       tokenKey: this.#tokenKey,
       resetKey: this.#resetKey,
+      tickets: this.#tickets,
       servers: () => this.servers.map(({ number, address }) => ({ number, host: "", port: address.port })),
       wallSeconds: () => this.wallSeconds,
       nowUs: this.localUs(server),
@@ -154,8 +169,8 @@ export class World {
     this.say(server, "starts");
   }
 
-  /** A client begins to connect, with empty memory. */
-  connect(client: SimClient, server: SimServer, token: Uint8Array): void {
+  /** A client begins to connect, with empty memory but for what is handed in. */
+  connect(client: SimClient, server: SimServer, token: Uint8Array, ticket?: Kept): void {
     client.clockOffsetUs = this.prng.integer(0, CLOCK_OFFSET_US_MAX);
     client.tasks = 0;
     client.endpoint = new ClientEndpoint({
@@ -163,11 +178,12 @@ export class World {
       versions: [1],
       clusterKey: this.#clusterKey,
       token,
+      ...(ticket && { ticket }),
       server: server.address,
       nowUs: this.localUs(client),
       ...this.#controllers(),
     });
-    this.say(client, `connects to ${server.name}`);
+    this.say(client, `connects to ${server.name} with ${ticket === undefined ? "RSA" : "a ticket"}`);
     this.touch(client);
   }
 
@@ -186,6 +202,11 @@ export class World {
     client.address = { host: moves ? `192.0.2.${this.prng.integer(10, 250)}` : host, port: port + 1 };
     this.#known.add(keyOf(client.address));
     this.say(client, `appears at ${keyOf(client.address)}`);
+  }
+
+  /** What the login of a client is to its tickets. */
+  login(client: SimClient): TicketLogin {
+    return { user: client.name, device: new Uint8Array(16), session: new Uint8Array(32), generation: 1 };
   }
 
   /** As LOCATED would have brought it. */
