@@ -19,6 +19,9 @@ export class Liveness {
   readonly #parts: LivenessParts;
   /** An ack-eliciting packet left since the last one arrived: the next does not restart the idle timer. */
   #spoken = false;
+  #spokenUs = 0;
+  /** The longest silence that ended, fading with every answer: on a path that loses much, or a busy machine, it is long. */
+  #survivedUs = 0;
   /** Told that the peer is silent, and not yet that it was heard again. */
   #silent = false;
   /** Silence after which a client asks for a sign of life. */
@@ -30,6 +33,7 @@ export class Liveness {
 
   /** An authentic packet arrived. */
   onHeard(nowUs: number): void {
+    if (this.#spoken) this.#survivedUs = Math.max(nowUs - this.#spokenUs, this.#survivedUs * FADING);
     this.#spoken = false;
     this.#parts.timers.clear(Timer.Silence);
     if (this.#silent) {
@@ -43,6 +47,7 @@ export class Liveness {
   onSpoken(nowUs: number): void {
     if (this.#spoken) return;
     this.#spoken = true;
+    this.#spokenUs = nowUs;
     if (this.#parts.isClient) this.#parts.timers.set(Timer.Silence, nowUs + this.#patienceUs);
     this.restart(nowUs);
   }
@@ -86,11 +91,15 @@ export class Liveness {
     }
   }
 
-  /** Three probe timeouts: what we said was repeated twice by then. */
+  /** Two probe timeouts: what we said was repeated by then. Twice as long as any silence lately that meant nothing. */
   get #patienceUs(): number {
-    return Math.max(SILENCE_US_MIN, 3 * this.#parts.rtt.probeTimeoutUs);
+    const patienceUs = Math.max(2 * this.#parts.rtt.probeTimeoutUs, Math.min(2 * this.#survivedUs, SURVIVED_US_MAX));
+    return Math.max(SILENCE_US_MIN, patienceUs);
   }
 }
 
 /** Below this a busy machine is taken for a dead one. */
 const SILENCE_US_MIN = 200_000;
+/** Half is forgotten after 34 answers: ten seconds of an idle client. */
+const FADING = 0.98;
+const SURVIVED_US_MAX = 3_000_000;

@@ -73,3 +73,23 @@ Deno.test("Liveness that looks late asks again before it says that nobody answer
   liveness.handleTimeout(timers.get(Timer.Silence));
   assert.deepEqual(told(), ["silent"]);
 });
+
+Deno.test("Liveness is more patient for a while where a long silence meant nothing, and never for long", () => {
+  const { liveness, timers } = make();
+  const patienceUs = (nowUs: number) => {
+    liveness.onSpoken(nowUs);
+    const patience = timers.get(Timer.Silence) - nowUs;
+    liveness.onHeard(nowUs);
+    return patience;
+  };
+  const usualUs = patienceUs(0);
+  liveness.onSpoken(0);
+  liveness.onHeard(900_000);
+  assert.equal(patienceUs(1_000_000), 1_800_000);
+  let patience = Infinity;
+  for (let answer = 0; answer < 200; answer++) patience = patienceUs(2_000_000 + answer);
+  assert.equal(patience, usualUs);
+  liveness.onSpoken(10_000_000);
+  liveness.onHeard(40_000_000);
+  assert.equal(patienceUs(50_000_000), 3_000_000);
+});
