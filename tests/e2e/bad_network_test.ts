@@ -14,7 +14,7 @@ import { formatHostPort } from "../../shared/net/mod.ts";
 import { type Faults, Relay } from "../relay.ts";
 import { inDirectory } from "../temporary.ts";
 import { type Cluster, startCluster } from "./harness.ts";
-import { Person } from "./people.ts";
+import { FarPerson } from "./far_person.ts";
 
 const NAMES = ["alice", "bob", "carol", "dave", "erin"];
 const CLEAN: Partial<Faults> = { delayMs: 0, loss: 0, duplicate: 0, reorder: 0, rateBits: 0 };
@@ -27,7 +27,7 @@ Deno.test("chat over bad networks and dying servers", async (t) => {
     const relay = new Relay({ rewriteLocated: true, seed: 4711 });
     const slow = new Relay({ rewriteLocated: true, ...SLOW });
     const open = (name: string, over = relay) =>
-      Person.open({ server: addressOf(over, cluster), name, home: join(directory, name) });
+      FarPerson.open({ server: addressOf(over, cluster), name, home: join(directory, name) });
     const people = await Promise.all(NAMES.map((name) => open(name)));
     try {
       await t.step(
@@ -43,7 +43,7 @@ Deno.test("chat over bad networks and dying servers", async (t) => {
         () => talkWhileServersDie(people, relay, cluster),
       );
       await t.step("2 MiB over a 1 Mbit/s link with a queue of 50: loss under 10 %, goodput above 70 %", async () => {
-        const [alice, bob] = people as [Person, Person];
+        const [alice, bob] = people as [FarPerson, FarPerson];
         await alice.close();
         people[0] = await open("alice", slow);
         await sendOverSlowLink(people[0], bob, slow);
@@ -57,7 +57,7 @@ Deno.test("chat over bad networks and dying servers", async (t) => {
   });
 });
 
-async function talkThroughFaults(people: readonly Person[], relay: Relay): Promise<void> {
+async function talkThroughFaults(people: readonly FarPerson[], relay: Relay): Promise<void> {
   setFaults(relay, BAD);
   const began = performance.now();
   await talk(people, { perSide: 50, label: "bad" }, 20);
@@ -71,7 +71,7 @@ async function talkThroughFaults(people: readonly Person[], relay: Relay): Promi
   }
 }
 
-async function talkFromMovingAddresses(people: readonly Person[], relay: Relay): Promise<void> {
+async function talkFromMovingAddresses(people: readonly FarPerson[], relay: Relay): Promise<void> {
   const before = people.map(({ connections }) => connections.length);
   relay.rebind();
   await talk(people, { perSide: 3, label: "moved" }, 20);
@@ -84,8 +84,8 @@ async function talkFromMovingAddresses(people: readonly Person[], relay: Relay):
   assert.deepEqual(people.map(({ connections }) => connections.length), before, "Somebody connected anew");
 }
 
-async function talkWhileServersDie(people: readonly Person[], relay: Relay, cluster: Cluster): Promise<void> {
-  const [alice] = people as [Person];
+async function talkWhileServersDie(people: readonly FarPerson[], relay: Relay, cluster: Cluster): Promise<void> {
+  const [alice] = people as [FarPerson];
   const talking = talk(people, { perSide: 15, label: "killed", pauseMs: 100 }, 40);
   // A talk that fails early is told of when it is awaited.
   talking.catch(() => {});
@@ -94,7 +94,7 @@ async function talkWhileServersDie(people: readonly Person[], relay: Relay, clus
   Deno.kill(leader, "SIGKILL");
   await alice.until(() => alice.from("bob").includes("killed 5 of bob"), "the talk goes on without the store's leader");
 
-  const left = alice.client.connectedTo, pid = await pidBehind(relay, cluster, left);
+  const left = (await alice.now()).connectedTo, pid = await pidBehind(relay, cluster, left);
   assert.notEqual(pid, leader);
   const changes = alice.connections.length, began = performance.now();
   Deno.kill(pid, "SIGKILL");
@@ -103,23 +103,23 @@ async function talkWhileServersDie(people: readonly Person[], relay: Relay, clus
     "alice is connected anew",
   );
   report(`alice was on another server ${((performance.now() - began) / 1000).toFixed(2)} s after hers was killed`);
-  assert.notEqual(alice.client.connectedTo, left);
+  assert.notEqual((await alice.now()).connectedTo, left);
   await talking;
 }
 
-async function sendOverSlowLink(from: Person, to: Person, relay: Relay): Promise<void> {
+async function sendOverSlowLink(from: FarPerson, to: FarPerson, relay: Relay): Promise<void> {
   const texts = ["a", "b"].map((letter) => letter.repeat(1 << 20));
   const heard = to.from(from.name).length;
-  const { datagramsSent: sentBefore, packetsLost: lostBefore } = from.client.stats,
-    before = relay.up.counters.overflowed;
+  const { stats: before } = await from.now(), overflowed = relay.up.counters.overflowed;
   const began = performance.now();
-  await Promise.all(texts.map((text) => from.client.send(to.name, text)));
+  await Promise.all(texts.map((text) => from.send(to.name, text)));
   const seconds = (performance.now() - began) / 1000;
   await to.until(() => to.from(from.name).length >= heard + 2, "both texts are there");
   assert.deepEqual(to.from(from.name).slice(heard).map((text) => texts.indexOf(text)), [0, 1]);
-  const { datagramsSent, packetsLost } = from.client.stats, sent = datagramsSent - sentBefore;
+  const { stats } = await from.now(), sent = stats.datagramsSent - before.datagramsSent;
   const goodput = texts.length * (1 << 20) * 8 / seconds / SLOW.rateBits!;
-  const dropped = (relay.up.counters.overflowed - before) / sent, lost = (packetsLost - lostBefore) / sent;
+  const dropped = (relay.up.counters.overflowed - overflowed) / sent;
+  const lost = (stats.packetsLost - before.packetsLost) / sent;
   report(
     `2 MiB in ${seconds.toFixed(1)} s: goodput ${percent(goodput)} of the link, ` +
       `${percent(dropped)} of the datagrams dropped, ${percent(lost)} taken for lost`,
@@ -137,15 +137,15 @@ interface Talk {
 }
 
 /** Everybody talks with everybody: all is stored, heard once and in order, and both sides see one order. */
-async function talk(people: readonly Person[], { perSide, label, pauseMs }: Talk, seconds: number): Promise<void> {
-  const text = (from: Person, index: number) => `${label} ${index} of ${from.name}`;
-  const wanted = (from: Person) => Array.from({ length: perSide }, (_, index) => text(from, index));
+async function talk(people: readonly FarPerson[], { perSide, label, pauseMs }: Talk, seconds: number): Promise<void> {
+  const text = (from: FarPerson, index: number) => `${label} ${index} of ${from.name}`;
+  const wanted = (from: FarPerson) => Array.from({ length: perSide }, (_, index) => text(from, index));
   const pairs = people.flatMap((from) => people.filter((to) => to !== from).map((to) => ({ from, to })));
   const marks = new Map(pairs.map((pair) => [pair, pair.to.from(pair.from.name).length]));
   const sending = pairs.map(async ({ from, to }) => {
     const sent: Promise<unknown>[] = [];
     for (let index = 0; index < perSide; index++) {
-      sent.push(from.client.send(to.name, text(from, index)));
+      sent.push(from.send(to.name, text(from, index)));
       if (pauseMs !== undefined) await new Promise((resolve) => setTimeout(resolve, pauseMs));
     }
     await Promise.all(sent);
@@ -158,8 +158,10 @@ async function talk(people: readonly Person[], { perSide, label, pauseMs }: Talk
   for (const pair of pairs) {
     const { from, to } = pair;
     assert.deepEqual(to.from(from.name).slice(marks.get(pair)), wanted(from), `${from.name} to ${to.name}`);
-    const seen = [[from, to], [to, from]].map(([one, other]) =>
-      one!.client.history(other!.name, 2 * perSide).map(({ seq, id, text }) => `${seq} ${id} ${text}`)
+    const seen = await Promise.all(
+      [[from, to], [to, from]].map(async ([one, other]) =>
+        (await one!.history(other!.name, 2 * perSide)).map(({ seq, id, text }) => `${seq} ${id} ${text}`)
+      ),
     );
     assert.deepEqual(seen[0], seen[1], `${from.name} and ${to.name} see different orders`);
   }

@@ -9,28 +9,22 @@ import {
 } from "../../client/mod.ts";
 import { PASSWORD, TEST_ENV } from "./harness.ts";
 
-export class Person {
+/** Everything that somebody has heard. */
+export class Ears {
   readonly messages: MessageEvent[] = [];
   readonly refused: RefusedEvent[] = [];
   readonly connections: ConnectionEvent[] = [];
   readonly notices: string[] = [];
-  readonly #listening: Promise<void>;
   #waiting: (() => void)[] = [];
 
-  private constructor(readonly client: ChatClient) {
-    this.#listening = this.#listen();
-  }
+  constructor(readonly name: string) {}
 
-  /** Signs up where the name is new, else logs in; with the tests' cheap stretching. */
-  static async open(options: OpenOptions): Promise<Person> {
-    const client = await withTestStretching(() =>
-      ChatClient.open({ password: PASSWORD, register: true, timeoutMs: 30_000, ...options })
-    );
-    return new Person(client);
-  }
-
-  get name(): string {
-    return this.client.name;
+  hear(event: ChatEvent): void {
+    if (event.type === "message") this.messages.push(event);
+    else if (event.type === "refused") this.refused.push(event);
+    else if (event.type === "connection") this.connections.push(event);
+    else this.notices.push(event.text);
+    for (const wake of this.#waiting.splice(0)) wake();
   }
 
   /** Texts heard from somebody, in the order they were heard. */
@@ -43,7 +37,7 @@ export class Person {
     const deadline = AbortSignal.timeout(seconds * 1000);
     while (!met()) {
       await new Promise<void>((resolve, reject) => {
-        const fail = () => reject(new Error(`${this.name}: not within ${seconds} s: ${what}. ${this.#seen()}`));
+        const fail = () => reject(new Error(`${this.name}: not within ${seconds} s: ${what}. ${this.#summary()}`));
         if (deadline.aborted) return fail();
         deadline.addEventListener("abort", fail, { once: true });
         this.#waiting.push(() => {
@@ -54,33 +48,47 @@ export class Person {
     }
   }
 
-  async close(): Promise<void> {
-    await this.client.close();
-    await this.#listening;
-  }
-
   /** What may explain that something did not come. */
-  #seen(): string {
+  #summary(): string {
     const refused = this.refused.map(({ seq, claimedFrom, reason }) => `${claimedFrom} at ${seq}: ${reason}`);
     const connections = this.connections.map(({ state, server, reason }) => reason ?? `${state} ${server}`);
     return JSON.stringify({ heard: this.messages.length, refused, notices: this.notices, connections });
   }
+}
 
-  #hear(event: ChatEvent): void {
-    if (event.type === "message") this.messages.push(event);
-    else if (event.type === "refused") this.refused.push(event);
-    else if (event.type === "connection") this.connections.push(event);
-    else this.notices.push(event.text);
-    for (const wake of this.#waiting.splice(0)) wake();
+/** A real client in this process. */
+export class Person extends Ears {
+  readonly #listening: Promise<void>;
+
+  private constructor(readonly client: ChatClient) {
+    super(client.name);
+    this.#listening = listen(client, (event) => this.hear(event));
   }
 
-  async #listen(): Promise<void> {
-    // What came while this person was opening is in the history, and new all the same.
-    const waiting = this.client.unshown(UNSHOWN_MAX);
-    const events = this.client.events({ own: true });
-    for (const { event } of waiting) this.#hear(event);
-    for await (const event of events) this.#hear(event);
+  /** Signs up where the name is new, else logs in. */
+  static async open(options: OpenOptions): Promise<Person> {
+    return new Person(await openClient(options));
   }
+
+  async close(): Promise<void> {
+    await this.client.close();
+    await this.#listening;
+  }
+}
+
+/** Signs up where the name is new, else logs in; with the tests' cheap stretching. */
+export function openClient(options: OpenOptions): Promise<ChatClient> {
+  return withTestStretching(() =>
+    ChatClient.open({ password: PASSWORD, register: true, timeoutMs: 30_000, ...options })
+  );
+}
+
+/** Everything a client hears until it is closed, and what came while it was opening. */
+export async function listen(client: ChatClient, hear: (event: ChatEvent) => void): Promise<void> {
+  const waiting = client.unshown(UNSHOWN_MAX);
+  const events = client.events({ own: true });
+  for (const { event } of waiting) hear(event);
+  for await (const event of events) hear(event);
 }
 
 let openings = 0;
