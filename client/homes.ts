@@ -69,7 +69,8 @@ export function chooseHome(options: { home?: string; user?: string }, at?: Serve
     "\n",
   );
   if (homes.length > 1 && wanted === undefined) {
-    throw new UsageError(`Several accounts are on this machine; choose one with -u NAME:\n${names}`);
+    const hint = at === undefined ? "" : " (a new name signs up)";
+    throw new UsageError(`Several accounts are on this machine; choose one with -u NAME${hint}:\n${names}`);
   }
   if (homes.length > 1) {
     throw new UsageError(

@@ -12,7 +12,7 @@ export function passwordProblem(password: string, name: string): string | undefi
   const normal = password.normalize("NFKC");
   const length = [...normal].length;
   if (length < PASSWORD_CHARS_MIN) {
-    return `Password has ${length} characters, needs at least ${PASSWORD_CHARS_MIN}`;
+    return `Password has ${length} character${length === 1 ? "" : "s"}, needs at least ${PASSWORD_CHARS_MIN}`;
   }
   const { bits, patterns } = estimate(normal, name);
   if (bits >= BITS_MIN) return undefined;

@@ -84,9 +84,7 @@ async function talk(people: { alice: ChatClient; bob: ChatClient }): Promise<voi
       `  ${paintName(from.padStart(5))} → ${to.padEnd(5)}  ${text}  ` +
         paint(
           "dim",
-          `(stored after ${stored.toFixed(1)} ms, ${to === "echo" ? "answered" : "read"} after ${
-            arrived.toFixed(1)
-          } ms)`,
+          `(stored ${stored.toFixed(0)} ms, ${to === "echo" ? "answered" : "read"} ${arrived.toFixed(0)} ms)`,
         ),
     );
     if (to === "echo") printLine(`  ${paintName(" echo")} → ${from.padEnd(5)}  ${answer}`);
@@ -106,11 +104,10 @@ function explain(clients: readonly ChatClient[], relay: Relay, data: string): vo
   for (const client of clients) {
     const { datagramsSent, datagramsReceived, bytesSent, bytesReceived, rttUs } = client.stats;
     say(
-      `  ${client.name.padEnd(5)} was given server ${serverOf(client, relay, data)} of ${SERVERS}: ` +
-        `${datagramsSent} datagrams (${kilo(bytesSent)}) sent, ${datagramsReceived} (${
-          kilo(bytesReceived)
-        }) received, ` +
-        `round trip ${(rttUs / 1000).toFixed(1)} ms`,
+      `  ${client.name.padEnd(5)} on server ${serverOf(client, relay, data)} of ${SERVERS}: ` +
+        `sent ${datagramsSent} datagrams (${kilo(bytesSent)}), ` +
+        `got ${datagramsReceived} (${kilo(bytesReceived)}), ` +
+        `rtt ${(rttUs / 1000).toFixed(1)} ms`,
     );
   }
   const texts = LINES.map(([, , text]) => new TextEncoder().encode(text));
@@ -120,10 +117,9 @@ function explain(clients: readonly ChatClient[], relay: Relay, data: string): vo
   const fileBytes = files.reduce((sum, bytes) => sum + bytes.length, 0);
   const found = [...wire, ...files].filter((bytes) => texts.some((text) => contains(bytes, text))).length;
   say(
-    `  searched ${wire.length} recorded datagrams (${kilo(wireBytes)}) and ${files.length} files of the servers (${
-      kilo(fileBytes)
-    })\n` +
-      `  for the ${texts.length} texts above: found in ${found} of them`,
+    `  searched ${wire.length} recorded datagrams (${kilo(wireBytes)}) and ` +
+      `${files.length} files of the servers\n  (${kilo(fileBytes)}) ` +
+      `for the ${texts.length} texts above: found in ${found} of them`,
   );
   if (found > 0) throw new Error("A text was readable on its way");
 }
