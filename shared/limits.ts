@@ -24,6 +24,8 @@ export const PAGE_ENTRIES_MAX = 500;
 // Datagrams and connections (docs/PROTOCOL.md §2, §5).
 /** UDP payload bytes. 1,200 passes every path in use (RFC 9000 §14); SECURITY H10 says why we do not probe for more. */
 export const DATAGRAM_BYTES = 1200;
+/** What an operator may raise it to, and every receiver takes: Ethernet's 1,500 without the headers of IPv6 and UDP. */
+export const DATAGRAM_BYTES_MAX = 1452;
 /** Bytes of an RFC 5116 tag. */
 export const TAG_BYTES = 16;
 /** Type byte, connection id, packet number. */

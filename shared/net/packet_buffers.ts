@@ -5,7 +5,7 @@
 import type { Primitives } from "../primitives.ts";
 
 /** Longer than any datagram of ours, so that a longer one is seen to be longer. */
-export const PACKET_BUFFER_BYTES = 1280;
+export const PACKET_BUFFER_BYTES = 1472;
 
 export class PacketBuffers {
   readonly #primitives: Primitives;
@@ -60,5 +60,5 @@ export class PacketBuffer {
 }
 
 const pools = new WeakMap<Primitives, PacketBuffers>();
-/** 640 kB: what a few turns of a busy server send. */
+/** 750 kB: what a few turns of a busy server send. */
 const BUFFERS_MAX = 512;

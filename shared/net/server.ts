@@ -38,6 +38,8 @@ export interface ChannelServerOptions {
   readonly logger?: Logger;
   readonly clock?: Clock;
   readonly limits?: Partial<EndpointLimits>;
+  /** Largest datagram to send; more than 1,200 only where every client's path is known to carry it (SECURITY H10). */
+  readonly datagramBytes?: number;
   /** What unfinished messages of all clients together may hold; whoever wants more is closed. */
   readonly unfinishedBytesMax?: number;
   /**
@@ -100,6 +102,7 @@ export class ChannelServer {
       wallSeconds: () => Math.floor(Date.now() / 1000),
       nowUs: clock.nowUs(),
       limits: { ...options.limits, transport },
+      ...(options.datagramBytes === undefined ? {} : { datagramBytes: options.datagramBytes }),
     });
     this.#driver.start(this.#endpoint);
   }

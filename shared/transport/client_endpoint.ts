@@ -1,7 +1,7 @@
 /** A client's end: one handshake, then one connection. */
 import { CloseCode } from "../errors.ts";
 import { ClientHandshake, type ClientHandshakeOptions, type Connected } from "../handshake/mod.ts";
-import { DATAGRAM_BYTES } from "../limits.ts";
+import { DATAGRAM_BYTES_MAX } from "../limits.ts";
 import { isProtected } from "../packet/mod.ts";
 import type { Primitives } from "../primitives.ts";
 import type { Controller } from "./congestion.ts";
@@ -55,7 +55,7 @@ export class ClientEndpoint implements Endpoint {
       return this.#link;
     }
     // A repeated ACCEPT, or anything else in clear, means nothing any more.
-    if (datagram.length > DATAGRAM_BYTES || !isProtected(datagram, datagram.length)) return undefined;
+    if (datagram.length > DATAGRAM_BYTES_MAX || !isProtected(datagram, datagram.length)) return undefined;
     link.connection.handleDatagram(datagram, datagram.length, from, nowUs);
     this.touch(link);
     return link;

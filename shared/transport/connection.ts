@@ -20,6 +20,7 @@ import { Inbound } from "./inbound.ts";
 import { PacketKeys } from "./key_update.ts";
 import { Liveness } from "./liveness.ts";
 import { Illinois } from "./illinois.ts";
+import { DatagramSize } from "./mtu.ts";
 import { Outbound } from "./outbound.ts";
 import { PacketOpener, Refusal } from "./packet_opener.ts";
 import { PacketSender } from "./packet_sender.ts";
@@ -48,6 +49,7 @@ export class Connection {
   readonly #inbound: Inbound;
   readonly #recovery: Recovery;
   readonly #redundancy = new Redundancy();
+  readonly #size: DatagramSize;
   readonly #liveness: Liveness;
   readonly #events = new EventQueue();
   readonly #closing = new Closing();
@@ -67,11 +69,13 @@ export class Connection {
     this.#opener = new PacketOpener({ ...options, keys: this.#keys });
     this.#rtt = new RttEstimator(options.initialRttUs ?? INITIAL_RTT_US);
     this.#controller = options.controller ?? new Illinois();
+    this.#size = new DatagramSize(options.datagramBytes);
     this.#recovery = new Recovery({
       rtt: this.#rtt,
       controller: this.#controller,
       cargo: this.#cargo(),
       redundancy: this.#redundancy,
+      size: this.#size,
       nowUs: options.nowUs,
     });
     this.#streams = new Streams(options.side, options.local, options.remote);
@@ -102,6 +106,7 @@ export class Connection {
       recovery: this.#recovery,
       outbound: this.#outbound,
       redundancy: this.#redundancy,
+      size: this.#size,
       liveness: this.#liveness,
       timers: this.#timers,
       firstPacketNumber: options.firstPacketNumber,
@@ -255,7 +260,7 @@ export class Connection {
   /**
    * Writes at most one datagram, to be sent to {@linkcode transmitTo}.
    *
-   * @param buffer At least DATAGRAM_BYTES; `Primitives.packetBuffer` makes sealing free of copies.
+   * @param buffer At least as long as the largest datagram; `Primitives.packetBuffer` makes sealing free of copies.
    * @returns Its bytes, or 0: nothing to send now.
    */
   pollTransmit(buffer: Uint8Array, nowUs: number): number {
@@ -338,6 +343,7 @@ export class Connection {
     stats.probes = this.#recovery.probes;
     stats.keyUpdates = this.#keys.updates;
     stats.rttUs = this.#rtt.hasSample ? Math.round(this.#rtt.smoothedUs) : 0;
+    stats.datagramBytes = this.#size.bytes;
     stats.windowBytes = this.#controller.windowBytes;
     stats.bytesInFlight = this.#recovery.bytesInFlight;
     return stats;

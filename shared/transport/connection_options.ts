@@ -22,6 +22,8 @@ export interface ConnectionOptions {
   readonly nowUs: number;
   /** New for each connection; Illinois by default. */
   readonly controller?: Controller | undefined;
+  /** Largest datagram to send, from DATAGRAM_BYTES (the default) to DATAGRAM_BYTES_MAX: for paths that are known to carry it. */
+  readonly datagramBytes?: number | undefined;
   /** What the handshake measured. */
   readonly initialRttUs?: number | undefined;
   /** For tests: smaller than the limits of the same name. */
@@ -55,6 +57,8 @@ export interface ConnectionStats {
   keyUpdates: number;
   rttUs: number;
   windowBytes: number;
+  /** The largest datagram that is sent. */
+  datagramBytes: number;
   bytesInFlight: number;
 }
 
@@ -75,6 +79,7 @@ export function newStats(): ConnectionStats {
     keyUpdates: 0,
     rttUs: 0,
     windowBytes: 0,
+    datagramBytes: 0,
     bytesInFlight: 0,
   };
 }

@@ -1,10 +1,11 @@
 /** Puts packets together, one at a time: acknowledgements first, then what is waiting, as far as recovery lets it leave. */
 import type { CloseReason } from "../errors.ts";
-import { DATAGRAM_BYTES, PACKET_NUMBER_LIMIT, PROTECTED_HEADER_BYTES, TAG_BYTES } from "../limits.ts";
+import { PACKET_NUMBER_LIMIT, PROTECTED_HEADER_BYTES, TAG_BYTES } from "../limits.ts";
 import { writeReason } from "./closing.ts";
 import { FrameType, writeBare, writeClose, writePath } from "./frame.ts";
 import type { PacketKeys } from "./key_update.ts";
 import type { Liveness } from "./liveness.ts";
+import type { DatagramSize } from "./mtu.ts";
 import type { Outbound } from "./outbound.ts";
 import type { Address, Path } from "./path.ts";
 import type { ReceivedPackets } from "./received_packets.ts";
@@ -20,6 +21,7 @@ export interface PacketSenderParts {
   readonly recovery: Recovery;
   readonly outbound: Outbound;
   readonly redundancy: Redundancy;
+  readonly size: DatagramSize;
   readonly liveness: Liveness;
   readonly timers: Timers;
   readonly firstPacketNumber?: number | undefined;
@@ -32,6 +34,7 @@ export class PacketSender {
   readonly #recovery: Recovery;
   readonly #outbound: Outbound;
   readonly #redundancy: Redundancy;
+  readonly #size: DatagramSize;
   readonly #liveness: Liveness;
   readonly #timers: Timers;
   #nextPacketNumber: number;
@@ -46,6 +49,7 @@ export class PacketSender {
     this.#recovery = parts.recovery;
     this.#outbound = parts.outbound;
     this.#redundancy = parts.redundancy;
+    this.#size = parts.size;
     this.#liveness = parts.liveness;
     this.#timers = parts.timers;
     this.#nextPacketNumber = parts.firstPacketNumber ?? 0;
@@ -105,9 +109,11 @@ export class PacketSender {
     const mayElicit = this.#mayElicit(nowUs);
     if (!mayElicit && this.#received.dueUs > nowUs) return 0;
     const packet = this.#recovery.begin();
+    // The tag follows the payload.
+    const limit = this.#size.bytes - TAG_BYTES;
     let at = PROTECTED_HEADER_BYTES;
     if (this.#received.isOwed) {
-      at = this.#received.write(buffer, at, PAYLOAD_END, nowUs);
+      at = this.#received.write(buffer, at, limit, nowUs);
       packet.ackLargest = this.#received.largest;
       this.#timers.clear(Timer.Ack);
     }
@@ -115,7 +121,7 @@ export class PacketSender {
     if (mayElicit) {
       // A PING stands in front: a STREAM frame without a length reaches to the end of the packet.
       const asks = this.#recovery.wantsAck ? 1 : 0, start = at;
-      at = this.#outbound.fill(buffer, start + asks, PAYLOAD_END, packet);
+      at = this.#outbound.fill(buffer, start + asks, limit, packet);
       originals = packet.frameCount;
       if (this.#redundancy.dueUs !== Infinity) at = this.#fillCopies(buffer, at, packet, nowUs);
       if (packet.frameCount === 0) at = this.#fillNothing(buffer, start, packet);
@@ -153,11 +159,12 @@ export class PacketSender {
 
   /** Second copies that are due, as many as fit. */
   #fillCopies(buffer: Uint8Array, at: number, packet: SentPacket, nowUs: number): number {
+    const limit = this.#size.bytes - TAG_BYTES;
     const redundancy = this.#redundancy, isProbe = this.#recovery.isProbing;
     for (;;) {
       const copy = isProbe ? redundancy.peekAny() : redundancy.peek(nowUs);
       if (copy === undefined) break;
-      const behind = this.#outbound.fillCopy(buffer, at, PAYLOAD_END, packet, copy);
+      const behind = this.#outbound.fillCopy(buffer, at, limit, packet, copy);
       if (behind < 0) break;
       redundancy.shift(behind - at, nowUs);
       at = behind;
@@ -188,8 +195,6 @@ export class PacketSender {
   }
 }
 
-/** Where the payload ends in a full datagram: the tag follows. */
-const PAYLOAD_END = DATAGRAM_BYTES - TAG_BYTES;
 /** Header, one frame of nine bytes, tag. */
 const PATH_PACKET_BYTES = PROTECTED_HEADER_BYTES + 9 + TAG_BYTES;
 /** Packet numbers kept back to say goodbye with. */

@@ -6,6 +6,7 @@ import { DATAGRAM_BYTES, PACKETS_IN_FLIGHT_MAX } from "../limits.ts";
 import type { Controller } from "./congestion.ts";
 import type { FrameCursor } from "./frame.ts";
 import { LossDetector } from "./loss.ts";
+import type { DatagramSize } from "./mtu.ts";
 import { Pacer } from "./pacer.ts";
 import type { RttEstimator } from "./rtt.ts";
 import type { Redundancy, Surroundings } from "./redundancy.ts";
@@ -23,6 +24,7 @@ export interface RecoveryParts {
   readonly controller: Controller;
   readonly cargo: Cargo;
   readonly redundancy: Redundancy;
+  readonly size: DatagramSize;
   readonly nowUs: number;
 }
 
@@ -31,6 +33,7 @@ export class Recovery {
   readonly #controller: Controller;
   readonly #cargo: Cargo;
   readonly #redundancy: Redundancy;
+  readonly #size: DatagramSize;
   readonly #ledger = new SentPackets();
   readonly #loss: LossDetector;
   readonly #pacer: Pacer;
@@ -54,6 +57,7 @@ export class Recovery {
     this.#controller = parts.controller;
     this.#cargo = parts.cargo;
     this.#redundancy = parts.redundancy;
+    this.#size = parts.size;
     this.#loss = new LossDetector(this.#ledger, parts.rtt);
     this.#pacer = new Pacer(parts.nowUs);
   }
@@ -112,6 +116,7 @@ export class Recovery {
     for (let i = 0; i < count; i++) {
       const packet = finished[i]!;
       this.#controller.onAcked(packet.bytes, packet.sentUs, this.#appLimited, nowUs);
+      this.#size.onAcked(packet.bytes);
       this.#cargo.onAcked(packet);
     }
     this.#trim(nowUs);
@@ -131,6 +136,7 @@ export class Recovery {
     for (let i = ledger.settled; i < ledger.size && bytes < DATAGRAM_BYTES; i++) {
       const packet = ledger.at(i);
       if (packet.state !== PacketState.InFlight) continue;
+      if (bytes === 0) this.#size.onMissed(packet.bytes);
       bytes += packet.bytes;
       this.#cargo.onLost(packet);
     }
@@ -140,6 +146,7 @@ export class Recovery {
   handleMove(nowUs: number): void {
     this.#rtt.reset();
     this.#controller.reset();
+    this.#size.reset();
     this.#episode++;
     this.#resend(this.#loss.abandon(this.#finished), nowUs);
     this.#probesPending = 0;
@@ -250,6 +257,7 @@ export class Recovery {
     for (let i = 0; i < count; i++) {
       const packet = this.#finished[i]!;
       packet.episode = this.#episode;
+      this.#size.onMissed(packet.bytes);
       this.#cargo.onLost(packet);
     }
     this.#trim(nowUs);

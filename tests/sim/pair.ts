@@ -1,5 +1,6 @@
 /** Two connections joined by two links in virtual time. */
 import { createPrimitives } from "../../shared/crypto/mod.ts";
+import { DATAGRAM_BYTES_MAX } from "../../shared/limits.ts";
 import type { Primitives } from "../../shared/primitives.ts";
 import {
   type Address,
@@ -195,7 +196,7 @@ export class Pair {
       if (sent > 100_000) throw new Error("pollTransmit does not end");
       const bytes = peer.connection.pollTransmit(BUFFER, this.nowUs);
       if (bytes === 0) break;
-      if (bytes > 1200) throw new Error(`Datagram of ${bytes} bytes`);
+      if (bytes > peer.connection.stats.datagramBytes) throw new Error(`Datagram of ${bytes} bytes`);
       const to = peer.connection.transmitTo;
       const datagram = BUFFER.subarray(0, bytes);
       this.recorded?.push({ toServer: isClient, bytes: datagram.slice(), to });
@@ -216,5 +217,5 @@ export class Pair {
 }
 
 const primitives = await createPrimitives();
-const BUFFER = primitives.packetBuffer(1200);
-const INPUT = primitives.packetBuffer(1200);
+const BUFFER = primitives.packetBuffer(DATAGRAM_BYTES_MAX);
+const INPUT = primitives.packetBuffer(DATAGRAM_BYTES_MAX);
