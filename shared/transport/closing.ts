@@ -1,6 +1,9 @@
 /** The end of a connection (docs/PROTOCOL.md §5.3, RFC 9000 §10.2). */
-import type { CloseReason } from "../errors.ts";
+import { type CloseReason, TransportError } from "../errors.ts";
 import { CLOSE_REASON_BYTES_MAX } from "../limits.ts";
+import type { EventQueue } from "./events.ts";
+import { type FrameCursor, FrameType } from "./frame.ts";
+import { Timer, type Timers } from "./timers.ts";
 
 export enum Phase {
   Open,
@@ -13,12 +16,20 @@ export enum Phase {
 }
 
 export class Closing {
+  readonly #timers: Timers;
+  readonly #events: EventQueue;
   #phase = Phase.Open;
   #reason: CloseReason | undefined;
   #packetPending = false;
   /** Packets received since the last CLOSE, and after how many the next is sent: doubling. */
   #received = 0;
   #repeatAfter = 1;
+
+  /** @param timers All of the connection's: none but that of the end is of use after it. */
+  constructor(timers: Timers, events: EventQueue) {
+    this.#timers = timers;
+    this.#events = events;
+  }
 
   get phase(): Phase {
     return this.#phase;
@@ -37,39 +48,57 @@ export class Closing {
     return this.#packetPending;
   }
 
-  /** We close. */
-  begin(reason: CloseReason): void {
-    this.#phase = Phase.Closing;
-    this.#reason = reason;
+  /** We close. @param untilUs How long the peer is answered. */
+  begin(reason: CloseReason, untilUs: number): void {
+    if (!this.isOpen) return;
+    this.#end(Phase.Closing, reason);
     this.#packetPending = true;
+    this.#timers.set(Timer.Close, untilUs);
   }
 
-  /** The peer closes. */
-  drain(reason: CloseReason): void {
-    this.#phase = Phase.Draining;
-    this.#reason ??= reason;
-    this.#packetPending = false;
+  /** The peer closes. @param untilUs How long what is still under way is swallowed. */
+  drain(reason: CloseReason, untilUs: number): void {
+    this.#end(Phase.Draining, reason);
+    this.#timers.set(Timer.Close, untilUs);
   }
 
-  /** Nothing more to send or to wait for. */
+  /** Nothing more to send or to wait for. @param reason Of an end without a word: there is nobody to tell. */
   forget(reason?: CloseReason): void {
-    this.#phase = Phase.Gone;
-    this.#reason ??= reason;
-    this.#packetPending = false;
+    this.#end(Phase.Gone, reason);
   }
 
-  /** A packet arrived although we closed: the peer may have missed it. */
-  onPacket(): void {
+  /**
+   * An authentic packet arrived although it is over. While we close only the peer's CLOSE still means something: then nobody
+   * needs to hear more. Else the peer may have missed ours.
+   *
+   * @param payload A cursor that was started on it.
+   */
+  handlePayload(payload: FrameCursor, untilUs: number): void {
     if (this.#phase !== Phase.Closing) return;
     this.#received++;
-    if (this.#received < this.#repeatAfter) return;
-    this.#received = 0;
-    this.#repeatAfter *= 2;
-    this.#packetPending = true;
+    if (this.#received >= this.#repeatAfter) {
+      this.#received = 0;
+      this.#repeatAfter *= 2;
+      this.#packetPending = true;
+    }
+    try {
+      while (payload.next()) if (payload.type === FrameType.Close) return this.drain(this.#reason!, untilUs);
+    } catch (error) {
+      if (!(error instanceof TransportError)) throw error;
+    }
   }
 
   onPacketSent(): void {
     this.#packetPending = false;
+  }
+
+  #end(phase: Phase, reason: CloseReason | undefined): void {
+    const wasOpen = this.isOpen;
+    this.#phase = phase;
+    this.#reason ??= reason;
+    this.#packetPending = false;
+    this.#timers.clearAll();
+    if (wasOpen && reason !== undefined) this.#events.push({ type: "closed", reason });
   }
 }
 

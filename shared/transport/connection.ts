@@ -52,7 +52,7 @@ export class Connection {
   readonly #size: DatagramSize;
   readonly #liveness: Liveness;
   readonly #events = new EventQueue();
-  readonly #closing = new Closing();
+  readonly #closing: Closing;
   readonly #cursor = new FrameCursor();
   /** A packet of the peer's opened: it has the keys. */
   #peerSeen = false;
@@ -64,6 +64,7 @@ export class Connection {
 
   constructor(options: ConnectionOptions) {
     this.side = options.side;
+    this.#closing = new Closing(this.#timers, this.#events);
     this.#keys = new PacketKeys(options);
     this.#path = new Path(options.primitives, options.peer);
     this.#opener = new PacketOpener({ ...options, keys: this.#keys });
@@ -135,8 +136,8 @@ export class Connection {
       return false;
     }
     if (!this.#closing.isOpen) {
-      this.#closing.onPacket();
-      if (this.#closing.phase === Phase.Closing) this.#readClose(packet, payloadBytes, nowUs);
+      this.#cursor.start(packet, PROTECTED_HEADER_BYTES, PROTECTED_HEADER_BYTES + payloadBytes);
+      this.#closing.handlePayload(this.#cursor, this.#lingerUs(nowUs));
       return true;
     }
     const packetNumber = this.#opener.packetNumber;
@@ -159,7 +160,7 @@ export class Connection {
     if (timers.take(Timer.Close, nowUs)) this.#closing.forget();
     if (!this.#closing.isOpen) return;
     if (this.#liveness.handleTimeout(nowUs)) {
-      return this.#end({ code: CloseCode.idle, reason: "Idle timeout", byPeer: false });
+      return this.#closing.forget({ code: CloseCode.idle, reason: "Idle timeout", byPeer: false });
     }
     if (timers.take(Timer.Loss, nowUs)) {
       this.#recovery.handleDeadline(nowUs);
@@ -251,8 +252,7 @@ export class Connection {
 
   /** Ends the connection at once; the peer learns why. Poll and keep the timers until {@linkcode isGone}. */
   close(code: number, reason: string, nowUs: number): void {
-    if (!this.#closing.isOpen) return;
-    this.#shut({ code, reason, byPeer: false }, nowUs);
+    this.#closing.begin({ code, reason, byPeer: false }, this.#lingerUs(nowUs));
   }
 
   // What leaves.
@@ -353,7 +353,7 @@ export class Connection {
 
   #onRefused(refusal: Refusal, nowUs: number): void {
     if (refusal === Refusal.Reset) {
-      this.#end({ code: CloseCode.reset, reason: "Peer does not know this connection", byPeer: true });
+      this.#closing.forget({ code: CloseCode.reset, reason: "Peer does not know this connection", byPeer: true });
     } else if (refusal === Refusal.TooMany) {
       this.close(CloseCode.aeadLimit, "Too many packets failed to open", nowUs);
     }
@@ -407,7 +407,7 @@ export class Connection {
         return;
       case FrameType.Close: {
         const reason = readReason(frame.bytes.subarray(frame.dataStart, frame.dataEnd));
-        return this.#onClose({ code: frame.value, reason, byPeer: true }, nowUs);
+        return this.#closing.drain({ code: frame.value, reason, byPeer: true }, this.#lingerUs(nowUs));
       }
       case FrameType.Confirmed:
         this.#expectServer(frame);
@@ -472,44 +472,8 @@ export class Connection {
     this.#timers.set(Timer.Path, nowUs + this.#path.nextWaitUs(this.#rtt.probeTimeoutUs));
   }
 
-  /** While we close only the peer's CLOSE still means something: then nobody needs to hear more. */
-  #readClose(packet: Uint8Array, payloadBytes: number, nowUs: number): void {
-    const cursor = this.#cursor;
-    cursor.start(packet, PROTECTED_HEADER_BYTES, PROTECTED_HEADER_BYTES + payloadBytes);
-    try {
-      while (cursor.next()) if (cursor.type === FrameType.Close) return this.#drain(nowUs);
-    } catch (error) {
-      if (!(error instanceof TransportError)) throw error;
-    }
-  }
-
-  #onClose(reason: CloseReason, nowUs: number): void {
-    this.#closing.drain(reason);
-    this.#afterClose(reason);
-    this.#drain(nowUs);
-  }
-
-  #drain(nowUs: number): void {
-    if (this.#closing.reason !== undefined) this.#closing.drain(this.#closing.reason);
-    this.#timers.set(Timer.Close, nowUs + 3 * this.#rtt.probeTimeoutUs);
-  }
-
-  #shut(reason: CloseReason, nowUs: number): void {
-    this.#closing.begin(reason);
-    this.#afterClose(reason);
-    this.#timers.set(Timer.Close, nowUs + 3 * this.#rtt.probeTimeoutUs);
-  }
-
-  /** Ends without a word: there is nobody to tell. */
-  #end(reason: CloseReason): void {
-    const wasOpen = this.#closing.isOpen;
-    this.#closing.forget(reason);
-    this.#timers.clearAll();
-    if (wasOpen) this.#afterClose(reason);
-  }
-
-  #afterClose(reason: CloseReason): void {
-    this.#timers.clearAll();
-    this.#events.push({ type: "closed", reason });
+  /** RFC 9000 §10.2. */
+  #lingerUs(nowUs: number): number {
+    return nowUs + 3 * this.#rtt.probeTimeoutUs;
   }
 }
