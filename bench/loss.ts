@@ -4,17 +4,23 @@
  *
  * Ours goes the whole way: `client/remote.ts`, a real server that writes every message to disk before it delivers it, a stream
  * for each conversation. The others go through a relay (`bench/relay`) that stores nothing and answers at once, and whose
- * clients answer too: that is generous to them, for packets that follow one another are how TCP finds out what was lost. All use the same path in the same run: the kernel's real sockets on a TUN device in a network namespace,
- * with an emulator behind it (`bench/netem`); needs Linux, root, util-linux and iproute2. Elsewhere ours alone is measured,
- * through `tests/relay.ts`.
+ * clients answer too: that is generous to them, for packets that follow one another are how TCP finds out what was lost.
+ *
+ * All use the same path in the same run: the kernel's real sockets on a TUN device in a network namespace, with an emulator
+ * behind it (`bench/netem`); needs Linux, root, util-linux and iproute2. Elsewhere ours alone is measured, through
+ * `tests/relay.ts`.
  *
  * 2 s of warm-up, 20 s measured at each rate; latency is from the call to the partner's callback, both in this process. Every
- * message sent in the measured time is counted, however late it comes; `lost` is what had not come 20 s later. Bytes are those
- * of IP packets in both directions, before loss, per message: a message passes the path twice, and its acks too.
+ * message sent in the measured time is counted, however late it comes; `lost` is what had not come 20 s later. Path bytes are
+ * those of IP packets in both directions, before loss, per message: a message passes the path twice, and its acks too.
+ * `clientCopyBytesPerMessage` is what our clients sent twice before anybody knew of a loss; the server sends about as much.
  *
  * `--seconds N` (20), `--rates 0,1,5,20` (percent), `--against NAME` (TLS/TCP; may be repeated), `--seed N`.
  */
 import { parseArgs } from "node:util";
+import type { Channel } from "../shared/net/mod.ts";
+import type { MessageId } from "../shared/protocol/mod.ts";
+import type { ConnectionStats } from "../shared/transport/mod.ts";
 import { Relay } from "../tests/relay.ts";
 import { connectUsers, type LoadUser, openDirect, startCluster } from "./load.ts";
 import { SERVER, SERVER_FROM_AFAR } from "./netem/addresses.ts";
@@ -23,7 +29,6 @@ import { CARRIERS } from "./relay/carriers.ts";
 import { greet } from "./relay/peer.ts";
 import { ANSWER, startRelay } from "./relay/server.ts";
 import { percentile, report, type Row } from "./report.ts";
-import type { MessageId } from "../shared/protocol/mod.ts";
 
 const CLIENTS = 100;
 const RATE = 500;
@@ -38,6 +43,8 @@ interface Crowd {
   send(client: number, body: Uint8Array): void;
   /** @param body Borrowed. */
   onDelivered: (body: Uint8Array) => void;
+  /** Bytes of second copies that all clients have sent so far, where there is such a thing. */
+  copyBytes?(): number;
   close(): Promise<void>;
 }
 
@@ -68,6 +75,7 @@ async function crowdOf(users: readonly LoadUser[], stop: () => Promise<void>): P
       });
     },
     onDelivered: () => {},
+    copyBytes: () => users.reduce((sum, { remote }) => sum + copyBytes(remote.channel), 0),
     async close() {
       for (const user of users) user.remote.close();
       await stop();
@@ -79,6 +87,10 @@ async function crowdOf(users: readonly LoadUser[], stop: () => Promise<void>): P
     };
   }
   return crowd;
+}
+
+function copyBytes({ stats }: Channel): number {
+  return (stats as Partial<ConnectionStats>).copyBytes ?? 0;
 }
 
 async function relayedCrowd(carrier: string): Promise<Crowd> {
@@ -179,10 +191,12 @@ async function measure(crowd: Crowd, path: Path, loss: number, measuredMs: numbe
   run.start();
   await sleep(WARM_UP_MS);
   await path.takeBytes();
+  const copyBytesBefore = crowd.copyBytes?.() ?? NaN;
   run.measuring = true;
   await sleep(measuredMs);
   run.measuring = false;
   const bytes = await path.takeBytes();
+  const copyBytes = (crowd.copyBytes?.() ?? NaN) - copyBytesBefore;
   run.stop();
   const endMs = performance.now() + DRAIN_MS;
   while (run.delivered < run.sent && performance.now() < endMs) await sleep(20);
@@ -198,6 +212,7 @@ async function measure(crowd: Crowd, path: Path, loss: number, measuredMs: numbe
     lost: run.missing,
     duplicated: run.duplicated,
     reordered: run.reordered,
+    ...(Number.isNaN(copyBytes) ? {} : { clientCopyBytesPerMessage: Math.round(copyBytes / run.measured) }),
     ...(Number.isNaN(bytes) ? {} : { pathBytesPerMessage: Math.round(bytes / run.measured) }),
   };
 }

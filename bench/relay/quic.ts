@@ -19,6 +19,8 @@ export function quicCarrier(writing: Writing): Carrier {
         serverName: SERVER_NAME,
         caCerts: [key],
         alpnProtocols: [PROTOCOL],
+        // It would be gone after 30 s of silence.
+        keepAliveInterval: 10_000,
       });
       const stream = await connection.createBidirectionalStream();
       return over(stream, writing, () => connection.close({ closeCode: 0, reason: "" }));
