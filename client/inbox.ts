@@ -351,9 +351,11 @@ class InLane {
       batch.push(this.#rows.get(seq)!);
     }
     const remote = await link.ready();
-    const opened = await Promise.all(
-      batch.map((record) => this.#isMine(record) ? undefined : keyring.open(record, peer, remote)),
-    );
+    const opened: (OpenedRecord | undefined)[] = [];
+    // One after the other: WebCrypto's RSA keeps this thread busy however it is called, and packets want a turn in between.
+    for (const record of batch) {
+      opened.push(this.#isMine(record) ? undefined : await keyring.open(record, peer, remote));
+    }
     for (let at = 0; at < batch.length;) {
       const count = await this.#owner.turns.take(this, batch.slice(at).map(({ timeMs }) => timeMs));
       this.#applyRows(batch.slice(at, at + count), opened.slice(at, at + count));
@@ -490,7 +492,7 @@ function gap(name: UserName, text: string): NoticeEvent {
   return { type: "notice", code: "gap", name, text };
 }
 
-/** Rows opened side by side and applied in one transaction. */
+/** Rows opened and then applied in one transaction. */
 const BATCH_ROWS = 32;
 /** Delivered rows of one conversation that wait for their turn; more is read from the log later. */
 const WAITING_BYTES_MAX = 4 << 20;
