@@ -30,6 +30,7 @@ import { type Cargo, Recovery } from "./recovery.ts";
 import { Redundancy } from "./redundancy.ts";
 import { INITIAL_RTT_US, RttEstimator } from "./rtt.ts";
 import type { Priority } from "./stream.ts";
+import { RESETTABLE_BYTES_MIN } from "./stateless_reset.ts";
 import { Streams } from "./streams.ts";
 import { Timer, Timers } from "./timers.ts";
 
@@ -111,6 +112,7 @@ export class Connection {
       liveness: this.#liveness,
       timers: this.#timers,
       firstPacketNumber: options.firstPacketNumber,
+      elicitingBytesMin: options.side === "client" ? RESETTABLE_BYTES_MIN : 0,
     });
     this.#liveness.restart(options.nowUs);
     // The server says nothing before it has heard from us (§6), so the client speaks even with nothing to say.

@@ -25,6 +25,8 @@ export interface PacketSenderParts {
   readonly liveness: Liveness;
   readonly timers: Timers;
   readonly firstPacketNumber?: number | undefined;
+  /** What asks for an acknowledgement is padded to so many bytes of datagram. */
+  readonly elicitingBytesMin: number;
 }
 
 export class PacketSender {
@@ -37,6 +39,7 @@ export class PacketSender {
   readonly #size: DatagramSize;
   readonly #liveness: Liveness;
   readonly #timers: Timers;
+  readonly #elicitingBytesMin: number;
   #nextPacketNumber: number;
   #to: Address;
   #datagrams = 0;
@@ -52,6 +55,7 @@ export class PacketSender {
     this.#size = parts.size;
     this.#liveness = parts.liveness;
     this.#timers = parts.timers;
+    this.#elicitingBytesMin = parts.elicitingBytesMin;
     this.#nextPacketNumber = parts.firstPacketNumber ?? 0;
     this.#to = parts.path.peer;
   }
@@ -130,6 +134,12 @@ export class PacketSender {
     if (at === PROTECTED_HEADER_BYTES) {
       this.#recovery.release(packet);
       return 0;
+    }
+    const endMin = this.#elicitingBytesMin - TAG_BYTES;
+    if (packet.frameCount > 0 && at < endMin) {
+      // Zeros are PADDING frames. A STREAM frame without a length fills its packet, so none stands before these.
+      buffer.fill(0, at, endMin);
+      at = endMin;
     }
     this.#to = this.#path.peer;
     const packetNumber = this.#nextPacketNumber;

@@ -56,5 +56,7 @@ export class StatelessResets {
 const TOKEN_BYTES = 16;
 /** A packet of this size or less is never answered. */
 const ANSWERED_BYTES_MIN = 43;
+/** So a client makes what it wants an answer to at least this long: the server may have forgotten it (RFC 9000 §10.3). */
+export const RESETTABLE_BYTES_MIN = ANSWERED_BYTES_MIN + 1;
 export const RESET_BYTES = 42;
 assert(RESET_BYTES < ANSWERED_BYTES_MIN, "A reset is shorter than what it answers, and earns no reset itself");

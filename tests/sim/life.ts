@@ -22,6 +22,8 @@ export class Life {
   readonly #talk: Talk;
   readonly #attacker: Attacker;
   readonly #areReadersSlow: boolean;
+  /** When the faults stopped. */
+  #calmUs = Infinity;
   readonly #tokens = new Map<SimClient, Uint8Array>();
 
   constructor({ seed, hooks, trace }: LifeOptions) {
@@ -37,7 +39,12 @@ export class Life {
       const token = client.endpoint?.connected?.token;
       if (token !== undefined) this.#tokens.set(client, token);
     };
-    this.#talk.onLost = (client) => this.#reconnect(client);
+    this.#talk.onLost = (client, { code }) => {
+      if (code === CloseCode.idle && world.nowUs > this.#calmUs + HEARD_US) {
+        throw new Error(`${client.name} was left to find out by silence alone that its server forgot it`);
+      }
+      this.#reconnect(client);
+    };
     this.#areReadersSlow = prng.chance(0.25);
     const limits = this.#endpointLimits();
     for (let i = prng.pick([1, 1, 2]); i > 0; i--) world.addServer(limits);
@@ -55,7 +62,7 @@ export class Life {
       world.pass(prng.chance(0.03) ? prng.integer(1e6, 70e6) : prng.integer(1, 200_000));
     }
     this.#calm();
-    this.#passUntil(() => this.#isAllDone(), LIVENESS_US, () => this.#unanswered());
+    this.#passUntil(() => this.#isAllDone(), LIVENESS_US + this.#transferUs(), () => this.#unanswered());
     this.#passUntil(() => this.#noise() === undefined, QUIET_US, () => this.#noise() ?? "");
     this.#end();
     return { datagrams: world.datagrams, virtualUs: world.nowUs };
@@ -257,6 +264,7 @@ export class Life {
   #calm(): void {
     const world = this.#world;
     world.trace?.(`${world.nowUs / 1e6} the faults stop`);
+    this.#calmUs = world.nowUs;
     this.#attacker.rate = 0;
     for (const server of world.servers) this.#start(server);
     for (const { up, down } of world.clients) {
@@ -291,6 +299,20 @@ export class Life {
       }
       this.#world.pass(100_000);
     }
+  }
+
+  /** What the slowest link needs for all that is left, twice over. */
+  #transferUs(): number {
+    let bytes = 0, bitsPerSecond = Infinity;
+    for (const job of this.#talk.jobs) {
+      if (!job.isDone && !job.isAbandoned) bytes += job.questionBytes + job.answerBytes;
+    }
+    for (const { up, down } of this.#world.clients) {
+      for (const { faults } of [up, down]) {
+        if (faults.bitsPerSecond > 0) bitsPerSecond = Math.min(bitsPerSecond, faults.bitsPerSecond);
+      }
+    }
+    return 2 * bytes * 8 / bitsPerSecond * 1e6;
   }
 
   #unanswered(): string {
@@ -339,6 +361,8 @@ export class Life {
 const MUCH_BYTES = 300_000;
 /** Longer than a silent connection lives and a new one takes. */
 const LIVENESS_US = 150e6;
+/** A keep-alive, and what a busy server needs to reset many. */
+const HEARD_US = 25e6;
 /** A client that moved while it had nothing to say is found again when it says so. */
 const QUIET_US = 30e6;
 const FORGOTTEN_US = 200e6;

@@ -98,7 +98,7 @@ export class Talk {
   /** By client: the session that it would use now. */
   readonly current = new Map<SimClient, Session>();
   /** A client was told that its connection is over. */
-  onLost: (client: SimClient) => void = () => {};
+  onLost: (client: SimClient, reason: CloseReason) => void = () => {};
   readonly #world: World;
   readonly #byId = new Map<string, Session>();
   readonly #ends = new WeakMap<Link, End>();
@@ -350,14 +350,15 @@ export class Talk {
   }
 
   /** Nobody who has no keys can end a connection: whoever is told of an end finds its cause in what was done. */
-  #onClosed(end: End, { code, reason }: CloseReason): void {
+  #onClosed(end: End, told: CloseReason): void {
+    const { code, reason } = told;
     const { session } = end, other = session.other(end);
     const isForgotten = other === undefined || other.isLost || other.closed !== undefined || other.link.isForgotten;
     const isRight = code === CloseCode.idle ? true : code === CloseCode.reset ? isForgotten : session.isClosing;
     if (!isRight) throw new Error(`${end.host.name} is told that its connection ended: ${code} ${reason}`);
     if (end.host instanceof SimClient) {
       if (this.current.get(end.host) === session) this.current.delete(end.host);
-      this.onLost(end.host);
+      this.onLost(end.host, told);
     }
   }
 

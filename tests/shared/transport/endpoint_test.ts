@@ -265,6 +265,17 @@ Deno.test("a server that lost its memory resets the client at once", async () =>
   assert(reborn.sent.every(({ bytes }) => bytes.length === RESET_BYTES));
 });
 
+Deno.test("even a PING learns that the server lost its memory", async () => {
+  const { world, server, client, atClient } = await connected();
+  world.remove(server);
+  world.server(5);
+  atClient.connection.ping();
+  client.endpoint.touch(atClient);
+  world.poll(client);
+  assert(world.run(() => closeOf(client) !== undefined, 1_000_000), "A short packet is never answered by a reset");
+  assert.equal(closeOf(client)!.code, CloseCode.reset);
+});
+
 Deno.test("resets: never for a live id, another server's id or a short packet; always shorter; at a limited rate", async () => {
   const { world, server, client, atClient } = await connected(13);
   const before = server.sent.length;
