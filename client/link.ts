@@ -368,7 +368,7 @@ const LAST_WORD_MS = 100;
 const ASK_TIMEOUT_MS = 20_000;
 const WATCH_MS = 250;
 /** Those who lose a server together come back within this of one another: well below the second that they may take. */
-const SPREAD_MS = 100;
+const SPREAD_MS = 60;
 /** Twenty round trips, within these: several probes of the transport have gone unanswered by then. */
 const WAITING_MS_MIN = 1_500;
 const WAITING_MS_MAX = 4_000;

@@ -36,6 +36,7 @@ bus.listener = {
     }
   },
   onDevicesChanged() {},
+  onSessionsEnded: () => {},
   onGap: () => {
     heard.clear();
     print({ gap: true });
