@@ -3,6 +3,7 @@
  * back. Then the faults stop, and all that was asked must be answered: liveness. Safety is checked after every step.
  */
 import { CloseCode } from "../../shared/errors.ts";
+import { ACK_DELAY_US_MAX } from "../../shared/limits.ts";
 import { DEFAULT_ENDPOINT_LIMITS, DEFAULT_LIMITS, type EndpointLimits } from "../../shared/transport/mod.ts";
 import { Attacker } from "./attacker.ts";
 import type { Faults } from "./network.ts";
@@ -301,18 +302,21 @@ export class Life {
     }
   }
 
-  /** What the slowest link needs for all that is left, twice over. */
+  /** What all that is left needs on the slowest link and through the smallest window, generously. */
   #transferUs(): number {
-    let bytes = 0, bitsPerSecond = Infinity;
+    let bytes = 0, usPerByte = 0;
     for (const job of this.#talk.jobs) {
       if (!job.isDone && !job.isAbandoned) bytes += job.questionBytes + job.answerBytes;
     }
+    const windowBytes = Math.min(...this.#world.servers.map(({ limits }) => limits.transport.streamWindowBytes));
     for (const { up, down } of this.#world.clients) {
+      const roundTripUs = up.faults.delayUs + down.faults.delayUs + ACK_DELAY_US_MAX;
+      usPerByte = Math.max(usPerByte, 4 * roundTripUs / windowBytes);
       for (const { faults } of [up, down]) {
-        if (faults.bitsPerSecond > 0) bitsPerSecond = Math.min(bitsPerSecond, faults.bitsPerSecond);
+        if (faults.bitsPerSecond > 0) usPerByte = Math.max(usPerByte, 2 * 8e6 / faults.bitsPerSecond);
       }
     }
-    return 2 * bytes * 8 / bitsPerSecond * 1e6;
+    return bytes * usPerByte;
   }
 
   #unanswered(): string {
