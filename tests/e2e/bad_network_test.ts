@@ -11,8 +11,9 @@ import type { BalancerStatus } from "../../balancer/control.ts";
 import { dataPaths, readServerStates } from "../../shared/cluster/mod.ts";
 import { callControl } from "../../shared/host/mod.ts";
 import { formatHostPort } from "../../shared/net/mod.ts";
-import { type Faults, Relay } from "../relay.ts";
+import type { Faults, Relay } from "../relay.ts";
 import { inDirectory } from "../temporary.ts";
+import { relayBetween } from "./between.ts";
 import { type Cluster, startCluster } from "./harness.ts";
 import { FarPerson } from "./far_person.ts";
 
@@ -24,11 +25,10 @@ const SLOW: Partial<Faults> = { delayMs: 20, rateBits: 1e6, queue: 50 };
 Deno.test("chat over bad networks and dying servers", async (t) => {
   await inDirectory(async (directory) => {
     const cluster = await startCluster(3, [], join(directory, "data"));
-    const relay = new Relay({ rewriteLocated: true, seed: 4711 });
-    const slow = new Relay({ rewriteLocated: true, ...SLOW });
-    const open = (name: string, over = relay) =>
-      FarPerson.open({ server: addressOf(over, cluster), name, home: join(directory, name) });
-    const people = await Promise.all(NAMES.map((name) => open(name)));
+    const { relay, server } = await relayBetween(cluster, { seed: 4711 });
+    const slow = await relayBetween(cluster, SLOW);
+    const open = (name: string, over: string) => FarPerson.open({ server: over, name, home: join(directory, name) });
+    const people = await Promise.all(NAMES.map((name) => open(name, server)));
     try {
       await t.step(
         "1,000 messages in 10 conversations, 10 % lost, 5 % doubled, 10 % out of order",
@@ -45,13 +45,13 @@ Deno.test("chat over bad networks and dying servers", async (t) => {
       await t.step("2 MiB over a 1 Mbit/s link with a queue of 50: loss under 10 %, goodput above 70 %", async () => {
         const [alice, bob] = people as [FarPerson, FarPerson];
         await alice.close();
-        people[0] = await open("alice", slow);
-        await sendOverSlowLink(people[0], bob, slow);
+        people[0] = await open("alice", slow.server);
+        await sendOverSlowLink(people[0], bob, slow.relay);
       });
     } finally {
       await Promise.all(people.map((person) => person.close()));
       relay.close();
-      slow.close();
+      slow.relay.close();
       await cluster.stop();
     }
   });
@@ -182,11 +182,6 @@ async function pidBehind(relay: Relay, cluster: Cluster, address: string): Promi
     if (formatHostPort(front.host, front.port) === address) return pid;
   }
   throw new Error(`No server is behind ${address}`);
-}
-
-function addressOf(relay: Relay, cluster: Cluster): string {
-  const front = relay.map("127.0.0.1", cluster.port);
-  return formatHostPort(front.host, front.port);
 }
 
 function setFaults(relay: Relay, faults: Partial<Faults>): void {

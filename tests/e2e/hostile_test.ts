@@ -30,6 +30,7 @@ import { type Direction, Relay } from "../relay.ts";
 import { Prng } from "../sim/prng.ts";
 import { inDirectory } from "../temporary.ts";
 import { Attacker, mangled } from "./attacker.ts";
+import { relayBetween } from "./between.ts";
 import { type Cluster, startCluster } from "./harness.ts";
 import { Person } from "./people.ts";
 
@@ -38,8 +39,7 @@ const primitives = await createPrimitives();
 Deno.test("nobody who is not one of them gets at people who talk", async (t) => {
   await inDirectory(async (directory) => {
     const cluster = await startCluster(2, [], join(directory, "data"));
-    const relay = new Relay({ record: true, rewriteLocated: true });
-    const server = addressOf(relay, cluster);
+    const { relay, server } = await relayBetween(cluster, { record: true });
     const open = (name: string) => Person.open({ server, name, home: join(directory, name) });
     const [alice, bob] = await Promise.all([open("alice"), open("bob")]);
     const scene: Scene = { cluster, relay, alice, bob, targets: await targetsOf(cluster), directory };
@@ -84,8 +84,8 @@ async function flood({ relay, targets, alice, bob }: Scene): Promise<void> {
   const prng = new Prng(4711), real = relay.recorded.map(({ bytes }) => bytes);
   // Those in clear are few, and all that a stranger's datagram can get an answer to.
   const clear = real.filter((bytes) => bytes[0]! < 0x40);
-  // The second one's address is not the victims', so that no token of theirs proves it.
-  const attackers = [new Attacker(), new Attacker(Deno.build.os === "linux" ? "127.0.0.2" : undefined)];
+  // The first one's address is the victims', whose tokens prove it; the second one's is nobody's.
+  const attackers = [new Attacker(victimsHost(relay, targets)), new Attacker()];
   const everybody = [targets.balancer, ...targets.servers];
   const talking = new AbortController();
   const latencies = keepTalking(alice, bob, talking.signal);
@@ -127,7 +127,7 @@ async function replayInitials(scene: Scene): Promise<void> {
   assert.ok(initials.length >= 2);
   const connections = async () => (await askBalancer(cluster.dataDir)).servers.map(({ status }) => status?.connections);
   const before = await connections(), diskBefore = await onDisk(scene);
-  const attacker = new Attacker();
+  const attacker = new Attacker(victimsHost(relay, targets));
   try {
     for (let round = 0; round < 3; round++) {
       for (const initial of initials) for (const target of targets.servers) await attacker.send(initial, target);
@@ -332,6 +332,11 @@ async function targetsOf(cluster: Cluster): Promise<Targets> {
 function recorded(relay: Relay, direction: Direction, wanted: (bytes: Uint8Array) => boolean): Uint8Array[] {
   return relay.recorded.filter((datagram) => datagram.direction === direction && wanted(datagram.bytes))
     .map(({ bytes }) => bytes);
+}
+
+/** Where everybody behind the relay seems to be. */
+function victimsHost(relay: Relay, { balancer }: Targets): string {
+  return relay.map(balancer.host, balancer.port).host;
 }
 
 /** Ids of the connections that were heard of last. */

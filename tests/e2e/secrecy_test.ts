@@ -43,6 +43,7 @@ import type { KeyAgreement, Primitives } from "../../shared/primitives.ts";
 import type { UserName } from "../../shared/protocol/mod.ts";
 import { type Recorded, Relay } from "../relay.ts";
 import { inDirectory } from "../temporary.ts";
+import { relayBetween } from "./between.ts";
 import { PASSWORD, startCluster } from "./harness.ts";
 import { Liar } from "./liar.ts";
 import { Needles, readTree } from "./needles.ts";
@@ -61,10 +62,8 @@ Deno.test("what people say is nowhere on the wire or on the servers' disk, and n
   await inDirectory(async (directory) => {
     const dataDir = join(directory, "data"), homes = join(directory, "homes");
     const cluster = await startCluster(2, [], dataDir);
-    const relay = new Relay({ record: true, rewriteLocated: true });
+    const { relay, server } = await relayBetween(cluster, { record: true });
     try {
-      const front = relay.map("127.0.0.1", cluster.port);
-      const server = formatHostPort(front.host, front.port);
       await t.step(
         "two people on different servers talk; who was away and a second device get everything",
         () => converse(server, homes),
