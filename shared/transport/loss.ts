@@ -16,7 +16,7 @@ export class LossDetector {
   /** How far behind a newer acknowledged packet, in packets and in time, one may be without being lost. */
   #threshold = PACKET_THRESHOLD;
   #toleranceUs = 0;
-  /** Losses that were real since then end the tolerance. */
+  /** So many episodes of losses that are real end the tolerance. */
   #toleranceLeft = 0;
   /** Probe early: on a path that loses packets a probe too many costs less than one too late. */
   isHasty = false;
@@ -72,13 +72,12 @@ export class LossDetector {
       if (runStartUs < 0) runStartUs = packet.sentUs;
       else if (packet.sentUs - runStartUs > persistentUs) this.#persistent = true;
     }
-    if (count > 0 && this.#toleranceLeft > 0 && --this.#toleranceLeft === 0) this.#forgetTolerance();
     return count;
   }
 
   /**
    * A packet that was declared lost has arrived after all: the path reorders, so this much is tolerated from now on (RFC 9002
-   * §6.1.1, RFC 8985 §6.2), up to another round trip, until sixteen times in a row something was lost indeed.
+   * §6.1.1, RFC 8985 §6.2), up to another round trip, until in sixteen episodes something was lost indeed.
    *
    * @param largestBefore The largest number acknowledged when it was declared lost, or later.
    */
@@ -87,6 +86,11 @@ export class LossDetector {
     const lateUs = nowUs - packet.sentUs - this.#rtt.lossDelayUs;
     this.#toleranceUs = Math.ceil(Math.min(Math.max(this.#toleranceUs, lateUs), this.#rtt.smoothedUs));
     this.#toleranceLeft = TOLERANCE_EPISODES;
+  }
+
+  /** Nothing has refuted the losses of a whole episode. */
+  onReal(): void {
+    if (this.#toleranceLeft > 0 && --this.#toleranceLeft === 0) this.#forgetTolerance();
   }
 
   get largestAcked(): number {
@@ -141,8 +145,8 @@ export class LossDetector {
 
 /** RFC 9002 §6.1.1: kPacketThreshold. */
 const PACKET_THRESHOLD = 3;
-/** Beyond that time alone decides. */
-const PACKET_THRESHOLD_MAX = 64;
+/** Once a path reorders, time decides; this only bounds (RFC 8985 counts no packets there at all). */
+const PACKET_THRESHOLD_MAX = 1024;
 /** RFC 8985 §6.2. */
 const TOLERANCE_EPISODES = 16;
 const PROBE_TIMEOUT_US_MAX = 4_000_000;

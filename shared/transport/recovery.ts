@@ -222,6 +222,7 @@ export class Recovery {
     if (count === 0) return;
     const newestSentUs = this.#finished[count - 1]!.sentUs;
     if (newestSentUs > this.#episodeStartUs) {
+      if (this.#episodeLost > 0) this.#loss.onReal();
       this.#episode++;
       this.#episodeStartUs = nowUs;
       this.#episodeLost = 0;

@@ -118,6 +118,20 @@ Deno.test("Pair: a hole in the middle is found by packet threshold, without a pr
   assert.equal(pair.client.connection.stats.packetsLost, 1);
 });
 
+Deno.test("Pair: packets that overtake one another cost no window, and few are sent twice", () => {
+  const shuffled = { delayUs: 20_000, jitterUs: 8_000 };
+  const pair = connected({ seed: 9, toServer: shuffled, toClient: { delayUs: 20_000 } });
+  const before = pair.client.connection.stats.datagramsSent, startUs = pair.nowUs;
+  const id = offer(pair, pair.client, 2_000_000);
+  assert.ok(pair.run(() => pair.server.inbox(id).finished, 20_000_000));
+  const { packetsLost, spurious, datagramsSent } = pair.client.connection.stats;
+  assert.ok(spurious > 0, "Nothing was taken for lost: the test proves nothing");
+  assert.equal(spurious, packetsLost, "Every mistake is noticed");
+  assert.ok(packetsLost < 0.05 * (datagramsSent - before), `${packetsLost} of ${datagramsSent - before}`);
+  // As fast as the stream's window allows, and slow start.
+  assert.ok(pair.nowUs - startUs < 1_000_000, `took ${pair.nowUs - startUs} µs`);
+});
+
 Deno.test("Pair: a lost packet of one stream does not delay another", () => {
   const pair = connected();
   const first = pair.client.out.sentPackets;

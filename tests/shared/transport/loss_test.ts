@@ -109,3 +109,28 @@ Deno.test("LossDetector.abandon() gives up everything in flight", () => {
   assert.equal(ledger.bytesInFlight, 0);
   assert.equal(loss.deadlineUs, Infinity);
 });
+
+Deno.test("LossDetector.onSpurious() tolerates as much reordering as was seen, until losses are real again", () => {
+  const { ledger, loss, send, ack, detect } = make();
+  for (let number = 0; number < 10; number++) send(number, 1_000);
+  const first = ledger.at(0);
+  ack(6);
+  assert.deepEqual(detect(2_000), [0, 1, 2, 3]);
+  loss.onSpurious(first, 6, 3_000);
+  ack(9);
+  assert.deepEqual(detect(3_000), [], "Packet 4 is five behind: less than was seen");
+  assert.deepEqual(detect(500_000), [4, 5, 7, 8], "Time decides all the same");
+  for (let episode = 0; episode < 16; episode++) {
+    const number = 100 + episode * 20;
+    send(number, 600_000);
+    send(number + 10, 600_000);
+    ack(number + 10);
+    const found = detect(600_100);
+    assert.deepEqual(found, [number]);
+    loss.onReal();
+  }
+  send(1_000, 700_000);
+  send(1_003, 700_000);
+  ack(1_003);
+  assert.deepEqual(detect(700_100), [1_000], "Three are enough again");
+});

@@ -116,3 +116,24 @@ Deno.test("SendStream delivers every byte once everything sent was acknowledged 
     assert.equal(stream.bufferedBytes, 0);
   }));
 });
+
+Deno.test("SendStream.unackedFrom() says what of a piece is still worth a copy", () => {
+  const stream = new SendStream(1000);
+  stream.write(new Uint8Array(100).map((_, i) => i));
+  stream.finish();
+  assert.equal(stream.prepare(1000), true);
+  stream.send(new Uint8Array(100), 0, 100);
+  assert.equal(stream.unackedFrom(10, 50, false), 10);
+  stream.onAcked(0, 20, false);
+  stream.onAcked(30, 40, false);
+  assert.equal(stream.unackedFrom(10, 50, false), 20);
+  assert.equal(stream.unackedFrom(30, 40, false), -1);
+  assert.equal(stream.unackedFrom(35, 50, false), 40);
+  const target = new Uint8Array(3);
+  stream.copyTo(target, 0, 40, 3);
+  assert.deepEqual(target, new Uint8Array([40, 41, 42]));
+  stream.onAcked(20, 100, false);
+  assert.equal(stream.unackedFrom(90, 100, true), 100, "The end is not known to have arrived");
+  stream.onAcked(100, 100, true);
+  assert.equal(stream.unackedFrom(90, 100, true), -1);
+});

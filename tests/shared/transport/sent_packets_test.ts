@@ -80,3 +80,20 @@ Deno.test("SentPackets stays small over a long life", () => {
     assert.ok(ledger.size <= 11);
   }
 });
+
+Deno.test("SentPackets tells of lost packets that arrived after all, for as long as they are kept", () => {
+  const ledger = new SentPackets(), acked: SentPacket[] = [];
+  const lost = [add(ledger, 0, 100, 10), add(ledger, 1, 100, 20)];
+  add(ledger, 2, 100, 30);
+  for (const packet of lost) ledger.markLost(packet);
+  ledger.trim(20);
+  assert.equal(ledger.size, 2, "The older one is forgotten");
+  assert.equal(ledger.settled, 1);
+  assert.equal(ledger.acknowledge(0, 1, acked, 0), 0);
+  assert.deepEqual(ledger.late.splice(0).map(({ number }) => number), [1]);
+  assert.equal(ledger.acknowledge(0, 2, acked, 0), 1);
+  assert.deepEqual(ledger.late, [], "Once");
+  ledger.trim(20);
+  assert.equal(ledger.size, 0);
+  assert.equal(ledger.bytesInFlight, 0);
+});
