@@ -180,8 +180,9 @@ export class SendStream {
     }
     if (end <= before) return 0;
     let start = end;
-    if (!this.#acked.isEmpty) {
-      if (this.#acked.start(0) <= start) start = Math.max(start, this.#acked.end(0));
+    // A piece that was cut otherwise the second time covers ranges that were acknowledged before, and may touch one more.
+    while (!this.#acked.isEmpty && this.#acked.start(0) <= start) {
+      start = Math.max(start, this.#acked.end(0));
       this.#acked.remove(0, start);
     }
     this.#slideTo(start);

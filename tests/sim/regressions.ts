@@ -27,4 +27,8 @@ export const REGRESSIONS: readonly Regression[] = [
     seed: 855866162,
     found: "the simulator itself wanted megabytes through a window of a few kilobytes sooner than that can be",
   },
+  {
+    seed: 1002988,
+    found: "a stream kept bytes that were acknowledged, where a piece was sent again in another cut: it never ended",
+  },
 ];

@@ -40,6 +40,16 @@ Deno.test("SendStream.onLost() sends again first, needs no credit, and skips wha
   assert.equal(stream.hasWork, false);
 });
 
+Deno.test("SendStream.onAcked() goes on over every range that a piece covers and touches", () => {
+  const stream = new SendStream(10);
+  stream.write(new Uint8Array(10));
+  send(stream, 10);
+  stream.onAcked(2, 4, false);
+  stream.onAcked(6, 10, false);
+  assert.equal(stream.onAcked(0, 6, false), 10, "It covers [2, 4) and touches [6, 10)");
+  assert.equal(stream.bufferedBytes, 0);
+});
+
 Deno.test("SendStream sends a lone FIN, and again when it is lost", () => {
   const stream = new SendStream(10);
   stream.write(new Uint8Array([1]));
