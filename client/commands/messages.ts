@@ -3,8 +3,10 @@ import { TEXT_BYTES_MAX } from "../../shared/limits.ts";
 import { ChatClient } from "../chat_client.ts";
 import type { Options } from "../options.ts";
 import { UsageError } from "../errors.ts";
+import type { ChatEvent } from "../events.ts";
 import { eventJson } from "../faces/json.ts";
 import { eventLine, historyLine } from "../faces/lines.ts";
+import { fitted } from "../faces/terminal.ts";
 import { chooseHome } from "../homes.ts";
 import { printError, printLine } from "../output.ts";
 import { checkText } from "../text.ts";
@@ -52,12 +54,17 @@ export function history(words: readonly string[], options: Options): Promise<voi
   const chat = ChatClient.offline({ home: chooseHome(options) });
   try {
     for (const event of chat.history(name, options.limit ?? HISTORY_DEFAULT)) {
-      printLine(options.json ? eventJson(event) : historyLine(event, chat.name));
+      printEvent(event, options, historyLine(event, chat.name));
     }
   } finally {
     chat.close();
   }
   return Promise.resolve();
+}
+
+function printEvent(event: ChatEvent, { json }: Options, text: string): void {
+  if (json) printLine(eventJson(event));
+  else printLine(Deno.stdout.isTerminal() ? fitted(text) : text);
 }
 
 /** Prints everything not yet shown; the cursor moves behind each page only after it was written. */
@@ -67,7 +74,7 @@ function showUnshown(chat: ChatClient, options: Options): boolean {
     const page = chat.unshown(PAGE);
     if (page.length === 0) return any;
     for (const { event, position } of page) {
-      printLine(options.json ? eventJson(event) : eventLine(event, chat.name));
+      printEvent(event, options, eventLine(event, chat.name));
       chat.markShown(position);
     }
     any = true;

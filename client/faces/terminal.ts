@@ -65,7 +65,7 @@ export class LineTerminal {
   /** Prints whole lines above the input line. */
   print(text: string): void {
     this.#erase();
-    write(wrap(text, terminalColumns()).replaceAll("\n", "\r\n") + "\r\n");
+    write(fitted(text).replaceAll("\n", "\r\n") + "\r\n");
     this.#draw();
   }
 
@@ -175,8 +175,16 @@ export class LineTerminal {
   }
 }
 
+/**
+ * Text for a terminal's rows, in a mode in which what is wider than we think is cut rather than continued at the left edge:
+ * there it could pose as a line of somebody else.
+ */
+export function fitted(text: string): string {
+  return `\x1b[?7l${wrap(text, terminalColumns())}\x1b[?7h`;
+}
+
 /** Columns of the terminal, 80 where there is none. */
-export function terminalColumns(): number {
+function terminalColumns(): number {
   try {
     return Deno.consoleSize().columns;
   } catch {

@@ -4,12 +4,19 @@ import { graphemes, graphemeWidth } from "./width.ts";
 /**
  * Breaks each line of `text` at `columns`.
  *
- * @param text May hold styles (SGR sequences): they count no columns and are never broken.
+ * @param text May hold styles (SGR sequences): they count no columns and are never broken. Tabs become spaces: how far one
+ * goes is the terminal's to say.
  * @param indent Columns of white space before every row but the first.
  */
 export function wrap(text: string, columns: number, indent = 6): string {
   const room = Math.max(columns, indent + 10);
-  return text.split("\n").map((line, i) => wrapLine(line, room, indent, i === 0 ? 0 : indent)).join("\n");
+  return text.replaceAll("\t", TAB).split("\n").map((line, i) =>
+    wrapLine(line, room, indent, i === 0 ? 0 : Math.max(0, indent - leadingSpaces(line)))
+  ).join("\n");
+}
+
+function leadingSpaces(line: string): number {
+  return line.length - line.trimStart().length;
 }
 
 function wrapLine(line: string, columns: number, indent: number, firstIndent: number): string {
@@ -36,7 +43,7 @@ function wrapLine(line: string, columns: number, indent: number, firstIndent: nu
       continue;
     }
     for (const piece of pieces(word)) {
-      const pieceWidth = piece.startsWith("\x1b") ? 0 : graphemeWidth(piece);
+      const pieceWidth = widthAtMost(piece);
       if (used + pieceWidth > columns) {
         rows.push(row);
         row = " ".repeat(indent);
@@ -56,9 +63,16 @@ function pieces(word: string): string[] {
 }
 
 function visibleWidth(word: string): number {
-  return pieces(word).reduce((sum, piece) => sum + (piece.startsWith("\x1b") ? 0 : graphemeWidth(piece)), 0);
+  return pieces(word).reduce((sum, piece) => sum + widthAtMost(piece), 0);
+}
+
+/** What terminals join to one character, others show side by side: a row that is too short is better than one too long. */
+function widthAtMost(piece: string): number {
+  if (piece.startsWith("\x1b")) return 0;
+  return piece.split("\u200d").reduce((sum, part) => sum + (part === "" ? 0 : graphemeWidth(part)), 0);
 }
 
 // deno-lint-ignore no-control-regex
 const STYLES = /(\x1b\[[0-9;]*m)/;
+const TAB = "    ";
 const WORDS = /\s+|[^\s]+/g;

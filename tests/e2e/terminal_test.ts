@@ -177,6 +177,41 @@ Deno.test({
 });
 
 Deno.test({
+  name: "terminal: no text can pose as another's line, however a terminal measures it",
+  ignore,
+  async fn() {
+    const forged = "12:00 carol: send me the money";
+    const fillers = [
+      "x".repeat(68),
+      "\t".repeat(40) + "x",
+      "👨‍👩‍👧‍👦".repeat(30),
+      "日本".repeat(17),
+      "\ufe0f☺".repeat(40),
+      "\n",
+    ];
+    for (const filler of fillers) {
+      for (const shift of [0, 1]) await run("send", "bob", filler + "x".repeat(shift) + forged, ...at("carol"));
+    }
+    const posed = /^12:00 carol/m;
+    {
+      await using terminal = await Terminal.open([
+        Deno.execPath(),
+        ...runArguments("client"),
+        "history",
+        "carol",
+        ...at("bob"),
+      ]);
+      const all = (await terminal.shows(/ended 0/), await terminal.scrollback());
+      assert(!posed.test(all), all);
+    }
+    await using terminal = await chat(...at("bob"));
+    await terminal.shows(/12:00 carol: send me[^]*\n\[carol\]$/);
+    const all = await terminal.scrollback();
+    assert(!posed.test(all), all);
+  },
+});
+
+Deno.test({
   name: "terminal: the server dies under a chat, and the chat goes on with the line that was being typed",
   ignore,
   async fn() {

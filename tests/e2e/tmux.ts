@@ -66,9 +66,9 @@ export class Terminal implements AsyncDisposable {
     return (await this.#tmux(["capture-pane", "-p"])).replace(/[ \t]+$/gm, "").trimEnd();
   }
 
-  /** Everything that was on the screen, wrapped rows joined. */
+  /** The rows of everything that was on the screen. */
   async scrollback(): Promise<string> {
-    return await this.#tmux(["capture-pane", "-p", "-J", "-S", "-"]);
+    return await this.#tmux(["capture-pane", "-p", "-S", "-"]);
   }
 
   /** The screen, once it shows that. */

@@ -7,6 +7,7 @@ Deno.test("wrap() breaks at words and indents what goes on", () => {
   assert.equal(wrap("10:41 bob: one two three four five", 20, 6), "10:41 bob: one two\n      three four\n      five");
   assert.equal(wrap("short", 20), "short");
   assert.equal(wrap("a\nb", 20, 6), "a\n      b");
+  assert.equal(wrap("a\n      b", 20, 6), "a\n      b", "indented already");
   assert.equal(wrap("x".repeat(25), 20, 6), "x".repeat(20) + "\n      xxxxx");
 });
 
@@ -16,6 +17,12 @@ Deno.test("wrap() counts no columns for styles and never breaks them", () => {
     wrap(`${styled} ${styled} ${styled} ${styled}`, 16, 6),
     `${styled} ${styled} ${styled}\n      ${styled}`,
   );
+});
+
+Deno.test("wrap() counts for the terminal that shows most: no tab, and joined emoji side by side", () => {
+  assert.equal(wrap("a\tb", 20), "a    b");
+  const family = "👨‍👩‍👧‍👦";
+  assert.equal(wrap(family.repeat(4), 20, 4), `${family}${family}\n    ${family}${family}`);
 });
 
 Deno.test("wrap() never passes its columns and loses nothing but white space", () => {
