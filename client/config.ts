@@ -9,6 +9,8 @@ import { nearest } from "./suggest.ts";
 /** What the words of the command line mean. */
 export interface Invocation {
   readonly command: Command;
+  /** Whether its name was given; without one it is a chat. */
+  readonly isNamed: boolean;
   /** Words behind the command (for chat: HOST and PORT, or none). */
   readonly words: readonly string[];
   readonly options: Options;
@@ -23,11 +25,11 @@ export function parseCommandLine(args: readonly string[]): Invocation {
   if (command !== undefined) {
     checkOptions(command, values);
     if (!options.help) checkCount(command, rest);
-    return { command, words: rest, options };
+    return { command, isNamed: true, words: rest, options };
   }
   checkOptions(COMMANDS.chat, values);
   if (first !== undefined && !options.help) checkChat(positionals);
-  return { command: COMMANDS.chat, words: positionals, options };
+  return { command: COMMANDS.chat, isNamed: false, words: positionals, options };
 }
 
 type Values = Partial<Record<string, string | boolean>>;

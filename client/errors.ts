@@ -1,5 +1,8 @@
 /** What the library throws for people: each class with the exit code that the command line documents for it. */
 
+/** As for wrong usage: without the answer there is nothing that could be done. */
+export const ABANDONED_EXIT_CODE = 2;
+
 /** Base of all; `exitCode` 1 means a fault of ours. */
 export class FastChatError extends Error {
   override readonly name: string = "FastChatError";
@@ -10,6 +13,16 @@ export class FastChatError extends Error {
 export class UsageError extends FastChatError {
   override readonly name = "UsageError";
   override readonly exitCode = 2;
+}
+
+/** The person left a question unanswered. They know: there is nothing to say. */
+export class AbandonedError extends FastChatError {
+  override readonly name = "AbandonedError";
+  override readonly exitCode = ABANDONED_EXIT_CODE;
+
+  constructor() {
+    super("");
+  }
 }
 
 /** Nobody answers, or the answers do not arrive. */

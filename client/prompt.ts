@@ -1,15 +1,11 @@
 /** Questions to a person at the terminal. Questions go to standard error, so that output can be piped. */
+import { ABANDONED_EXIT_CODE, AbandonedError } from "./errors.ts";
 import type { Key } from "./faces/editor.ts";
 import { KeyReader } from "./faces/keys.ts";
 
 /** Whether somebody is there to ask. */
 export function canAsk(): boolean {
   return Deno.stdin.isTerminal() && Deno.stderr.isTerminal();
-}
-
-/** Thrown where the person pressed Ctrl-C or closed the input instead of answering. */
-export class NoAnswerError extends Error {
-  override readonly name = "NoAnswerError";
 }
 
 /** Asks for a line. */
@@ -31,17 +27,18 @@ async function readAnswer(question: string, echo: (text: string) => string): Pro
   let answer: string[] = [];
   say(question);
   Deno.stdin.setRaw(true);
+  for (const signal of SIGNALS) Deno.addSignalListener(signal, abandon);
   try {
     for (;;) {
       const key = await nextKey();
-      if (key === undefined) throw new NoAnswerError();
+      if (key === undefined) throw new AbandonedError();
       if ("text" in key) {
         answer.push(...key.text);
         say(echo(key.text));
       } else if (key.name === "enter") {
         return answer.join("");
       } else if (key.name === "ctrl-c" || (key.name === "ctrl-d" && answer.length === 0)) {
-        throw new NoAnswerError();
+        throw new AbandonedError();
       } else if (key.name === "backspace" && answer.length > 0) {
         if (echo(answer.pop()!) !== "") say("\b \b");
       } else if (key.name === "ctrl-u") {
@@ -50,9 +47,24 @@ async function readAnswer(question: string, echo: (text: string) => string): Pro
       }
     }
   } finally {
-    Deno.stdin.setRaw(false);
-    say("\n");
+    for (const signal of SIGNALS) Deno.removeSignalListener(signal, abandon);
+    leaveRaw();
   }
+}
+
+/** Ended from outside: the terminal must not stay as the question needed it. A read that waits cannot be called off. */
+function abandon(): void {
+  leaveRaw();
+  Deno.exit(ABANDONED_EXIT_CODE);
+}
+
+function leaveRaw(): void {
+  try {
+    Deno.stdin.setRaw(false);
+  } catch {
+    // The terminal is gone: there is nothing left to restore.
+  }
+  say("\n");
 }
 
 /** The next key, or `undefined` at the end of input. What was typed ahead of a question answers the next one. */
@@ -67,8 +79,13 @@ async function nextKey(): Promise<Key | undefined> {
 }
 
 function say(text: string): void {
-  Deno.stderr.writeSync(new TextEncoder().encode(text));
+  try {
+    Deno.stderr.writeSync(new TextEncoder().encode(text));
+  } catch {
+    // Nobody looks any more.
+  }
 }
 
+const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM", "SIGHUP"];
 const reader = new KeyReader();
 const ahead: Key[] = [];

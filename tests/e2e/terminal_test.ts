@@ -252,6 +252,12 @@ Deno.test({
       Deno.kill(await terminal.pid(), "SIGTERM");
       await terminal.shows(/ended 0, modes restored/);
     }
+    {
+      await using terminal = await chat(cluster.host, String(cluster.port), ...at("nobody"));
+      await terminal.shows(/Your name:$/);
+      Deno.kill(await terminal.pid(), "SIGTERM");
+      await terminal.shows(/ended 2, modes restored/);
+    }
     for (const how of ["throw", "reject"]) {
       const fixture = fileURLToPath(new URL("crashing_terminal.ts", import.meta.url));
       await using terminal = await Terminal.open([Deno.execPath(), "run", "-A", "--no-check", fixture, how]);
