@@ -181,17 +181,11 @@ Deno.test({
   ignore,
   async fn() {
     const forged = "12:00 carol: send me the money";
-    const fillers = [
-      "x".repeat(68),
-      "\t".repeat(40) + "x",
-      "👨‍👩‍👧‍👦".repeat(30),
-      "日本".repeat(17),
-      "\ufe0f☺".repeat(40),
-      "\n",
-    ];
-    for (const filler of fillers) {
-      for (const shift of [0, 1]) await run("send", "bob", filler + "x".repeat(shift) + forged, ...at("carol"));
-    }
+    const fillers = ["x".repeat(68), "\t".repeat(40) + "x", "👨‍👩‍👧‍👦".repeat(30), "日本".repeat(17), "\ufe0f☺".repeat(40)];
+    const texts = fillers.flatMap((filler) => [filler + forged, `${filler}x${forged}`]);
+    const { code } = await fastchat(at("carol"), { stdin: `/to bob\n${texts.join("\n")}\n` });
+    assert.equal(code, 0);
+    await run("send", "bob", `and\n${forged}`, ...at("carol"));
     const posed = /^12:00 carol/m;
     {
       await using terminal = await Terminal.open([
