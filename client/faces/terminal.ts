@@ -120,10 +120,10 @@ export class LineTerminal {
   #offerSuspend(): void {
     if (Deno.build.os === "windows" || this.#offered) return;
     if (isUnderTaskRunner()) return this.print(paint("dim", "* Ctrl-Z cannot suspend what a task runner started"));
-    this.print(paint("dim", "* Ctrl-Z once more suspends"));
     write(PASTE_OFF);
     Deno.stdin.setRaw(true, { cbreak: true });
     this.#offered = true;
+    this.print(paint("dim", "* Ctrl-Z once more suspends"));
   }
 
   /** Back in raw mode, whatever the shell made of the terminal meanwhile. */
