@@ -17,7 +17,7 @@
  * `--mbytes N` (20), `--seconds N` (20), `--rates 20,100` (Mbit/s), `--losses 0,1,5` (percent), `--only NAME`, `--seed N`.
  */
 import { parseArgs } from "node:util";
-import { NewReno } from "../shared/transport/mod.ts";
+import { Cubic, Illinois, NewReno } from "../shared/transport/mod.ts";
 import { SERVER, SERVER_FROM_AFAR } from "./netem/addresses.ts";
 import { BadPath, runInNamespace } from "./netem/path.ts";
 import { CARRIERS } from "./relay/carriers.ts";
@@ -46,6 +46,8 @@ interface Subject {
 
 const SUBJECTS: Readonly<Record<string, Subject>> = {
   "ours, NewReno": { carrier: ourCarrier(() => new NewReno()), sink: "ours" },
+  "ours, CUBIC": { carrier: ourCarrier(() => new Cubic()), sink: "ours" },
+  "ours, Illinois": { carrier: ourCarrier(() => new Illinois()), sink: "ours" },
   "TLS/TCP, CUBIC": { ...over("TLS/TCP, a write each"), tcp: "cubic" },
   "TLS/TCP, Reno": { ...over("TLS/TCP, a write each"), tcp: "reno" },
   "TLS/TCP, BBR": { ...over("TLS/TCP, a write each"), tcp: "bbr" },
@@ -252,7 +254,8 @@ if (import.meta.main) {
   for (const name of names) {
     shares.push(await fairness(path, [name, name]));
     if (!name.startsWith("ours")) continue;
-    for (const tcp of names.filter((other) => SUBJECTS[other]!.tcp)) shares.push(await fairness(path, [name, tcp]));
+    const tcp = names.find((other) => SUBJECTS[other]!.tcp);
+    if (tcp !== undefined) shares.push(await fairness(path, [name, tcp]));
   }
   console.log();
   report(shares);
