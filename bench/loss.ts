@@ -10,10 +10,11 @@
  * behind it (`bench/netem`); needs Linux, root, util-linux and iproute2. Elsewhere ours alone is measured, through
  * `tests/relay.ts`.
  *
- * 2 s of warm-up, 20 s measured at each rate; latency is from the call to the partner's callback, both in this process. Every
- * message sent in the measured time is counted, however late it comes; `lost` is what had not come 20 s later. Path bytes are
- * those of IP packets in both directions, before loss, per message: a message passes the path twice, and its acks too.
- * `clientCopyBytesPerMessage` is what our clients sent twice before anybody knew of a loss; the server sends about as much.
+ * 10 s of warm-up without loss, then for each rate 2 s more and 20 s measured; latency is from the call to the partner's
+ * callback, both in this process. Every message sent in the measured time is counted, however late it comes; `lost` is what had
+ * not come 20 s later. Path bytes are those of IP packets in both directions, before loss, per message: a message passes the
+ * path twice, and its acks too. `clientCopyBytesPerMessage` is what our clients sent twice before anybody knew of a loss; the
+ * server sends about as much.
  *
  * `--seconds N` (20), `--rates 0,1,5,20` (percent), `--against NAME` (TLS/TCP; may be repeated), `--seed N`.
  */
@@ -34,6 +35,8 @@ const CLIENTS = 100;
 const RATE = 500;
 const BODY_BYTES = 200;
 const DELAY_MS = 20;
+/** Before the first figure: programs run slowly until their hot paths are compiled. */
+const FIRST_WARM_UP_MS = 10_000;
 const WARM_UP_MS = 2000;
 const DRAIN_MS = 20_000;
 
@@ -185,6 +188,15 @@ class Run {
   }
 }
 
+/** The messages of a run whose figures nobody looks at. */
+async function warmUp(crowd: Crowd): Promise<void> {
+  const run = new Run(crowd);
+  run.start();
+  await sleep(FIRST_WARM_UP_MS);
+  run.stop();
+  while (run.delivered < run.sent) await sleep(20);
+}
+
 async function measure(crowd: Crowd, path: Path, loss: number, measuredMs: number): Promise<Row> {
   await path.set(loss);
   const run = new Run(crowd);
@@ -290,6 +302,7 @@ if (import.meta.main) {
   }
   const seed = Number(values.seed);
   const { path, crowds } = namespace === "inside" ? await everyone(seed, values.against) : await oursAlone(seed);
+  for (const crowd of crowds) await warmUp(crowd);
   const rows: Row[] = [];
   for (const rate of values.rates.split(",")) {
     for (const crowd of crowds) {
