@@ -7,7 +7,7 @@
  */
 import { join } from "node:path";
 import { openBackend } from "../server/store/backend.ts";
-import { SqliteDatabase } from "../server/store/sqlite.ts";
+import { SqliteDatabase } from "../server/store/sqlite/database.ts";
 import { SqliteStore } from "../server/store/sqlite_store.ts";
 import type { Store, StoreAppend } from "../server/store/store.ts";
 import { silentLogger } from "../shared/log.ts";

@@ -7,7 +7,7 @@
 import { Reader, write } from "../../shared/codec/mod.ts";
 import { AnswerStatus, FrameKind, type Link } from "./link.ts";
 import type { Operation, Served } from "./operations.ts";
-import { RefusedError } from "./sqlite.ts";
+import { RefusedError } from "./sqlite/errors.ts";
 import { StoreFullError, StoreUnavailableError } from "./store.ts";
 
 export interface CallsOptions {

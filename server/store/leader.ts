@@ -24,7 +24,8 @@ import {
   type Served,
   sessionsEndedSchema,
 } from "./operations.ts";
-import { RefusedError, SqliteDatabase } from "./sqlite.ts";
+import { SqliteDatabase } from "./sqlite/database.ts";
+import { RefusedError } from "./sqlite/errors.ts";
 import { SqliteStore } from "./sqlite_store.ts";
 import { StoreFullError, StoreUnavailableError } from "./store.ts";
 

@@ -1,7 +1,7 @@
 /** The store of the process that leads: reads run at once, changes go through the group commit. */
 import type { ConversationHead, ConversationId, DeviceId } from "../../shared/protocol/mod.ts";
 import type { DirectoryEntry, Record, UserName } from "../../shared/protocol/mod.ts";
-import type { SqliteDatabase } from "./sqlite.ts";
+import type { SqliteDatabase } from "./sqlite/database.ts";
 import {
   type Account,
   type AppendResult,
@@ -32,39 +32,39 @@ export class SqliteStore implements Store {
   }
 
   createUser(user: NewUser): Promise<"created" | "name-taken"> {
-    return this.#write(ROW_BYTES, (database) => database.createUser(user));
+    return this.#write(ROW_BYTES, (database) => database.accounts.createUser(user));
   }
 
   account(name: UserName): Promise<Account | undefined> {
-    return this.#read(() => this.#database.account(name));
+    return this.#read(() => this.#database.accounts.account(name));
   }
 
   addDevice(name: UserName, device: NewDevice): Promise<"added" | "limit" | "id-taken"> {
-    return this.#write(ROW_BYTES, (database, notices) => database.addDevice(name, device, notices));
+    return this.#write(ROW_BYTES, (database, notices) => database.accounts.addDevice(name, device, notices));
   }
 
   createSession(session: Session): Promise<number> {
-    return this.#write(ROW_BYTES, (database) => database.createSession(session));
+    return this.#write(ROW_BYTES, (database) => database.accounts.createSession(session));
   }
 
   session(tokenHash: Uint8Array, nowMs: number): Promise<LiveSession | undefined> {
-    return this.#read(() => this.#database.session(tokenHash, nowMs));
+    return this.#read(() => this.#database.accounts.session(tokenHash, nowMs));
   }
 
   deleteSession(tokenHash: Uint8Array): Promise<void> {
-    return this.#write(ROW_BYTES, (database) => database.deleteSession(tokenHash));
+    return this.#write(ROW_BYTES, (database) => database.accounts.deleteSession(tokenHash));
   }
 
   raiseGeneration(name: UserName, keep?: Uint8Array): Promise<number> {
-    return this.#write(ROW_BYTES, (database, notices) => database.raiseGeneration(name, keep, notices));
+    return this.#write(ROW_BYTES, (database, notices) => database.accounts.raiseGeneration(name, keep, notices));
   }
 
   users(after: string, limit: number): Promise<UserName[]> {
-    return this.#read(() => this.#database.users(after, limit));
+    return this.#read(() => this.#database.accounts.users(after, limit));
   }
 
   directory(names: readonly UserName[]): Promise<DirectoryEntry[]> {
-    return this.#read(() => this.#database.directory(names));
+    return this.#read(() => this.#database.accounts.directory(names));
   }
 
   openDirect(
@@ -73,9 +73,9 @@ export class SqliteStore implements Store {
     peer: UserName,
     device?: DeviceId,
   ): Promise<ConversationHead | undefined> {
-    const open = () => this.#database.openDirect(id, user, peer, device);
+    const open = () => this.#database.conversations.openDirect(id, user, peer, device);
     // Most often it is there already, and then nothing changes.
-    return this.#database.isOpen(id) ? this.#read(open) : this.#write(ROW_BYTES, open);
+    return this.#database.conversations.isOpen(id) ? this.#read(open) : this.#write(ROW_BYTES, open);
   }
 
   conversations(
@@ -84,17 +84,17 @@ export class SqliteStore implements Store {
     after: ConversationId | undefined,
     limit: number,
   ): Promise<ConversationHead[]> {
-    return this.#read(() => this.#database.conversations(user, device, after, limit));
+    return this.#read(() => this.#database.conversations.heads(user, device, after, limit));
   }
 
   append(records: readonly StoreAppend[]): Promise<AppendResult[]> {
     let bytes = 0;
     for (const { body } of records) bytes += ROW_BYTES + body.length;
-    return this.#write(bytes, (database, notices) => database.append(records, notices));
+    return this.#write(bytes, (database, notices) => database.log.append(records, notices));
   }
 
   read(user: UserName, conversation: ConversationId, after: number, limit: number): Promise<Record[] | undefined> {
-    return this.#read(() => this.#database.read(user, conversation, after, limit));
+    return this.#read(() => this.#database.log.read(user, conversation, after, limit));
   }
 
   setCursors(
@@ -105,7 +105,7 @@ export class SqliteStore implements Store {
     if (cursors.length === 0) return Promise.resolve();
     return this.#write(
       cursors.length * ROW_BYTES,
-      (database) => database.setCursors(user, device, cursors),
+      (database) => database.conversations.setCursors(user, device, cursors),
     );
   }
 

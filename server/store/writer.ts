@@ -9,7 +9,8 @@ import { assert } from "../../shared/assert.ts";
 import type { Logger } from "../../shared/log.ts";
 import type { CommitListener } from "../bus/bus.ts";
 import { Notices } from "./notices.ts";
-import { RefusedError, type SqliteDatabase, SupersededError } from "./sqlite.ts";
+import type { SqliteDatabase } from "./sqlite/database.ts";
+import { RefusedError, SupersededError } from "./sqlite/errors.ts";
 import { StoreFullError, StoreUnavailableError } from "./store.ts";
 
 /** One change. It runs inside a transaction, perhaps twice (where another one of the batch failed), and must not wait. */

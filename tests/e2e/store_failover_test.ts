@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { SqliteDatabase } from "../../server/store/sqlite.ts";
+import { SqliteDatabase } from "../../server/store/sqlite/database.ts";
 import type { ConversationId, Record } from "../../shared/protocol/mod.ts";
 import { deviceOf, directOf, nameOf } from "../server/store/fixtures.ts";
 
@@ -84,7 +84,7 @@ async function verify(dataDir: string, processes: readonly StoreProcess[]): Prom
 function logOf(database: SqliteDatabase, conversation: ConversationId): Record[] {
   const records: Record[] = [];
   while (true) {
-    const page = database.read(nameOf("alice"), conversation, records.length, 1000);
+    const page = database.log.read(nameOf("alice"), conversation, records.length, 1000);
     if (page === undefined || page.length === 0) return records;
     records.push(...page);
   }

@@ -1,4 +1,4 @@
-import { SqliteDatabase } from "../../../server/store/sqlite.ts";
+import { SqliteDatabase } from "../../../server/store/sqlite/database.ts";
 import { SqliteStore } from "../../../server/store/sqlite_store.ts";
 import { silentLogger } from "../../../shared/log.ts";
 import { storeContract } from "./contract.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { MemoryStore } from "../../../server/store/memory.ts";
-import { SqliteDatabase } from "../../../server/store/sqlite.ts";
+import { SqliteDatabase } from "../../../server/store/sqlite/database.ts";
 import { SqliteStore } from "../../../server/store/sqlite_store.ts";
 import type { Store } from "../../../server/store/store.ts";
 import type { MessageId } from "../../../shared/protocol/mod.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { MIGRATIONS, StoreVersionError } from "../../../server/store/migrations.ts";
-import { SqliteDatabase, type SqliteOptions } from "../../../server/store/sqlite.ts";
+import { SqliteDatabase, type SqliteOptions } from "../../../server/store/sqlite/database.ts";
 import { SqliteStore } from "../../../server/store/sqlite_store.ts";
 import { StoreFullError, StoreUnavailableError } from "../../../server/store/store.ts";
 import { GroupWriter } from "../../../server/store/writer.ts";
@@ -84,15 +84,18 @@ Deno.test("GroupWriter: a change that fails in its midst is undone alone, with w
   await inTemporaryFolder(async (path) => {
     const told = new Told(), database = new SqliteDatabase(path);
     const writer = new GroupWriter(database, { listener: told, logger: silentLogger });
-    await writer.write(1, (db) => [newUser("alice"), newUser("bob")].map((user) => db.createUser(user)));
-    await writer.write(1, (db) => db.openDirect(directOf("alice", "bob"), nameOf("alice"), nameOf("bob"), undefined));
+    await writer.write(1, (db) => [newUser("alice"), newUser("bob")].map((user) => db.accounts.createUser(user)));
+    await writer.write(
+      1,
+      (db) => db.conversations.openDirect(directOf("alice", "bob"), nameOf("alice"), nameOf("bob"), undefined),
+    );
     const append = (message: string) =>
-      writer.write(1, (db, notices) => db.append([recordOf("alice", "bob", message)], notices));
+      writer.write(1, (db, notices) => db.log.append([recordOf("alice", "bob", message)], notices));
     const results = await Promise.allSettled([
       append("one"),
       writer.write(1, (db, notices) => {
-        db.addDevice(nameOf("bob"), newDevice("bob", 2), notices);
-        db.append([recordOf("alice", "bob", "undone", { epoch: 3 })], notices);
+        db.accounts.addDevice(nameOf("bob"), newDevice("bob", 2), notices);
+        db.log.append([recordOf("alice", "bob", "undone", { epoch: 3 })], notices);
         throw new Error("Broken in its midst");
       }),
       append("two"),
@@ -103,7 +106,7 @@ Deno.test("GroupWriter: a change that fails in its midst is undone alone, with w
       [2, "body two"],
     ]);
     assert.deepEqual(told.changes, []);
-    assert.equal(database.account(nameOf("bob"))?.devices.length, 1);
+    assert.equal(database.accounts.account(nameOf("bob"))?.devices.length, 1);
     database.close();
   });
 });
@@ -166,7 +169,7 @@ Deno.test("SqliteDatabase: each opening is a newer leadership, and an older one 
     await assert.rejects(store.append([recordOf("alice", "bob", 1)]), StoreUnavailableError);
     assert.equal(superseded, 1);
     newer.begin();
-    assert.equal(newer.conversations(nameOf("bob"), deviceOf("bob"), undefined, 1)[0]?.head, 0);
+    assert.equal(newer.conversations.heads(nameOf("bob"), deviceOf("bob"), undefined, 1)[0]?.head, 0);
     newer.commit();
     newer.close();
     await store.close();

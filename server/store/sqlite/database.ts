@@ -1,0 +1,131 @@
+/**
+ * The database file. Synchronous: every method of its parts is one or a few statements on the one connection that the leader owns.
+ *
+ * Methods that change something must run inside a transaction, which {@linkcode GroupWriter} makes for many of them at
+ * once. They judge everything before their first change, so a refusal ({@linkcode RefusedError}) leaves nothing behind.
+ */
+import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { migrate } from "../migrations.ts";
+import { Accounts } from "./accounts.ts";
+import { StoreClock } from "./clock.ts";
+import { Conversations } from "./conversations.ts";
+import { SupersededError } from "./errors.ts";
+import { Log } from "./log.ts";
+import { Rows } from "./rows.ts";
+
+export interface SqliteOptions {
+  /** Largest size of the database file, in pages of 4 KiB; beyond it the disk counts as full. */
+  readonly pagesMax?: number;
+}
+
+export class SqliteDatabase {
+  /** Rises by one with every opening. */
+  readonly leadership: number;
+  readonly accounts: Accounts;
+  readonly conversations: Conversations;
+  readonly log: Log;
+  readonly #database: DatabaseSync;
+  readonly #rows: Rows;
+  readonly #sql: { readonly begin: StatementSync; readonly commit: StatementSync; readonly leadership: StatementSync };
+
+  /**
+   * Opens or makes the database at `path` and begins a leadership. Only for the holder of the store's lock.
+   *
+   * @throws StoreVersionError, or what SQLite says of the file.
+   */
+  constructor(path: string, options: SqliteOptions = {}) {
+    createPrivately(path);
+    this.#database = new DatabaseSync(path, { enableForeignKeyConstraints: true });
+    try {
+      configure(this.#database, options);
+      this.#database.exec("BEGIN IMMEDIATE");
+      migrate(this.#database, path);
+      this.#database.exec("UPDATE leadership SET number = number + 1");
+      this.#sql = {
+        begin: this.#database.prepare("BEGIN IMMEDIATE"),
+        commit: this.#database.prepare("COMMIT"),
+        leadership: this.#database.prepare("SELECT number FROM leadership"),
+      };
+      this.leadership = this.#sql.leadership.get()!["number"] as number;
+      const rows = this.#rows = new Rows(this.#database), clock = new StoreClock();
+      this.accounts = new Accounts(this.#database, rows, clock);
+      this.conversations = new Conversations(this.#database, rows);
+      this.log = new Log(this.#database, rows, clock);
+      this.#database.exec("COMMIT");
+    } catch (error) {
+      this.#database.close();
+      throw error;
+    }
+  }
+
+  /** Begins a write transaction. @throws SupersededError */
+  begin(): void {
+    this.#sql.begin.run();
+    const number = this.#sql.leadership.get()!["number"] as number;
+    if (number === this.leadership) return;
+    this.rollback();
+    throw new SupersededError(`Cannot write as leader ${this.leadership}: leader ${number} has taken over`);
+  }
+
+  /** Everything since {@linkcode begin} is on the disk when this returns. */
+  commit(): void {
+    this.#sql.commit.run();
+  }
+
+  /** Undoes everything since {@linkcode begin}; fine where SQLite has done it already. */
+  rollback(): void {
+    this.#rows.forget();
+    if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
+  }
+
+  /** Runs `change` so that its failure undoes it alone. */
+  guarded<T>(change: () => T): T {
+    this.#database.exec("SAVEPOINT guarded");
+    try {
+      const result = change();
+      this.#database.exec("RELEASE guarded");
+      return result;
+    } catch (error) {
+      this.#rows.forget();
+      if (this.#database.isTransaction) this.#database.exec("ROLLBACK TO guarded; RELEASE guarded");
+      throw error;
+    }
+  }
+
+  /** Writes everything back into the database file and closes. */
+  close(): void {
+    try {
+      this.#database.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+    } finally {
+      this.#database.close();
+    }
+  }
+}
+
+/** Makes the file for nobody but its owner; SQLite gives the files beside it the same mode. Not while it is open: closing it drops SQLite's own locks. */
+function createPrivately(path: string): void {
+  Deno.openSync(path, { create: true, write: true, mode: 0o600 }).close();
+}
+
+function configure(database: DatabaseSync, { pagesMax }: SqliteOptions): void {
+  database.exec(`
+    PRAGMA busy_timeout = 2000;
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = FULL;
+    PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES};
+    PRAGMA journal_size_limit = ${WAL_BYTES_MAX};
+    PRAGMA cache_size = -${CACHE_KIB};
+  `);
+  // Elsewhere fsync reaches the disk itself; on macOS only this does.
+  if (Deno.build.os === "darwin") database.exec("PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON");
+  if (pagesMax !== undefined) database.exec(`PRAGMA max_page_count = ${pagesMax}`);
+}
+
+const CACHE_KIB = 16 << 10;
+/**
+ * Pages in the WAL at which a commit also writes them back. Large on purpose: the hot pages of the indexes are then written
+ * once per 64 MiB of log instead of every few commits, and the pause falls on fewer than one commit in a hundred.
+ */
+const CHECKPOINT_PAGES = 16_384;
+/** The WAL's file is cut back to this after a burst; what is within is overwritten, which is cheaper than growing again. */
+const WAL_BYTES_MAX = 72 << 20;

@@ -1,0 +1,116 @@
+/** What was said: table `log`, a row a message whatever the number of members. */
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { assert } from "../../../shared/assert.ts";
+import { READ_BYTES_MAX } from "../../../shared/limits.ts";
+import type { ConversationId, DeviceId, MessageId, Record, UserName } from "../../../shared/protocol/mod.ts";
+import type { Notices } from "../notices.ts";
+import { StaleSenders } from "../stale_senders.ts";
+import type { AppendResult, StoreAppend } from "../store.ts";
+import type { StoreClock } from "./clock.ts";
+import type { Rows } from "./rows.ts";
+
+export class Log {
+  readonly #rows: Rows;
+  readonly #clock: StoreClock;
+  readonly #sql: ReturnType<typeof prepare>;
+
+  constructor(database: DatabaseSync, rows: Rows, clock: StoreClock) {
+    this.#rows = rows;
+    this.#clock = clock;
+    this.#sql = prepare(database);
+  }
+
+  append(records: readonly StoreAppend[], notices: Notices): AppendResult[] {
+    const stale = new StaleSenders(), results: AppendResult[] = [];
+    this.#clock.heard(records[0]?.nowMs ?? 0);
+    for (const record of records) results.push(this.#append(record, stale, notices));
+    return results;
+  }
+
+  read(user: UserName, id: ConversationId, after: number, limit: number): Record[] | undefined {
+    const conversation = this.#rows.conversation(id);
+    if (!conversation?.members.includes(user)) return undefined;
+    const records: Record[] = [];
+    let bytes = 0;
+    // Row by row: a page's worth of the largest bodies at once would not fit in memory.
+    for (const row of this.#sql.read.iterate(conversation.id, after, limit)) {
+      const body = row["body"] as Uint8Array;
+      bytes += body.length;
+      if (bytes > READ_BYTES_MAX && records.length > 0) break;
+      records.push({
+        conversation: id,
+        seq: row["seq"] as number,
+        timeMs: row["time_ms"] as number,
+        sender: row["name"] as UserName,
+        device: (row["key"] as Uint8Array).toHex() as DeviceId,
+        messageId: (row["message_id"] as Uint8Array).toHex() as MessageId,
+        body,
+      });
+    }
+    return records;
+  }
+
+  #append(record: StoreAppend, stale: StaleSenders, notices: Notices): AppendResult {
+    const conversation = this.#rows.conversation(record.conversation), device = this.#rows.device(record.device);
+    if (conversation === undefined || device === undefined) return NOT_MEMBER;
+    if (device.user !== record.user || !conversation.members.includes(record.user)) return NOT_MEMBER;
+    const messageId = Uint8Array.fromHex(record.messageId);
+    if (record.expectedEpoch !== conversation.epoch || stale.has(record)) {
+      const first = this.#sql.number.get(conversation.id, device.id, messageId);
+      if (first !== undefined) return duplicateOf(first);
+      stale.add(record, conversation.epoch);
+      return { status: "stale-epoch", epoch: conversation.epoch };
+    }
+    const seq = conversation.head + 1;
+    const { changes } = this.#sql.append.run(
+      conversation.id,
+      seq,
+      device.id,
+      messageId,
+      record.nowMs,
+      record.body,
+    );
+    if (changes === 0) {
+      const first = this.#sql.number.get(conversation.id, device.id, messageId);
+      assert(first !== undefined, "A row that is not new is a repeat");
+      return duplicateOf(first);
+    }
+    conversation.head = seq;
+    const { user: sender, nowMs: timeMs } = record;
+    notices.committed({
+      record: {
+        conversation: record.conversation,
+        seq,
+        timeMs,
+        sender,
+        device: record.device,
+        messageId: record.messageId,
+        body: record.body,
+      },
+      members: conversation.members,
+    });
+    return { status: "stored", seq, timeMs, duplicate: false };
+  }
+}
+
+function prepare(database: DatabaseSync) {
+  const sql = (text: string): StatementSync => database.prepare(text);
+  return {
+    append: sql(
+      `INSERT INTO log (conversation, seq, device, message_id, time_ms, body) VALUES (?, ?, ?, ?, ?, ?)
+       ON CONFLICT (conversation, device, message_id) DO NOTHING`,
+    ),
+    number: sql("SELECT seq, time_ms FROM log WHERE conversation = ? AND device = ? AND message_id = ?"),
+    read: sql(
+      `SELECT log.seq, log.time_ms, log.message_id, log.body, devices.key, users.name
+       FROM log JOIN devices ON devices.id = log.device JOIN users ON users.id = devices.user
+       WHERE log.conversation = ? AND log.seq > ? ORDER BY log.seq LIMIT ?`,
+    ),
+  };
+}
+
+function duplicateOf(row: { [column: string]: unknown }): AppendResult {
+  return { status: "stored", seq: row["seq"] as number, timeMs: row["time_ms"] as number, duplicate: true };
+}
+
+const NOT_MEMBER: AppendResult = { status: "not-member" };
