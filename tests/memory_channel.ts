@@ -9,7 +9,7 @@
 import { assert } from "../shared/assert.ts";
 import { CloseCode, type CloseReason } from "../shared/errors.ts";
 import { type Ticket, TICKET_LIFETIME_SECONDS, type TicketLogin } from "../shared/handshake/mod.ts";
-import { MESSAGE_BYTES_MAX } from "../shared/limits.ts";
+import { HINT_BYTES_MAX, HINTS_QUEUED_MAX, MESSAGE_BYTES_MAX } from "../shared/limits.ts";
 import type {
   Address,
   Channel,
@@ -85,6 +85,9 @@ export class MemoryChannel implements Channel {
   #other!: MemoryChannel;
   /** Given to this end, and not told yet. */
   #ticket: ResumptionTicket | undefined;
+  /** On their way to this end. */
+  readonly #hints: Uint8Array[] = [];
+  #mayHint: boolean;
   #handler: ChannelHandler | undefined;
   #nextId: number;
   #peer: Address;
@@ -98,6 +101,7 @@ export class MemoryChannel implements Channel {
     this.connectionId = transcriptHash.slice(0, 8);
     this.#peer = peer;
     this.#nextId = firstId;
+    this.#mayHint = firstId === 0;
   }
 
   get handler(): ChannelHandler | undefined {
@@ -114,8 +118,20 @@ export class MemoryChannel implements Channel {
     return this.#peer;
   }
 
-  /** Nothing is bounded here. */
-  welcome(): void {}
+  /** Only hints wait for it: nothing else is bounded here. */
+  welcome(): void {
+    this.#mayHint = true;
+  }
+
+  sendHint(bytes: Uint8Array): void {
+    if (bytes.length > HINT_BYTES_MAX) {
+      throw new RangeError(`Cannot send hint: it has ${bytes.length} bytes, at most ${HINT_BYTES_MAX} fit`);
+    }
+    const other = this.#other;
+    if (this.closed || other.closed || !this.#mayHint) return;
+    if (other.#hints.push(bytes.slice()) > HINTS_QUEUED_MAX) other.#hints.shift();
+    queueMicrotask(() => other.#tellHints());
+  }
 
   get bufferedBytes(): number {
     let sum = 0;
@@ -177,6 +193,7 @@ export class MemoryChannel implements Channel {
   resume(): void {
     this.#paused = false;
     this.schedule();
+    queueMicrotask(() => this.#tellHints());
   }
 
   /** As if the peer's address had changed. */
@@ -194,6 +211,7 @@ export class MemoryChannel implements Channel {
     if (this.#closed !== undefined) return;
     this.#closed = reason;
     this.#inbox.length = 0;
+    this.#hints.length = 0;
     for (const stream of this.#streams.values()) stream.drop();
     this.#streams.clear();
     this.schedule();
@@ -237,6 +255,15 @@ export class MemoryChannel implements Channel {
       this.#ticket = undefined;
       this.#handler.onTicket?.(ticket);
     });
+  }
+
+  /** One that finds no handler is lost. */
+  #tellHints(): void {
+    if (this.#paused) return;
+    for (const bytes of this.#hints.splice(0)) {
+      if (this.closed || !this.#mayHint) return;
+      this.#handler?.onHint?.(bytes);
+    }
   }
 
   #deliverOne(): void {

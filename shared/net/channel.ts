@@ -29,6 +29,14 @@ export interface Channel {
   /** Opens a stream of messages. It exists for the peer once something is sent on it. Waits inside where the peer's stream limit is reached. */
   openStream(priority?: StreamPriority): ChannelStream;
   /**
+   * Sends a few bytes that may get lost, come late or out of order, and at most once: for what is worthless a moment later.
+   * Dropped, without a word, once the channel has ended, on a server before {@linkcode welcome}, and where the other side has no
+   * handler for it yet; of more than HINTS_QUEUED_MAX that wait the oldest goes.
+   *
+   * @param bytes At most HINT_BYTES_MAX; copied before the call returns.
+   */
+  sendHint(bytes: Uint8Array): void;
+  /**
    * The application knows the peer now: it may have as much under way as anybody. Until then a server grants little, since
    * whoever can shake hands is there. Elsewhere it does nothing.
    */
@@ -50,6 +58,8 @@ export interface ChannelHandler {
   onStream(stream: ChannelStream): void;
   /** Called exactly once, after which nothing else is. */
   onClose(reason: CloseReason): void;
+  /** What the peer gave to `sendHint`; a server hears none before `welcome`. @param bytes Owned by the handler. */
+  onHint?(bytes: Uint8Array): void;
   /** Client: a ticket for the next connection; it takes the place of the one before. */
   onTicket?(ticket: ResumptionTicket): void;
   /** Client: the server answers nothing, though it was asked several times. It may be gone, or only the network in between. */

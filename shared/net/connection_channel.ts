@@ -2,7 +2,7 @@
 import { varintBytes, writeVarint } from "../codec/mod.ts";
 import { CloseCode, type CloseReason, TransportError } from "../errors.ts";
 import { decodeGrant, type Ticket, type TicketLogin } from "../handshake/mod.ts";
-import { CONNECTION_WINDOW_BYTES, KEEP_ALIVE_US, MESSAGE_BYTES_MAX } from "../limits.ts";
+import { CONNECTION_WINDOW_BYTES, HINT_BYTES_MAX, KEEP_ALIVE_US, MESSAGE_BYTES_MAX } from "../limits.ts";
 import type { Connection, ConnectionEvent, Link, LinkOwner } from "../transport/mod.ts";
 import type {
   Address,
@@ -41,6 +41,8 @@ export class ConnectionChannel implements Channel, LinkOwner {
   readonly #grant: ConnectionChannelOptions["grant"];
   readonly #streams = new Map<number, ConnectionStream>();
   #handler: ChannelHandler | undefined;
+  /** Whoever is not known yet neither hears nor says anything that nobody has to answer for. */
+  #mayHint: boolean;
   /** What came before there was a handler: at most one event of each kind for a stream, and streams are bounded. */
   readonly #waiting: ConnectionEvent[] = [];
   #isClosed = false;
@@ -57,6 +59,7 @@ export class ConnectionChannel implements Channel, LinkOwner {
     this.#grant = options.grant;
     this.connection = options.link.connection;
     this.transcriptHash = options.link.bind;
+    this.#mayHint = this.connection.side === "client";
   }
 
   get peer(): Address {
@@ -96,8 +99,18 @@ export class ConnectionChannel implements Channel, LinkOwner {
     return stream;
   }
 
+  sendHint(bytes: Uint8Array): void {
+    if (bytes.length > HINT_BYTES_MAX) {
+      throw new RangeError(`Cannot send hint: it has ${bytes.length} bytes, at most ${HINT_BYTES_MAX} fit`);
+    }
+    if (this.#isClosed || !this.#mayHint) return;
+    this.connection.sendHint(bytes);
+    this.touched();
+  }
+
   welcome(): void {
     if (this.#isClosed) return;
+    this.#mayHint = true;
     this.#budget.move(READ_BYTES_MAX, this.#common, OWN_BYTES);
     this.connection.widenWindow(CONNECTION_WINDOW_BYTES);
     this.touched();
@@ -132,7 +145,10 @@ export class ConnectionChannel implements Channel, LinkOwner {
 
   /** Takes what the connection has to tell. */
   handleEvent(event: ConnectionEvent): void {
+    if (event.type === "hint" && !this.#mayHint) return;
     if (this.#handler === undefined) {
+      // A hint that waits is worthless, and nothing bounds how many come.
+      if (event.type === "hint") return;
       this.#waiting.push(event);
       // Nobody may ever listen, and what belongs to the channel must go all the same.
       if (event.type === "closed") this.#release(event.reason);
@@ -184,6 +200,8 @@ export class ConnectionChannel implements Channel, LinkOwner {
         return this.#streams.get(event.id)?.peerFinished();
       case "reset":
         return this.#streams.get(event.id)?.peerReset(event.code);
+      case "hint":
+        return handler.onHint?.(event.bytes);
       case "ticket":
         return this.#onTicket(event.bytes, handler);
       case "silent":

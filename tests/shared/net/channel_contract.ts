@@ -1,7 +1,7 @@
 /** One suite over every implementation of {@linkcode Channel}: what `shared/net/channel.ts` promises. */
 import assert from "node:assert/strict";
 import type { CloseReason } from "../../../shared/errors.ts";
-import { MESSAGE_BYTES_MAX } from "../../../shared/limits.ts";
+import { HINT_BYTES_MAX, HINTS_QUEUED_MAX, MESSAGE_BYTES_MAX } from "../../../shared/limits.ts";
 import type { Channel, ChannelStream } from "../../../shared/net/channel.ts";
 
 export interface Pair {
@@ -218,6 +218,66 @@ export function testChannelContract(name: string, open: () => Promise<Pair>): vo
     }
   });
 
+  test("hints arrive whole and at most once, in both directions", async ({ client, server }) => {
+    const atServer = watchHints(server), atClient = watchHints(client);
+    server.welcome();
+    const hint = pattern(HINT_BYTES_MAX);
+    client.sendHint(hint), client.sendHint(new Uint8Array(0)), server.sendHint(pattern(7));
+    hint.fill(0);
+    // Nothing is lost here, so what may be lost in general has to come.
+    await until(() => atServer.length === 2 && atClient.length === 1);
+    await settle();
+    assert.deepEqual(atServer, [pattern(HINT_BYTES_MAX), new Uint8Array(0)]);
+    assert.deepEqual(atClient, [pattern(7)]);
+  });
+
+  test("a server neither hears nor gives hints before it knows the peer", async ({ client, server }) => {
+    const atServer = watchHints(server), atClient = watchHints(client);
+    client.sendHint(pattern(1)), server.sendHint(pattern(1));
+    await settle();
+    server.welcome();
+    client.sendHint(pattern(2)), server.sendHint(pattern(2));
+    await until(() => atServer.length > 0 && atClient.length > 0);
+    await settle();
+    assert.deepEqual([atServer, atClient], [[pattern(2)], [pattern(2)]]);
+  });
+
+  test("a hint that finds no handler is lost, and so is one after the end", async ({ client, server }) => {
+    const atClient = watchHints(client);
+    server.welcome();
+    client.sendHint(pattern(1));
+    await settle();
+    const atServer = watchHints(server);
+    client.sendHint(pattern(2));
+    await until(() => atServer.length > 0);
+    server.close(0, "");
+    server.sendHint(pattern(3)), client.sendHint(pattern(3));
+    await settle();
+    client.sendHint(pattern(4));
+    await settle();
+    assert.deepEqual([atServer, atClient], [[pattern(2)], []]);
+  });
+
+  test("of hints that cannot leave the oldest are dropped", async ({ client, server }) => {
+    const atServer = watchHints(server);
+    watchHints(client);
+    server.welcome();
+    await settle();
+    const count = 3 * HINTS_QUEUED_MAX;
+    for (let i = 0; i < count; i++) client.sendHint(pattern(i));
+    await until(() => atServer.length > 0);
+    await settle();
+    assert.deepEqual(
+      atServer,
+      Array.from({ length: HINTS_QUEUED_MAX }, (_, i) => pattern(count - HINTS_QUEUED_MAX + i)),
+    );
+  });
+
+  test("a hint beyond the bound is refused by the sender", ({ client }) => {
+    assert.throws(() => client.sendHint(new Uint8Array(HINT_BYTES_MAX + 1)), RangeError);
+    return Promise.resolve();
+  });
+
   test("close is told once on both sides, with code and reason, and nothing follows", async ({ client, server }) => {
     const atServer = watch(server, (stream, message) => stream.send(message)), atClient = watch(client);
     const stream = atClient.own(client.openStream());
@@ -298,6 +358,13 @@ export function watch(channel: Channel, onMessage?: (stream: ChannelStream, mess
     has: (id: number) => streams.has(id),
     of: (id: number) => streams.get(id) ?? ({ messages: [], finished: false, resetCode: undefined } as unknown as Seen),
   };
+}
+
+/** Handles a channel, and collects its hints. */
+function watchHints(channel: Channel): Uint8Array[] {
+  const hints: Uint8Array[] = [];
+  channel.handler = { onStream() {}, onClose() {}, onHint: (bytes) => void hints.push(bytes) };
+  return hints;
 }
 
 /** Waits for something that must come. */
