@@ -4,6 +4,8 @@
  */
 import { equalBytes, formatFingerprint } from "../shared/crypto/mod.ts";
 import type { ChannelStats } from "../shared/net/mod.ts";
+import type { Delivery } from "./acks.ts";
+import { deliveries, type DeliveriesOptions } from "./deliveries.ts";
 import { provenFingerprint } from "./enquiry.ts";
 import { UsageError } from "./errors.ts";
 import type { ChatEvent } from "./events.ts";
@@ -151,6 +153,16 @@ export class ChatClient extends LocalHome {
    */
   waitForUnshown(timeoutMs: number, signal?: AbortSignal): Promise<boolean> {
     return this.#session.waitForUnshown(timeoutMs, signal);
+  }
+
+  /**
+   * Messages of others for a program that acknowledges each when it is done with it ({@linkcode LocalHome.acknowledge}), and gets
+   * it again where it did not: at its next start, or after a while. Several may listen at once; one has a message at a time.
+   */
+  deliveries(options: DeliveriesOptions = {}): AsyncGenerator<Delivery> {
+    const { directory: home, acks } = this.parts;
+    const waitForChange = (timeoutMs: number, signal?: AbortSignal) => this.#session.waitForChange(timeoutMs, signal);
+    return deliveries({ home, acks, waitForChange, nowMs: Date.now }, options);
   }
 
   /** Everybody with an account, in order of name. */

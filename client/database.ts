@@ -265,4 +265,14 @@ const MIGRATIONS = [
     expires_ms INTEGER NOT NULL
   ) STRICT;
   `,
+  `
+  -- What was handed to scripts that acknowledge by hand, and is not acknowledged. Behind the meta value 'handed' nothing was yet.
+  CREATE TABLE deliveries (
+    position INTEGER PRIMARY KEY REFERENCES messages (position) ON DELETE CASCADE,
+    attempts INTEGER NOT NULL,
+    -- The number of the listener that has it, and until when; NULL where nobody has.
+    holder INTEGER,
+    until_ms INTEGER
+  ) STRICT;
+  `,
 ];

@@ -271,7 +271,8 @@ function toConversation(row: Row | undefined): Conversation | undefined {
   };
 }
 
-function toPositioned(row: Row): Positioned {
+/** A row of `messages` as what is shown of it. */
+export function toPositioned(row: Row): Positioned {
   return { event: toEvent(row), position: row["position"] as number };
 }
 

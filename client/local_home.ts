@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { formatFingerprint } from "../shared/crypto/mod.ts";
 import { NAME_RULE, parseUserName, type UserName } from "../shared/protocol/mod.ts";
+import { Acks, type AckState, type AckTarget } from "./acks.ts";
 import { Credentials } from "./credentials.ts";
 import { Database } from "./database.ts";
 import { FastChatError, UsageError } from "./errors.ts";
@@ -17,6 +18,7 @@ export interface HomeParts {
   readonly history: History;
   readonly servers: KnownServers;
   readonly credentials: Credentials;
+  readonly acks: Acks;
 }
 
 /** Opens a home's database, making both where they are not there. @throws UsageError where that cannot be done. */
@@ -29,10 +31,12 @@ export function openHome(directory: string): HomeParts {
     if (error instanceof FastChatError) throw error;
     throw new UsageError(`Cannot use ${directory} as home: ${(error as Error).message}`, { cause: error });
   }
+  const history = new History(database);
   return {
     directory,
     database,
-    history: new History(database),
+    history,
+    acks: new Acks(database, history),
     servers: new KnownServers(database),
     credentials: new Credentials(directory, database),
   };
@@ -131,6 +135,16 @@ export class LocalHome {
   /** Everything up to `position` has been written out. Call it after the writing, never before. */
   markShown(position: number): void {
     this.parts.history.markShown(position);
+  }
+
+  /**
+   * Says that messages of {@linkcode ChatClient.deliveries} are dealt with, from whichever process: they are never handed out
+   * again. All of them in one transaction.
+   *
+   * @returns What became of each, in order.
+   */
+  acknowledge(targets: readonly AckTarget[]): AckState[] {
+    return this.parts.acks.acknowledge(targets);
   }
 
   /**

@@ -24,6 +24,8 @@
 export { ChatClient } from "./chat_client.ts";
 export type { OpenOptions, Presence, SentMessage } from "./session.ts";
 export { LocalHome } from "./local_home.ts";
+export type { AckState, AckTarget, Delivery } from "./acks.ts";
+export type { DeliveriesOptions } from "./deliveries.ts";
 export type { ConversationSummary, Positioned } from "./history.ts";
 export type { ChatEvent, ConnectionEvent, MessageEvent, NoticeEvent, RefusedEvent } from "./events.ts";
 export {

@@ -85,7 +85,7 @@ export class Session {
   /** What happened before anybody asked for events, for the first who does. */
   #early: ChatEvent[] | undefined = [];
   readonly #waiters = new Map<MessageId, Waiter>();
-  readonly #unshownWaiters = new Set<() => void>();
+  readonly #changeWaiters = new Set<() => void>();
   #working: { keyring: Keyring; inbox: Inbox; sender: Sender } | undefined;
   #caughtUp: Promise<void> = Promise.resolve();
   #remote: Remote | undefined;
@@ -226,17 +226,32 @@ export class Session {
     while (this.#parts.history.unshown(1).length === 0) {
       if (this.#ended) throw this.#ended;
       if (deadline.aborted) return false;
-      await new Promise<void>((resolve) => {
-        const wake = () => {
-          this.#unshownWaiters.delete(wake);
-          deadline.removeEventListener("abort", wake);
-          resolve();
-        };
-        this.#unshownWaiters.add(wake);
-        deadline.addEventListener("abort", wake, { once: true });
-      });
+      await this.#change(deadline);
     }
     return true;
+  }
+
+  /** Resolves when something in the home has changed, after a time, or when the signal aborts. */
+  async waitForChange(timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
+    if (this.#ended) throw this.#ended;
+    const enough = new AbortController(), stop = () => enough.abort();
+    const timer = setTimeout(stop, Math.min(timeoutMs, TIMER_MS_MAX));
+    signal?.addEventListener("abort", stop, { once: true });
+    if (!signal?.aborted) await this.#change(enough.signal);
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", stop);
+  }
+
+  #change(deadline: AbortSignal): Promise<void> {
+    return new Promise<void>((resolve) => {
+      const wake = () => {
+        this.#changeWaiters.delete(wake);
+        deadline.removeEventListener("abort", wake);
+        resolve();
+      };
+      this.#changeWaiters.add(wake);
+      deadline.addEventListener("abort", wake, { once: true });
+    });
   }
 
   async users(onlineOnly: boolean, timeoutMs?: number): Promise<Presence[]> {
@@ -333,12 +348,12 @@ export class Session {
       this.#forget(id);
       waiter.reject(error);
     }
-    this.#wakeUnshown();
+    this.#wakeWaiters();
   }
 
   #onChange(foreign: boolean): void {
     for (const subscription of this.#subscriptions) subscription.poke();
-    this.#wakeUnshown();
+    this.#wakeWaiters();
     if (!foreign) return;
     // Another process may have settled our rows, or left its own behind.
     for (const id of [...this.#waiters.keys()]) this.#settle(id);
@@ -380,8 +395,8 @@ export class Session {
     this.#waiters.delete(id);
   }
 
-  #wakeUnshown(): void {
-    for (const wake of [...this.#unshownWaiters]) wake();
+  #wakeWaiters(): void {
+    for (const wake of [...this.#changeWaiters]) wake();
   }
 
   #tell(event: ChatEvent): void {
