@@ -1,7 +1,15 @@
 /** The command line, parsed once into a typed value. Every mistake is answered with what was wanted. */
 import { join, resolve } from "node:path";
-import { parseArgs } from "node:util";
-import { userDataDirectory } from "../shared/host/mod.ts";
+import { SERVER_FLAGS } from "../shared/cluster/mod.ts";
+import {
+  allowOnly,
+  type FlagValues,
+  hostFlag,
+  parseFlags,
+  textFlag,
+  UsageError,
+  userDataDirectory,
+} from "../shared/host/mod.ts";
 import { SERVERS_MAX } from "../shared/limits.ts";
 import { STRATEGY_NAMES, type StrategyName } from "./strategy.ts";
 
@@ -28,18 +36,12 @@ export interface BalancerConfig {
   readonly serverArguments: readonly string[];
 }
 
-/** A command line that cannot be meant; the message is for its author. Exit code 2. */
-export class UsageError extends Error {
-  override readonly name = "UsageError";
-}
-
 /** @throws UsageError */
 export function parseCommand(args: readonly string[]): Command {
-  // `deno task fastchat-balancer -- 4 9000` brings its own separator along.
-  const { values, positionals } = parse(args[0] === "--" ? args.slice(1) : args);
+  const { values, positionals } = parseFlags(args, OPTIONS);
   if (values["help"]) return { type: "help", asked: true };
   if (values["version"]) return { type: "version" };
-  const dataDir = text(values, "data");
+  const dataDir = textFlag(values, "data");
   if (dataDir === "") throw new UsageError("--data needs a directory");
   const absolute = dataDir === undefined ? undefined : resolve(dataDir);
   const [word] = positionals;
@@ -59,22 +61,7 @@ export function defaultDataDir(port: number): string {
   return join(userDataDirectory(), "fastchat", `balancer_${port}`);
 }
 
-type Values = Readonly<Record<string, string | boolean | undefined>>;
-
-function parse(args: readonly string[]): { values: Values; positionals: string[] } {
-  // To the parser -3 is an option.
-  const negative = args.find((word) => /^-\d/.test(word));
-  if (negative !== undefined) throw new UsageError(`'${negative}' cannot be a number of servers or a port`);
-  try {
-    const { values, positionals } = parseArgs({ args: [...args], options: OPTIONS, allowPositionals: true });
-    return { values: values as Values, positionals };
-  } catch (error) {
-    // "Unknown option '--x'. To specify a positional argument ..." is node's advice; its first sentence is ours.
-    throw new UsageError((error as Error).message.split(/\. |\n/)[0]!);
-  }
-}
-
-function parseRun(values: Values, positionals: readonly string[], dataDir: string | undefined): BalancerConfig {
+function parseRun(values: FlagValues, positionals: readonly string[], dataDir: string | undefined): BalancerConfig {
   allowOnly(values, Object.keys(OPTIONS).filter((name) => name !== "json"), "a balancer");
   const [servers, port, ...more] = positionals;
   if (!/^[+-]?[\d.]+$/.test(servers!) && port === undefined) {
@@ -84,10 +71,10 @@ function parseRun(values: Values, positionals: readonly string[], dataDir: strin
   return {
     servers: count(servers, "the number of servers", 1, SERVERS_MAX),
     port: count(port, "the port", 0, 65_535, "1..65535 (or 0 for a free one)"),
-    host: host(values, "host") ?? "0.0.0.0",
-    advertise: host(values, "advertise") ?? "",
+    host: hostFlag(values, "host") ?? "0.0.0.0",
+    advertise: hostFlag(values, "advertise") ?? "",
     dataDir,
-    strategy: strategy(text(values, "strategy") ?? "two-choices"),
+    strategy: strategy(textFlag(values, "strategy") ?? "two-choices"),
     serverArguments: serverArguments(values),
   };
 }
@@ -99,65 +86,23 @@ function count(word: string | undefined, what: string, min: number, max: number,
   return value;
 }
 
-function host(values: Values, name: string): string | undefined {
-  const value = text(values, name);
-  if (value !== undefined && !/^[\x21-\x7e]{1,255}$/.test(value)) {
-    throw new UsageError(`--${name} needs an address or a host name`);
-  }
-  // `[::1]` is how an address is written beside a port; alone it is `::1`.
-  return value?.replace(/^\[(.*)\]$/, "$1");
-}
-
 function strategy(value: string): StrategyName {
   const name = STRATEGY_NAMES.find((known) => known === value);
   if (name === undefined) throw new UsageError(`'${value}' is no strategy: choose ${STRATEGY_NAMES.join(", ")}`);
   return name;
 }
 
-function serverArguments(values: Values): string[] {
-  return Object.keys(SERVER_OPTIONS).flatMap((name) => {
+function serverArguments(values: FlagValues): string[] {
+  return Object.keys(SERVER_FLAGS).flatMap((name) => {
     const value = values[name];
     if (value === undefined) return [];
     return typeof value === "string" ? [`--${name}`, value] : value ? [`--${name}`] : [];
   });
 }
 
-function allowOnly(values: Values, names: readonly string[], what: string): void {
-  const other = Object.keys(values).find((name) => !names.includes(name));
-  if (other !== undefined) throw new UsageError(`--${other} is not an option of ${what}`);
-}
-
-function text(values: Values, name: string): string | undefined {
-  const value = values[name];
-  return typeof value === "string" ? value : undefined;
-}
-
 function capital(sentence: string): string {
   return sentence.charAt(0).toUpperCase() + sentence.slice(1);
 }
-
-/** The server's own options that a balancer hands on; `fastchat-server --help` explains them and the server judges their values. */
-const SERVER_OPTIONS = {
-  "registration": { type: "string" },
-  "session-days": { type: "string" },
-  "signup-rate": { type: "string" },
-  "login-rate": { type: "string" },
-  "login-burst": { type: "string" },
-  "wrong-passwords": { type: "string" },
-  "wrong-passwords-account": { type: "string" },
-  "request-rate": { type: "string" },
-  "message-rate": { type: "string" },
-  "handshake-rate": { type: "string" },
-  "handshake-burst": { type: "string" },
-  "handshake-rate-total": { type: "string" },
-  "handshake-parallel": { type: "string" },
-  "handshake-queue": { type: "string" },
-  "connections": { type: "string" },
-  "password-workers": { type: "string" },
-  "password-queue": { type: "string" },
-  "password-queue-address": { type: "string" },
-  "log-level": { type: "string" },
-} as const;
 
 const OPTIONS = {
   "host": { type: "string" },
@@ -167,7 +112,7 @@ const OPTIONS = {
   "json": { type: "boolean" },
   "help": { type: "boolean", short: "h" },
   "version": { type: "boolean", short: "V" },
-  ...SERVER_OPTIONS,
+  ...SERVER_FLAGS,
 } as const;
 
 export const HELP = `FastChat's balancer starts chat servers, keeps them alive and tells clients which one to use.

@@ -1,9 +1,9 @@
 /** `fastchat-balancer`: words in, exit code out. `--help` says what it does. */
 import { dataPaths } from "../shared/cluster/mod.ts";
-import { ControlError, FileLock, LogFile } from "../shared/host/mod.ts";
+import { ControlError, FileLock, LogFile, UsageError } from "../shared/host/mod.ts";
 import { VERSION } from "../shared/version.ts";
 import { findServers } from "./adoption.ts";
-import { type BalancerConfig, HELP, parseCommand, UsageError } from "./config.ts";
+import { type BalancerConfig, HELP, parseCommand } from "./config.ts";
 import { askBalancer, formatStatus, stopBalancer } from "./control.ts";
 import { isDataDir, liveDataDirs } from "./data_dir.ts";
 import { Fleet } from "./fleet.ts";

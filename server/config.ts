@@ -1,6 +1,7 @@
 /** The command line, parsed once into a typed value. Every mistake is answered with what was wanted. */
 import { resolve } from "node:path";
-import { parseArgs } from "node:util";
+import { SERVER_FLAGS } from "../shared/cluster/mod.ts";
+import { choiceFlag, hostFlag, numberFlag, parseFlags, textFlag, UsageError } from "../shared/host/mod.ts";
 import { CONNECTIONS_MAX, SCRYPT_LOG2_N_MIN, SERVERS_MAX, SESSION_DAYS } from "../shared/limits.ts";
 import type { LogLevel } from "../shared/log.ts";
 import { DEFAULT_RSA_LIMITS as RSA } from "../shared/net/mod.ts";
@@ -50,11 +51,6 @@ export interface RsaSettings {
   readonly queuedMax: number;
 }
 
-/** A command line that cannot be meant; the message is for its author. Exit code 2. */
-export class UsageError extends Error {
-  override readonly name = "UsageError";
-}
-
 /**
  * @param env Reads one variable of the environment.
  * @throws UsageError
@@ -63,27 +59,29 @@ export function parseCommand(
   args: readonly string[],
   env: (name: string) => string | undefined = () => undefined,
 ): Command {
-  // `deno task fastchat-server -- --data DIR` brings its own separator along.
-  const values = parse(args[0] === "--" ? args.slice(1) : args);
+  const { values, positionals } = parseFlags(args, OPTIONS);
   if (values["help"]) return { type: "help" };
   if (values["version"]) return { type: "version" };
-  const data = text(values, "data");
+  if (positionals.length > 0) {
+    throw new UsageError(`'${positionals[0]}' is one word too many: all settings are options`);
+  }
+  const data = textFlag(values, "data");
   if (!data) throw new UsageError("Say where keys and messages are: --data DIR");
-  const number = numberOf(values, "number", NaN, 0, SERVERS_MAX - 1);
+  const number = numberFlag(values, "number", NaN, 0, SERVERS_MAX - 1);
   const config: ServerConfig = {
     dataDir: resolve(data),
-    host: host(values, "host") ?? "0.0.0.0",
-    port: numberOf(values, "port", 0, 0, 65_535),
+    host: hostFlag(values, "host") ?? "0.0.0.0",
+    port: numberFlag(values, "port", 0, 0, 65_535),
     number: Number.isNaN(number) ? undefined : number,
-    advertise: host(values, "advertise") ?? "",
-    registration: oneOf(values, "registration", ["open", "closed"]),
+    advertise: hostFlag(values, "advertise") ?? "",
+    registration: choiceFlag(values, "registration", ["open", "closed"]),
     smoke: values["smoke"] === true,
     throttles: {
-      signUpRate: numberOf(values, "signup-rate", THROTTLE_DEFAULTS.signUpRate, 0, RATE_MAX),
-      logInRate: numberOf(values, "login-rate", THROTTLE_DEFAULTS.logInRate, 0, RATE_MAX),
-      burst: numberOf(values, "login-burst", THROTTLE_DEFAULTS.burst, 1, RATE_MAX),
-      wrongPasswordsFree: numberOf(values, "wrong-passwords", THROTTLE_DEFAULTS.wrongPasswordsFree, 1, RATE_MAX),
-      wrongPasswordsFreePerAccount: numberOf(
+      signUpRate: numberFlag(values, "signup-rate", THROTTLE_DEFAULTS.signUpRate, 0, RATE_MAX),
+      logInRate: numberFlag(values, "login-rate", THROTTLE_DEFAULTS.logInRate, 0, RATE_MAX),
+      burst: numberFlag(values, "login-burst", THROTTLE_DEFAULTS.burst, 1, RATE_MAX),
+      wrongPasswordsFree: numberFlag(values, "wrong-passwords", THROTTLE_DEFAULTS.wrongPasswordsFree, 1, RATE_MAX),
+      wrongPasswordsFreePerAccount: numberFlag(
         values,
         "wrong-passwords-account",
         THROTTLE_DEFAULTS.wrongPasswordsFreePerAccount,
@@ -91,74 +89,24 @@ export function parseCommand(
         RATE_MAX,
       ),
     },
-    requestRate: numberOf(values, "request-rate", 500, 0, RATE_MAX),
-    appendRate: numberOf(values, "message-rate", 0, 0, RATE_MAX),
+    requestRate: numberFlag(values, "request-rate", 500, 0, RATE_MAX),
+    appendRate: numberFlag(values, "message-rate", 0, 0, RATE_MAX),
     rsa: {
-      rate: numberOf(values, "handshake-rate", RSA.perAddress.perSecond, 1, RATE_MAX),
-      burst: numberOf(values, "handshake-burst", RSA.perAddress.burst, 1, RATE_MAX),
-      rateTotal: numberOf(values, "handshake-rate-total", RSA.ceiling.perSecond, 1, RATE_MAX),
-      inFlightMax: numberOf(values, "handshake-parallel", RSA.inFlightMax, 1, 64),
-      queuedMax: numberOf(values, "handshake-queue", RSA.queuedMax, 1, 100_000),
+      rate: numberFlag(values, "handshake-rate", RSA.perAddress.perSecond, 1, RATE_MAX),
+      burst: numberFlag(values, "handshake-burst", RSA.perAddress.burst, 1, RATE_MAX),
+      rateTotal: numberFlag(values, "handshake-rate-total", RSA.ceiling.perSecond, 1, RATE_MAX),
+      inFlightMax: numberFlag(values, "handshake-parallel", RSA.inFlightMax, 1, 64),
+      queuedMax: numberFlag(values, "handshake-queue", RSA.queuedMax, 1, 100_000),
     },
-    passwordWorkers: numberOf(values, "password-workers", 2, 1, 64),
-    passwordQueue: numberOf(values, "password-queue", 512, 1, 100_000),
-    passwordQueuePerAddress: numberOf(values, "password-queue-address", 256, 1, 100_000),
-    connectionsMax: numberOf(values, "connections", CONNECTIONS_MAX, 1, 2 ** 24),
-    sessionDays: numberOf(values, "session-days", SESSION_DAYS, 1, 3650),
-    logLevel: oneOf(values, "log-level", ["info", "debug", "warn", "error"]),
+    passwordWorkers: numberFlag(values, "password-workers", 2, 1, 64),
+    passwordQueue: numberFlag(values, "password-queue", 512, 1, 100_000),
+    passwordQueuePerAddress: numberFlag(values, "password-queue-address", 256, 1, 100_000),
+    connectionsMax: numberFlag(values, "connections", CONNECTIONS_MAX, 1, 2 ** 24),
+    sessionDays: numberFlag(values, "session-days", SESSION_DAYS, 1, 3650),
+    logLevel: choiceFlag(values, "log-level", ["info", "debug", "warn", "error"]),
     scryptLog2N: scryptLog2N(env(SCRYPT_TEST_SETTING)),
   };
   return { type: "run", config };
-}
-
-type Values = Readonly<Record<string, string | boolean | undefined>>;
-
-function parse(args: readonly string[]): Values {
-  // To the parser -3 is an option.
-  const negative = args.find((word) => /^-\d/.test(word));
-  if (negative !== undefined) throw new UsageError(`'${negative}' cannot be meant: no option takes a negative number`);
-  try {
-    const { values, positionals } = parseArgs({ args: [...args], options: OPTIONS, allowPositionals: true });
-    if (positionals.length > 0) {
-      throw new UsageError(`'${positionals[0]}' is one word too many: all settings are options`);
-    }
-    return values as Values;
-  } catch (error) {
-    if (error instanceof UsageError) throw error;
-    // "Unknown option '--x'. To specify a positional argument ..." is node's advice; its first sentence is ours.
-    throw new UsageError((error as Error).message.split(/\. |\n/)[0]!);
-  }
-}
-
-function numberOf(values: Values, name: string, preset: number, min: number, max: number): number {
-  const word = text(values, name);
-  if (word === undefined) return preset;
-  const value = /^\d{1,9}$/.test(word) ? Number(word) : NaN;
-  if (!(value >= min && value <= max)) {
-    throw new UsageError(`--${name} takes a number from ${min} to ${max}, not '${word}'`);
-  }
-  return value;
-}
-
-function oneOf<T extends string>(values: Values, name: string, choices: readonly [T, ...T[]]): T {
-  const word = text(values, name) ?? choices[0];
-  const choice = choices.find((known) => known === word);
-  if (choice === undefined) throw new UsageError(`--${name} takes ${choices.join(" or ")}, not '${word}'`);
-  return choice;
-}
-
-function host(values: Values, name: string): string | undefined {
-  const value = text(values, name);
-  if (value !== undefined && !/^[\x21-\x7e]{1,255}$/.test(value)) {
-    throw new UsageError(`--${name} needs an address or a host name`);
-  }
-  // `[::1]` is how an address is written beside a port; alone it is `::1`.
-  return value?.replace(/^\[(.*)\]$/, "$1");
-}
-
-function text(values: Values, name: string): string | undefined {
-  const value = values[name];
-  return typeof value === "string" ? value : undefined;
 }
 
 /** Tests cannot spend half a second and 128 MiB on every password. Nobody else may go below the floor (SECURITY P1). */
@@ -178,26 +126,8 @@ const OPTIONS = {
   "host": { type: "string" },
   "number": { type: "string" },
   "advertise": { type: "string" },
-  "registration": { type: "string" },
   "smoke": { type: "boolean" },
-  "signup-rate": { type: "string" },
-  "login-rate": { type: "string" },
-  "login-burst": { type: "string" },
-  "wrong-passwords": { type: "string" },
-  "wrong-passwords-account": { type: "string" },
-  "request-rate": { type: "string" },
-  "message-rate": { type: "string" },
-  "handshake-rate": { type: "string" },
-  "handshake-burst": { type: "string" },
-  "handshake-rate-total": { type: "string" },
-  "handshake-parallel": { type: "string" },
-  "handshake-queue": { type: "string" },
-  "password-workers": { type: "string" },
-  "password-queue": { type: "string" },
-  "password-queue-address": { type: "string" },
-  "connections": { type: "string" },
-  "session-days": { type: "string" },
-  "log-level": { type: "string" },
+  ...SERVER_FLAGS,
   "help": { type: "boolean", short: "h" },
   "version": { type: "boolean", short: "V" },
 } as const;

@@ -1,8 +1,9 @@
 /** `fastchat-server`: words in, exit code out. `--help` says what it does. */
 import { SERVER_STOP_MS_MAX } from "../shared/cluster/mod.ts";
+import { UsageError } from "../shared/host/mod.ts";
 import { formatHostPort } from "../shared/net/mod.ts";
 import { VERSION } from "../shared/version.ts";
-import { HELP, parseCommand, type ServerConfig, UsageError } from "./config.ts";
+import { HELP, parseCommand, type ServerConfig } from "./config.ts";
 import { Runtime } from "./runtime.ts";
 import { StartError } from "./start_error.ts";
 

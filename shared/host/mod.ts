@@ -5,6 +5,7 @@
 export * from "./control.ts";
 export * from "./directories.ts";
 export * from "./file_lock.ts";
+export * from "./flags.ts";
 export * from "./local_socket.ts";
 export * from "./log_file.ts";
 export * from "./private_file.ts";

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { join, resolve } from "node:path";
-import { type BalancerConfig, type Command, HELP, parseCommand, UsageError } from "../../balancer/config.ts";
+import { type BalancerConfig, type Command, HELP, parseCommand } from "../../balancer/config.ts";
+import { UsageError } from "../../shared/host/mod.ts";
 
 Deno.test("parseCommand() reads a run with its defaults", () => {
   assert.deepEqual(run("4 9000"), {

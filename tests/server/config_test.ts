@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { resolve } from "node:path";
-import { HELP, parseCommand, type ServerConfig, UsageError } from "../../server/config.ts";
+import { HELP, parseCommand, type ServerConfig } from "../../server/config.ts";
+import { UsageError } from "../../shared/host/mod.ts";
 
 function config(args: readonly string[], env?: (name: string) => string | undefined): ServerConfig {
   const command = parseCommand(args, env);
