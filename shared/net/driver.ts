@@ -13,6 +13,7 @@ import { CloseCode } from "../errors.ts";
 import type { Address } from "./channel.ts";
 import type { Clock } from "./clock.ts";
 import { PACKET_BUFFER_BYTES, PacketBuffer, PacketBuffers } from "./packet_buffers.ts";
+import { RsaPace } from "./rsa_pace.ts";
 import { openUdp, type Route, type UdpSockets } from "./udp_socket.ts";
 
 export interface DriverOptions {
@@ -35,6 +36,7 @@ export class Driver {
   readonly #options: DriverOptions;
   readonly #clock: Clock;
   readonly #buffers: PacketBuffers;
+  readonly #pace: RsaPace;
   #endpoint: Endpoint | undefined;
   /** A buffer that was taken and not used. */
   #spare: PacketBuffer | undefined;
@@ -49,6 +51,7 @@ export class Driver {
     this.#options = options;
     this.#clock = options.clock;
     this.#buffers = PacketBuffers.of(options.primitives);
+    this.#pace = new RsaPace(options.primitives);
     this.sockets = openUdp({
       host: options.host,
       port: options.port,
@@ -209,18 +212,10 @@ export class Driver {
     this.#timer = setTimeout(this.#onTimer, Math.min(delayMs, TIMER_MS_MAX));
   }
 
-  /**
-   * RSA, away from the packets. When a decryption ended must not tell how it ended (SECURITY H7): it counts as under way
-   * until the next point of a grid, and a failed one for a random while longer.
-   */
+  /** RSA, away from the packets. */
   async #perform(endpoint: Endpoint, task: Task): Promise<void> {
-    const startMs = performance.now();
-    const result = await this.#options.performTask(task).catch(() => undefined);
-    if (task.type === "decrypt") {
-      const tookMs = performance.now() - startMs;
-      const jitterMs = result === undefined ? this.#options.primitives.random.bytes(1)[0]! / 256 * GRID_MS : 0;
-      await new Promise((resolve) => setTimeout(resolve, GRID_MS - tookMs % GRID_MS + jitterMs));
-    }
+    const run = () => this.#options.performTask(task);
+    const result = await (task.type === "decrypt" ? this.#pace.run(run) : run().catch(() => undefined));
     if (this.#isClosed) return;
     endpoint.completeTask(task.id, result, this.#clock.nowUs());
     this.schedule();
@@ -261,7 +256,6 @@ enum Sent {
 
 /** What one connection may send in one turn: less than a loopback socket's buffer holds (about 92). */
 const BURST_DATAGRAMS_MAX = 64;
-const GRID_MS = 5;
 /** `setTimeout` takes 31 bits. */
 const TIMER_MS_MAX = 2 ** 31 - 1;
 const DRAIN_TURNS_MAX = 200;

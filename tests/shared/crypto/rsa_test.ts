@@ -131,3 +131,18 @@ Deno.test("formatFingerprint() and parseFingerprint() round-trip, one text for o
     assert.equal(parseFingerprint(bad), undefined, bad);
   }
 });
+
+Deno.test("the platform's RSA leaves this thread free: the event loop turns while it runs (SECURITY H7)", async () => {
+  const key = await importOaepPrivate(pkcs8);
+  const sealed = await oaepEncrypt(await importOaepPublic(spki), "x", secret);
+  let turns = 0, isDone = false;
+  const turn = () => {
+    turns++;
+    if (!isDone) setImmediate(turn);
+  };
+  setImmediate(turn);
+  for (let i = 0; i < 10; i++) await oaepDecrypt(key, "x", sealed);
+  isDone = true;
+  // On this thread there would be two or three for each; a decryption takes as long as thousands of them.
+  assert(turns > 200, `The event loop turned ${turns} times during 10 decryptions`);
+});
