@@ -104,16 +104,47 @@ is 0.
   },
   listen: {
     name: "listen",
-    usage: "fastchat listen [--json]",
+    usage: "fastchat listen [--json [--ack manual]]",
     summary: "print messages as they come, until interrupted",
     help: `Prints what arrived since last time and then every message as it comes, until
 Ctrl-C. Other commands may use the same home meanwhile. With --json, changes of
 the connection and notices are lines too.
 
-  fastchat listen --json | while read -r line; do …; done`,
+  fastchat listen --json | while read -r line; do …; done
+
+Printed is shown: a script that dies with a line in its hands has lost it. With
+--ack manual a message is printed again until "fastchat ack" was called for it:
+at the next start at once, while listening after --ack-after SECONDS (60).
+"delivery" in the line counts how often; above 1 a script may have seen it, and
+the id tells. Several listeners share the work: one has a message at a time.
+
+  fastchat listen --json --ack manual | while read -r line; do
+    handle "$line" && printf '%s\\n' "$line"
+  done | fastchat ack -
+
+  --ack-after SECONDS   how long a message may take, counted from its printing
+  --window N            messages printed and not acknowledged at a time (1000);
+                        with 1, several listeners share them fairly`,
     words: [0, 0],
-    options: ["json"],
+    options: ["json", "ack", "ack-after", "window"],
     run: async (words, options) => (await messages()).listen(words, options),
+  },
+  ack: {
+    name: "ack",
+    usage: "fastchat ack ID...|- [--json]",
+    summary: "say that messages are dealt with: see listen --ack",
+    help: `Acknowledges messages that "fastchat listen --json --ack manual" printed: it
+never prints them again. With "-" it reads standard input as it comes, an id or
+a whole line of that listener on each line. Works offline, and once is enough:
+acknowledging twice is no mistake. For an id that no listener printed it says so
+and ends with 2; the others are acknowledged all the same.
+
+  fastchat listen --json --ack manual | while read -r line; do
+    handle "$line" && printf '%s\\n' "$line"
+  done | fastchat ack -`,
+    words: [1, 10_000],
+    options: ["json"],
+    run: async (words, options) => (await import("./commands/acks.ts")).ack(words, options),
   },
   history: {
     name: "history",

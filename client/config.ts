@@ -58,8 +58,7 @@ function toOptions(values: Values): Options {
   const text = (name: string) => values[name] as string | undefined;
   const wait = number("wait", text("wait"), 0, 1_000_000);
   const timeout = number("timeout", text("timeout"), 0.1, 1_000_000);
-  const limit = number("limit", text("limit"), 1, 1_000_000);
-  if (limit !== undefined && !Number.isInteger(limit)) throw new UsageError("--limit takes a whole number");
+  const limit = whole("limit", number("limit", text("limit"), 1, 1_000_000));
   return {
     ...given("home", text("home")),
     ...given("user", text("user")),
@@ -68,6 +67,9 @@ function toOptions(values: Values): Options {
     ...given("wait", wait),
     ...given("limit", limit),
     ...given("timeout", timeout),
+    ...given("ack", manual(text("ack"))),
+    ...given("ackAfter", number("ack-after", text("ack-after"), 0.1, 1_000_000)),
+    ...given("window", whole("window", number("window", text("window"), 1, 10_000))),
     json: values["json"] === true,
     serverBackup: values["no-server-backup"] !== true,
     help: values["help"] === true,
@@ -84,6 +86,16 @@ function number(name: string, text: string | undefined, min: number, max: number
   const value = Number(text);
   if (text.trim() !== "" && value >= min && value <= max) return value;
   throw new UsageError(`--${name} takes a number from ${min} to ${max}, not ${JSON.stringify(text)}`);
+}
+
+function manual(text: string | undefined): "manual" | undefined {
+  if (text === undefined || text === "manual") return text;
+  throw new UsageError(`--ack takes "manual", not ${JSON.stringify(text)}`);
+}
+
+function whole(name: string, value: number | undefined): number | undefined {
+  if (value === undefined || Number.isInteger(value)) return value;
+  throw new UsageError(`--${name} takes a whole number`);
 }
 
 function checkOptions(command: Command, values: Values): void {
@@ -129,6 +141,9 @@ const OPTIONS = {
   wait: { type: "string" },
   limit: { type: "string" },
   timeout: { type: "string" },
+  ack: { type: "string" },
+  "ack-after": { type: "string" },
+  window: { type: "string" },
   "no-server-backup": { type: "boolean" },
   help: { type: "boolean", short: "h" },
   version: { type: "boolean", short: "V" },

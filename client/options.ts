@@ -9,6 +9,10 @@ export interface Options {
   readonly wait?: number;
   readonly limit?: number;
   readonly timeout?: number;
+  /** `listen` repeats what `ack` was not called for. */
+  readonly ack?: "manual";
+  readonly ackAfter?: number;
+  readonly window?: number;
   readonly serverBackup: boolean;
   readonly help: boolean;
   readonly version: boolean;

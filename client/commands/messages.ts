@@ -11,6 +11,7 @@ import { chooseHome } from "../homes.ts";
 import { printError, printLine } from "../output.ts";
 import { checkText } from "../text.ts";
 import { parseName } from "./account.ts";
+import { listenManually } from "./acks.ts";
 import { timeoutMs, untilInterrupted, withClient } from "./open.ts";
 
 export async function send(words: readonly string[], options: Options): Promise<void> {
@@ -33,10 +34,12 @@ export async function recv(_words: readonly string[], options: Options): Promise
 }
 
 export async function listen(_words: readonly string[], options: Options): Promise<void> {
+  checkAck(options);
   const { signal, dispose } = untilInterrupted();
   try {
     await withClient(options, async (chat) => {
       const notices = showNotices(chat, options, signal);
+      if (options.ack === "manual") await listenManually(chat, options, signal);
       while (!signal.aborted) {
         showUnshown(chat, options);
         await chat.waitForUnshown(POLL_MS, signal);
@@ -60,6 +63,12 @@ export function history(words: readonly string[], options: Options): Promise<voi
     chat.close();
   }
   return Promise.resolve();
+}
+
+function checkAck({ ack, ackAfter, window, json }: Options): void {
+  if (ack === undefined && ackAfter === undefined && window === undefined) return;
+  if (ack === undefined) throw new UsageError("--ack-after and --window belong to --ack manual");
+  if (!json) throw new UsageError("--ack manual needs --json: the lines for people have no ids");
 }
 
 function printEvent(event: ChatEvent, { json }: Options, text: string): void {
