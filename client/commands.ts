@@ -217,6 +217,8 @@ Options everywhere:
   --password-file FILE  the password is its first line (or FASTCHAT_PASSWORD, or
                         a prompt)
   --timeout SECONDS     give up after that long (20)
+  --datagram-bytes N    largest UDP payload to send (1200; up to 1452 where the
+                        path to the server is known to carry it)
   -h, --help            this page; behind a command, that command's
   -V, --version         the version
 

@@ -1,5 +1,6 @@
 /** The command line → one typed value, or a UsageError that says what would have been right. No effects. */
 import { parseArgs, type ParseArgsConfig } from "node:util";
+import { DATAGRAM_BYTES, DATAGRAM_BYTES_MAX } from "../shared/limits.ts";
 import { type Command, COMMANDS, findCommand } from "./commands.ts";
 import { UsageError } from "./errors.ts";
 import type { Options } from "./options.ts";
@@ -59,6 +60,10 @@ function toOptions(values: Values): Options {
   const wait = number("wait", text("wait"), 0, 1_000_000);
   const timeout = number("timeout", text("timeout"), 0.1, 1_000_000);
   const limit = whole("limit", number("limit", text("limit"), 1, 1_000_000));
+  const datagramBytes = number("datagram-bytes", text("datagram-bytes"), DATAGRAM_BYTES, DATAGRAM_BYTES_MAX);
+  if (datagramBytes !== undefined && !Number.isInteger(datagramBytes)) {
+    throw new UsageError("--datagram-bytes takes a whole number");
+  }
   return {
     ...given("home", text("home")),
     ...given("user", text("user")),
@@ -67,6 +72,7 @@ function toOptions(values: Values): Options {
     ...given("wait", wait),
     ...given("limit", limit),
     ...given("timeout", timeout),
+    ...given("datagramBytes", datagramBytes),
     ...given("ack", manual(text("ack"))),
     ...given("ackAfter", number("ack-after", text("ack-after"), 0.1, 1_000_000)),
     ...given("window", whole("window", number("window", text("window"), 1, 10_000))),
@@ -141,6 +147,7 @@ const OPTIONS = {
   wait: { type: "string" },
   limit: { type: "string" },
   timeout: { type: "string" },
+  "datagram-bytes": { type: "string" },
   ack: { type: "string" },
   "ack-after": { type: "string" },
   window: { type: "string" },
@@ -150,4 +157,4 @@ const OPTIONS = {
 } satisfies ParseArgsConfig["options"];
 
 /** Taken by every command. */
-const COMMON_OPTIONS = ["home", "user", "password-file", "timeout", "help", "version"];
+const COMMON_OPTIONS = ["home", "user", "password-file", "timeout", "datagram-bytes", "help", "version"];

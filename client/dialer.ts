@@ -36,6 +36,8 @@ export interface DialRequest {
   readonly returning?: boolean;
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
+  /** Largest datagram to send, where the path is known to carry more than 1,200 bytes (SECURITY H10). */
+  readonly datagramBytes?: number | undefined;
 }
 
 export interface DialedServer extends Dialed {
@@ -142,7 +144,7 @@ async function dialFirst(
 
 async function shakeHands(
   located: Omit<Located, "clusterId" | "versions"> & Partial<Located>,
-  { signal, ticket, expected }: DialRequest,
+  { signal, ticket, expected, datagramBytes }: DialRequest,
   primitives: Primitives,
   deadline: number,
 ): Promise<DialedServer> {
@@ -155,6 +157,7 @@ async function shakeHands(
       timeoutMs,
       signal,
       primitives,
+      datagramBytes,
     });
     return {
       channel,

@@ -13,6 +13,7 @@ export interface Options {
   readonly ack?: "manual";
   readonly ackAfter?: number;
   readonly window?: number;
+  readonly datagramBytes?: number;
   readonly serverBackup: boolean;
   readonly help: boolean;
   readonly version: boolean;

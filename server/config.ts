@@ -2,7 +2,14 @@
 import { resolve } from "node:path";
 import { SERVER_FLAGS } from "../shared/cluster/mod.ts";
 import { choiceFlag, hostFlag, numberFlag, parseFlags, textFlag, UsageError } from "../shared/host/mod.ts";
-import { CONNECTIONS_MAX, SCRYPT_LOG2_N_MIN, SERVERS_MAX, SESSION_DAYS } from "../shared/limits.ts";
+import {
+  CONNECTIONS_MAX,
+  DATAGRAM_BYTES,
+  DATAGRAM_BYTES_MAX,
+  SCRYPT_LOG2_N_MIN,
+  SERVERS_MAX,
+  SESSION_DAYS,
+} from "../shared/limits.ts";
 import type { LogLevel } from "../shared/log.ts";
 import { DEFAULT_RSA_LIMITS as RSA } from "../shared/net/mod.ts";
 import { THROTTLE_DEFAULTS, type ThrottleSettings } from "./throttles.ts";
@@ -35,6 +42,8 @@ export interface ServerConfig {
   readonly passwordQueue: number;
   readonly passwordQueuePerAddress: number;
   readonly connectionsMax: number;
+  /** The largest datagram that is sent (SECURITY H10). */
+  readonly datagramBytes: number;
   readonly sessionDays: number;
   readonly logLevel: LogLevel;
   /** log2 of scrypt's N: proposed to clients, and the least accepted. */
@@ -102,6 +111,7 @@ export function parseCommand(
     passwordQueue: numberFlag(values, "password-queue", 512, 1, 100_000),
     passwordQueuePerAddress: numberFlag(values, "password-queue-address", 256, 1, 100_000),
     connectionsMax: numberFlag(values, "connections", CONNECTIONS_MAX, 1, 2 ** 24),
+    datagramBytes: numberFlag(values, "datagram-bytes", DATAGRAM_BYTES, DATAGRAM_BYTES, DATAGRAM_BYTES_MAX),
     sessionDays: numberFlag(values, "session-days", SESSION_DAYS, 1, 3650),
     logLevel: choiceFlag(values, "log-level", ["info", "debug", "warn", "error"]),
     scryptLog2N: scryptLog2N(env(SCRYPT_TEST_SETTING)),
@@ -169,6 +179,8 @@ Limits (0 = none, where it says so)
   --handshake-parallel N        how many of them are worked on at once (default ${RSA.inFlightMax})
   --handshake-queue N           ... and wait; the oldest gives way (default ${RSA.queuedMax})
   --connections N    clients at once (default ${CONNECTIONS_MAX})
+  --datagram-bytes N            largest UDP payload to send (default ${DATAGRAM_BYTES}, which every path carries; up to ${DATAGRAM_BYTES_MAX}
+                                where all clients' paths are known to carry it)
   --password-workers N          threads that check passwords (default 2)
   --password-queue N            log-ins that wait for them in all (default 512)
   --password-queue-address N    ... from one address (default 256)

@@ -252,6 +252,7 @@ export class Runtime {
         logger: this.#log,
         strangerBytesMax: STRANGER_BYTES_MAX,
         limits: { connectionsMax, rsa: rsaLimits(this.#config.rsa) },
+        datagramBytes: this.#config.datagramBytes,
       });
     } catch (error) {
       if (!(error instanceof BindError)) throw error;

@@ -8,7 +8,7 @@ import { defaultHome, explicitHome } from "../homes.ts";
 import { printLine } from "../output.ts";
 import { newPassword, passwordFor } from "../password.ts";
 import { parseServerAddress } from "../server_address.ts";
-import { printProgress, timeoutMs } from "./open.ts";
+import { printProgress, reach } from "./open.ts";
 
 export async function register(words: readonly string[], options: Options): Promise<void> {
   const { name, server, home } = target("register", words, options);
@@ -22,7 +22,7 @@ export async function register(words: readonly string[], options: Options): Prom
       name,
       password,
       serverBackup: options.serverBackup,
-      timeoutMs: timeoutMs(options),
+      ...reach(options),
       onProgress: printProgress,
     }),
   );
@@ -39,7 +39,7 @@ export async function login(words: readonly string[], options: Options): Promise
       home,
       name,
       password,
-      timeoutMs: timeoutMs(options),
+      ...reach(options),
       onProgress: printProgress,
     }),
   );

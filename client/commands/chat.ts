@@ -11,7 +11,7 @@ import { givenPassword, newPassword, passwordFor } from "../password.ts";
 import { ask, canAsk, printNotice } from "../prompt.ts";
 import { formatPinnedAddress, formatServerAddress, parseServerAddress, type ServerAddress } from "../server_address.ts";
 import { parseName } from "./account.ts";
-import { printProgress, timeoutMs, untilInterrupted } from "./open.ts";
+import { printProgress, reach, untilInterrupted } from "./open.ts";
 
 export async function chat(words: readonly string[], options: Options): Promise<number> {
   const [host, port] = words;
@@ -57,7 +57,7 @@ function existingHome(at: ServerAddress | undefined, options: Options): string |
 async function openExisting(home: string, at: ServerAddress | undefined, options: Options): Promise<ChatClient> {
   const shared = {
     home,
-    timeoutMs: timeoutMs(options),
+    ...reach(options),
     onProgress: printProgress,
     ...(at === undefined ? {} : { server: formatPinnedAddress(at) }),
     ...(options.user === undefined ? {} : { name: options.user }),
@@ -80,7 +80,7 @@ async function openByPrompt(at: ServerAddress, options: Options): Promise<ChatCl
   for (;;) {
     const name = options.user === undefined ? await askName() : parseName(options.user);
     printProgress(`Connecting to ${server}`);
-    if (!await isNameTaken(name, { server: at, timeoutMs: timeoutMs(options) })) {
+    if (!await isNameTaken(name, { server: at, ...reach(options) })) {
       printNotice(`${name} is new there: choose a password, and you are signed up.`);
       return await openNew(at, options, name, await newPassword(name, file), true);
     }
@@ -110,7 +110,7 @@ function openNew(
     password,
     register,
     serverBackup: options.serverBackup,
-    timeoutMs: timeoutMs(options),
+    ...reach(options),
     onProgress: printProgress,
   });
 }

@@ -1,5 +1,6 @@
 /** Opens the account a command means, and closes it again whatever happens. */
 import { ChatClient } from "../chat_client.ts";
+import { type DialServer, dialUdp } from "../dialer.ts";
 import type { Options } from "../options.ts";
 import { chooseHome } from "../homes.ts";
 import { homeExists, noAccount } from "../local_home.ts";
@@ -13,6 +14,15 @@ export function timeoutMs(options: Options): number {
   return (options.timeout ?? TIMEOUT_SECONDS) * 1000;
 }
 
+/** How a command reaches its server, and for how long it tries. */
+export function reach(options: Options): { readonly timeoutMs: number; readonly dial?: DialServer } {
+  const { datagramBytes } = options;
+  return {
+    timeoutMs: timeoutMs(options),
+    ...(datagramBytes === undefined ? {} : { dial: (request) => dialUdp({ ...request, datagramBytes }) }),
+  };
+}
+
 /** Connects as the account that `--home` or `-u` names, runs `use`, closes. */
 export async function withClient<T>(options: Options, use: (chat: ChatClient) => Promise<T>): Promise<T> {
   const home = chooseHome(options);
@@ -20,7 +30,7 @@ export async function withClient<T>(options: Options, use: (chat: ChatClient) =>
   const password = await givenPassword(options.passwordFile);
   const chat = await ChatClient.open({
     home,
-    timeoutMs: timeoutMs(options),
+    ...reach(options),
     onProgress: printProgress,
     ...(options.user === undefined ? {} : { name: options.user }),
     ...(password === undefined ? {} : { password }),

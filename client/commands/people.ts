@@ -6,7 +6,7 @@ import { chooseHome, listHomes } from "../homes.ts";
 import { paint, printLine } from "../output.ts";
 import { parseServerAddress } from "../server_address.ts";
 import { parseName } from "./account.ts";
-import { timeoutMs, withClient } from "./open.ts";
+import { reach, timeoutMs, withClient } from "./open.ts";
 
 export async function users(options: Options, onlineOnly: boolean): Promise<void> {
   await withClient(options, async (chat) => {
@@ -25,7 +25,7 @@ export async function trust(words: readonly string[], options: Options): Promise
   if (options.server === undefined) return await trustPeer(words[0]!, options);
   const at = parseServerAddress(options.server);
   const home = listHomes(at).length > 0 ? chooseHome(options, at) : chooseHome(options);
-  const fingerprint = await ChatClient.trustServer({ home, server: options.server, timeoutMs: timeoutMs(options) });
+  const fingerprint = await ChatClient.trustServer({ home, server: options.server, ...reach(options) });
   report(options, "server", options.server, fingerprint);
 }
 

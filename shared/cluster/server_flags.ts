@@ -18,6 +18,7 @@ export const SERVER_FLAGS = {
   "handshake-parallel": { type: "string" },
   "handshake-queue": { type: "string" },
   "connections": { type: "string" },
+  "datagram-bytes": { type: "string" },
   "password-workers": { type: "string" },
   "password-queue": { type: "string" },
   "password-queue-address": { type: "string" },

@@ -22,6 +22,8 @@ export interface ConnectOptions {
   readonly signal?: AbortSignal | undefined;
   readonly primitives: Primitives;
   readonly logger?: Logger;
+  /** Largest datagram to send, 1,200 to 1,452; more than 1,200 only where the path is known to carry it (SECURITY H10). */
+  readonly datagramBytes?: number | undefined;
   /** What decides how much is in flight, where it is not to be the default. */
   readonly controller?: () => Controller;
 }
@@ -122,6 +124,7 @@ class Attempt {
       nowUs: monotonicClock.nowUs(),
       timeoutUs: Math.round(timeoutMs * 1000),
       ...(options.controller ? { controller: options.controller } : {}),
+      datagramBytes: options.datagramBytes,
     });
   }
 

@@ -16,12 +16,15 @@ export interface ClientEndpointOptions extends ClientHandshakeOptions {
   readonly server: Address;
   /** As {@linkcode ServerEndpointOptions.controller}. */
   readonly controller?: () => Controller;
+  /** As {@linkcode Connection}'s option of this name. */
+  readonly datagramBytes?: number | undefined;
 }
 
 export class ClientEndpoint implements Endpoint {
   readonly #primitives: Primitives;
   readonly #server: Address;
   readonly #controller: ClientEndpointOptions["controller"];
+  readonly #datagramBytes: number | undefined;
   readonly #handshake: ClientHandshake;
   readonly #dirty = new DirtyLinks();
   #link: Link | undefined;
@@ -35,6 +38,7 @@ export class ClientEndpoint implements Endpoint {
     this.#primitives = options.primitives;
     this.#server = options.server;
     this.#controller = options.controller;
+    this.#datagramBytes = options.datagramBytes;
     this.#handshake = new ClientHandshake(options);
   }
 
@@ -136,6 +140,7 @@ export class ClientEndpoint implements Endpoint {
       resetToken,
       nowUs,
       controller: this.#controller?.(),
+      datagramBytes: this.#datagramBytes,
     });
     this.#connected = outcome;
     this.#link = new Link(connectionId, connection, secrets.bind, secrets.resumption);

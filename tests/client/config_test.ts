@@ -18,6 +18,8 @@ Deno.test("parseCommandLine() reads commands with options on either side", () =>
   assert.deepEqual(parsed.words, ["bob", "hi there"]);
   assert.equal(parsed.options.home, "/h");
   assert.equal(parsed.options.json, true);
+  assert.equal(parsed.options.datagramBytes, undefined);
+  assert.equal(parseCommandLine(["recv", "--datagram-bytes", "1400"]).options.datagramBytes, 1400);
 });
 
 Deno.test("parseCommandLine() drops one leading --, and keeps what follows a later one as text", () => {
@@ -56,6 +58,9 @@ Deno.test("parseCommandLine() refuses missing and surplus words, and options of 
   refused(["recv", "--wait", "soon"], /--wait takes a number/);
   refused(["history", "bob", "--limit", "1.5"], /whole number/);
   refused(["history", "bob", "--limit", "0"], /from 1/);
+  for (const bytes of ["1199", "1453", "1300.5"]) {
+    refused(["recv", "--datagram-bytes", bytes], /--datagram-bytes takes/);
+  }
 });
 
 Deno.test("overview() names every command and every exit code", () => {

@@ -24,17 +24,18 @@ Deno.test("parseCommand() has a default for everything but --data", () => {
     wrongPasswordsFreePerAccount: 100,
   });
   assert.deepEqual([parsed.passwordWorkers, parsed.sessionDays, parsed.scryptLog2N], [2, 30, 17]);
+  assert.equal(parsed.datagramBytes, 1200);
 });
 
 Deno.test("parseCommand() takes what is given, and drops the separator of deno task", () => {
   const words =
     "--data d --port 9001 --host [::1] --number 3 --advertise chat.example.org --registration closed --smoke";
-  const parsed = config(["--", ...words.split(" "), "--login-rate=7"]);
+  const parsed = config(["--", ...words.split(" "), "--login-rate=7", "--datagram-bytes", "1452"]);
   assert.deepEqual(
     [parsed.port, parsed.host, parsed.number, parsed.advertise, parsed.registration, parsed.smoke],
     [9001, "::1", 3, "chat.example.org", "closed", true],
   );
-  assert.equal(parsed.throttles.logInRate, 7);
+  assert.deepEqual([parsed.throttles.logInRate, parsed.datagramBytes], [7, 1452]);
 });
 
 Deno.test("parseCommand() says what was wanted", () => {
@@ -50,6 +51,7 @@ Deno.test("parseCommand() says what was wanted", () => {
     ["--data d --nonsense", /--nonsense/],
     ["--data d 9001", /'9001' is one word too many/],
     ["--data d --session-days 0", /1 to 3650/],
+    ["--data d --datagram-bytes 1500", /1200 to 1452/],
   ];
   for (const [line, reason] of wrong) {
     const args = line === "" ? [] : line.split(" ");

@@ -1,6 +1,8 @@
-import { type Channel, ChannelServer } from "../../../shared/net/mod.ts";
-import { connectTo, listen } from "./cluster.ts";
-import { testChannelContract } from "./channel_contract.ts";
+import assert from "node:assert/strict";
+import { DATAGRAM_BYTES, DATAGRAM_BYTES_MAX } from "../../../shared/limits.ts";
+import { type Channel, ChannelServer, connect } from "../../../shared/net/mod.ts";
+import { connectTo, listen, locatedAt, primitives } from "./cluster.ts";
+import { testChannelContract, until, watch } from "./channel_contract.ts";
 
 testChannelContract("ConnectionChannel", async () => {
   const accepted = Promise.withResolvers<Channel>();
@@ -20,4 +22,30 @@ Deno.test("ConnectionChannel.close() lets go of the socket though nobody ever li
   channel.close(0, "");
   await ended;
   await server.close(0, "");
+});
+
+Deno.test("datagramBytes raises what one side sends, and only that side (SECURITY H10)", async () => {
+  for (const raised of ["client", "server"] as const) {
+    const datagramBytes = DATAGRAM_BYTES_MAX, accepted = Promise.withResolvers<Channel>();
+    const onChannel = (channel: Channel) => accepted.resolve(channel);
+    const server = await listen(onChannel, raised === "server" ? { datagramBytes } : {});
+    const { channel: client, ended } = await connect({
+      located: locatedAt(server.address),
+      timeoutMs: 5_000,
+      primitives,
+      ...(raised === "client" ? { datagramBytes } : {}),
+    });
+    const sides = { client, server: await accepted.promise };
+    watch(sides.client), watch(sides.server);
+    for (const channel of [sides.client, sides.server]) channel.openStream().send(new Uint8Array(1 << 20));
+    await until(() => sides.client.bufferedBytes === 0 && sides.server.bufferedBytes === 0);
+    for (const side of ["client", "server"] as const) {
+      const { bytesSent, datagramsSent } = sides[side].stats, bytesEach = bytesSent / datagramsSent;
+      if (side === raised) assert(bytesEach > DATAGRAM_BYTES, `${side}: ${bytesEach} bytes`);
+      else assert(bytesEach <= DATAGRAM_BYTES, `${side}: ${bytesEach} bytes`);
+    }
+    client.close(0, "");
+    await ended;
+    await server.close(0, "");
+  }
 });
