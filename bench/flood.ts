@@ -21,9 +21,9 @@ import { systemRandom } from "../shared/crypto/mod.ts";
 import { callControl } from "../shared/host/mod.ts";
 import { openUdp, type UdpSockets } from "../shared/net/mod.ts";
 import { decodeLocated, encodeInitial, encodeLocate, KeyKind, PacketType } from "../shared/packet/mod.ts";
-import { type Lane, measure, pairUp } from "./dm.ts";
-import { type BenchCluster, connectUsers, startCluster } from "./load.ts";
+import { type BenchCluster, connectUsers, pairUp, startCluster } from "./load.ts";
 import { kernelDrops, percentile, report, type Row } from "./report.ts";
+import { measure, type Room } from "./workload.ts";
 
 const ADDRESSES = 20;
 const KINDS = ["none", "without tokens", "with valid tokens"] as const;
@@ -88,12 +88,12 @@ async function flood(server: number, balancer: number, rate: number, kind: Kind)
 
 async function measureUnder(kind: Kind, options: {
   cluster: BenchCluster;
-  lanes: readonly Lane[];
+  rooms: readonly Room[];
   load: "max" | number;
   ms: number;
   rate: number;
 }): Promise<Row> {
-  const { cluster, lanes, load, ms, rate } = options;
+  const { cluster, rooms, load, ms, rate } = options;
   const before = await status(cluster);
   const flooder = kind === "none" ? undefined : new Deno.Command(Deno.execPath(), {
     args: [
@@ -107,7 +107,7 @@ async function measureUnder(kind: Kind, options: {
     if (flooder !== undefined) await pause(SPEND_MS);
     const begun = await status(cluster), begin = performance.now(), dropsBegin = kernelDrops([begun.port]);
     const newcomers = connectNewcomers(cluster);
-    const row = await measure(cluster, lanes, load, ms);
+    const row = await measure({ name: "1 server", pids: cluster.pids }, rooms, { rate: load, ms });
     const newcomersMs = await newcomers;
     const seconds = (performance.now() - begin) / 1000, ended = await status(cluster);
     const perS = (name: string) => Math.round((ended.counters[name]! - begun.counters[name]!) / seconds);
@@ -190,15 +190,15 @@ if (import.meta.main) {
   if (values.flood !== undefined) {
     await flood(Number(values.server), Number(values.balancer), rate, values.flood as Kind);
   }
-  const cluster = await startCluster(1, "127.0.0.1", ["--handshake-rate", "3", "--handshake-burst", "300"]);
+  const cluster = await startCluster(1, { flags: ["--handshake-rate", "3", "--handshake-burst", "300"] });
   try {
     const users = await connectUsers(cluster, Number(values.clients) & ~1);
-    const lanes = await pairUp(users);
+    const rooms = await pairUp(users);
     const rows: Row[] = [];
     for (const word of values.loads.split(",")) {
       const load = word === "max" ? word : Number(word);
       for (const kind of KINDS) {
-        rows.push(await measureUnder(kind, { cluster, lanes, load, ms: Number(values.seconds) * 1000, rate }));
+        rows.push(await measureUnder(kind, { cluster, rooms, load, ms: Number(values.seconds) * 1000, rate }));
       }
     }
     report(rows);

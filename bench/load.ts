@@ -16,8 +16,9 @@ import {
   spkiFromPkcs8,
   systemRandom,
 } from "../shared/crypto/mod.ts";
-import type { ConversationId, DeviceId, Event, UserName } from "../shared/protocol/mod.ts";
+import type { ConversationId, DeviceId, Event, MessageId, UserName } from "../shared/protocol/mod.ts";
 import { processCpuUs } from "./report.ts";
+import { pairs, type Person, type Room } from "./workload.ts";
 
 export interface BenchCluster {
   /** Where clients reach the balancer. */
@@ -33,19 +34,21 @@ export interface BenchCluster {
   stop(): Promise<void>;
 }
 
-/**
- * Starts a balancer with servers whose limits let one machine play a hundred.
- *
- * @param host What they listen on.
- * @param flags For the servers, behind those limits: the last one counts.
- */
-export async function startCluster(
-  servers: number,
-  host = "127.0.0.1",
-  flags: readonly string[] = [],
-): Promise<BenchCluster> {
+export interface ClusterOptions {
+  /** What they listen on. */
+  readonly host?: string;
+  /** For the servers, behind their limits: the last one counts. */
+  readonly flags?: readonly string[];
+  /** Fills the data directory before they start. */
+  readonly prepare?: (dataDir: string) => Promise<void>;
+}
+
+/** Starts a balancer with servers whose limits let one machine play a hundred. */
+export async function startCluster(servers: number, options: ClusterOptions = {}): Promise<BenchCluster> {
+  const { host = "127.0.0.1", flags = [] } = options;
   const folder = await Deno.makeTempDir({ prefix: "fastchat-bench-" });
   const data = join(folder, "data");
+  await options.prepare?.(data);
   const balancer = new Deno.Command(Deno.execPath(), {
     args: [
       "run",
@@ -105,7 +108,8 @@ export async function connectUsers(cluster: Doorway, count: number): Promise<Loa
   const signing = await importPssPrivate(identity);
   const users: LoadUser[] = [];
   const connectOne = async (index: number) => {
-    users[index] = await connectUser(cluster, `u${String(index).padStart(4, "0")}` as UserName, identityKey, signing);
+    const name = `u${String(index).padStart(4, "0")}` as UserName;
+    users[index] = await connectUser(cluster, name, (remote) => signUp(remote, name, identityKey, signing));
   };
   for (let first = 0; first < count; first += CONNECT_AT_ONCE) {
     await Promise.all(
@@ -115,20 +119,51 @@ export async function connectUsers(cluster: Doorway, count: number): Promise<Loa
   return users;
 }
 
+/** Somebody in a room, who sends to the conversation. */
+export function personOf(user: LoadUser, { conversation, epoch }: Opened): Person {
+  let number = 0;
+  const prefix = user.name.padEnd(8, "-").slice(0, 8).split("").map((c) => c.charCodeAt(0).toString(16)).join("");
+  const person: Person = {
+    send(body, refused) {
+      const messageId = prefix + (number++).toString(16).padStart(16, "0") as MessageId;
+      user.remote.append({ conversation, messageId, expectedEpoch: epoch, body }).catch(refused);
+    },
+    onBody: () => {},
+  };
+  user.onEvent = (event) => {
+    if (event.type === "deliver") person.onBody(event.record.body);
+  };
+  return person;
+}
+
+/** Neighbours as people of direct conversations. */
+export async function pairUp(users: readonly LoadUser[]): Promise<Room[]> {
+  const people: Person[] = [];
+  for (const [index, user] of users.entries()) people.push(personOf(user, await openDirect(user, users[index ^ 1]!)));
+  return pairs(people);
+}
+
+/** A conversation that is there. */
+export interface Opened {
+  readonly conversation: ConversationId;
+  readonly epoch: number;
+}
+
 /** The direct conversation of two users, made to exist. */
-export async function openDirect(
-  user: LoadUser,
-  peer: LoadUser,
-): Promise<{ conversation: ConversationId; epoch: number }> {
+export async function openDirect(user: LoadUser, peer: LoadUser): Promise<Opened> {
   const { head } = await user.remote.ask<"openDirect">({ type: "openDirect", peer: peer.name });
   return { conversation: head.conversation, epoch: head.epoch };
 }
 
-async function connectUser(
+/**
+ * Connects somebody.
+ *
+ * @param authenticate Signs up or logs in, before anything is asked for.
+ */
+export async function connectUser(
   cluster: Doorway,
   name: UserName,
-  identityKey: Uint8Array,
-  signing: CryptoKey,
+  authenticate: (remote: Remote) => Promise<unknown>,
 ): Promise<LoadUser> {
   const dialed = await dialUdp({
     address: { host: cluster.host, port: cluster.port },
@@ -145,7 +180,7 @@ async function connectUser(
       if (code !== 0) throw new Error(`${name} lost its connection: ${reason}`);
     },
   });
-  await signUp(remote, name, identityKey, signing);
+  await authenticate(remote);
   await remote.ask<"subscribe">({ type: "subscribe" });
   return user;
 }

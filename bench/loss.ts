@@ -61,7 +61,7 @@ interface Path {
 }
 
 async function ourCrowd(host: string, clientsHost: string): Promise<Crowd> {
-  const cluster = await startCluster(1, host);
+  const cluster = await startCluster(1, { host });
   return await crowdOf(await connectUsers({ ...cluster, host: clientsHost }, CLIENTS), () => cluster.stop());
 }
 

@@ -1,7 +1,7 @@
 /** `deno task bench [NAME] [--json]`: runs one measurement, or lists them. */
 
 const BENCHES: Record<string, string> = {
-  dm: "dm200 through one server: 100 clients in pairs, 200-byte bodies, stored and encrypted; `max` and 500/s",
+  dm: "dm200: 100 clients in pairs, 200-byte bodies, at most, 500/s and 2,000/s: one server, four, Mosquitto",
   transport: "CPU of relaying a 200-byte message in bursts of 1, 4 and 16: ours, Deno's QUIC, TLS on TCP",
   loss: "latency of 500 messages a second at 0, 1, 5 and 20 % loss: ours and TLS on TCP over one bad path",
   resume: "200 clients, one of four servers killed: how long until everybody is back, and at what cost",
