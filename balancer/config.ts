@@ -121,6 +121,11 @@ Usage
   fastchat-balancer <num_servers> <port> [options]     run; Ctrl-C stops everything
   fastchat-balancer stop   [--data DIR]                stop a running balancer and its servers
   fastchat-balancer status [--data DIR] [--json]       what runs, where, with how many connections
+  fastchat-balancer backup FILE [--data DIR] [--with-keys] [--force]
+                                                       a copy of all data in one file, while everything runs
+  fastchat-balancer restore FILE --data DIR [--verify] a backup becomes a new data directory; without --data, --verify
+                                                       only looks whether FILE is whole
+  fastchat-balancer check  [--data DIR] [--json]       whether all data is whole, while everything runs
 
 Try it
   fastchat-balancer 4 9000                             4 servers behind UDP port 9000
@@ -150,5 +155,5 @@ Give people HOST:PORT#FINGERPRINT, and they cannot be sent to somebody else's se
 If the balancer is killed, its servers and all conversations go on; start it again with the same --data and it takes them
 back. One balancer per DIR; logs are in DIR/log.
 
-Exit codes: 0 stopped as asked, 1 failed, 2 usage, 3 port or directory taken by another program.
+Exit codes: 0 stopped as asked, 1 failed, 2 usage, 3 port or directory taken by another program, 4 data is damaged.
 `;

@@ -1,5 +1,6 @@
 /** `fastchat-balancer`: words in, exit code out. `--help` says what it does. */
-import { dataPaths } from "../shared/cluster/mod.ts";
+import { dirname } from "node:path";
+import { dataPaths, parseUpkeep, type Upkeep, upkeepWords } from "../shared/cluster/mod.ts";
 import { ControlError, FileLock, LogFile, UsageError } from "../shared/host/mod.ts";
 import { VERSION } from "../shared/version.ts";
 import { findServers } from "./adoption.ts";
@@ -8,9 +9,12 @@ import { askBalancer, formatStatus, stopBalancer } from "./control.ts";
 import { isDataDir, liveDataDirs } from "./data_dir.ts";
 import { Fleet } from "./fleet.ts";
 import { runBalancer } from "./run.ts";
+import { runUpkeep } from "./spawner.ts";
 import { StartError } from "./start_error.ts";
 
 async function main(args: readonly string[]): Promise<number> {
+  const upkeep = parseUpkeep(args);
+  if (upkeep !== undefined) return await keepUp(upkeep);
   const command = parseCommand(args);
   switch (command.type) {
     case "help":
@@ -68,6 +72,20 @@ async function stop(wanted: string | undefined): Promise<number> {
   const what = stopped === 1 ? "1 server" : `${stopped} servers`;
   printError(stopped === 0 ? `Nothing runs on ${dataDir}\n` : `Stopped ${what} on ${dataDir}\n`);
   return 0;
+}
+
+/** A server's program does it, beside those that run. */
+async function keepUp(upkeep: Upkeep): Promise<number> {
+  if (upkeep.type === "check") {
+    const dataDir = upkeep.dataDir ?? await resolveDataDir(undefined);
+    return await runUpkeep(upkeepWords({ ...upkeep, dataDir }), dataDir);
+  }
+  const folder = dirname(upkeep.file);
+  if (upkeep.type === "backup") {
+    const dataDir = upkeep.dataDir ?? await resolveDataDir(undefined);
+    return await runUpkeep(upkeepWords({ ...upkeep, dataDir }), dataDir, folder);
+  }
+  return await runUpkeep(upkeepWords(upkeep), upkeep.dataDir ?? folder, folder);
 }
 
 /** Servers whose balancer was killed are stopped from here, by the same rules. */

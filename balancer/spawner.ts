@@ -75,6 +75,25 @@ export async function hearServer(settings: SpawnSettings, number: number, port: 
   }
 }
 
+/**
+ * Runs the server's program once on a data directory, with this terminal, for what only servers know how to do.
+ *
+ * @param paths Directories it may read and write beside `dataDir`.
+ * @returns Its exit code.
+ */
+export async function runUpkeep(words: readonly string[], dataDir: string, ...paths: string[]): Promise<number> {
+  const { program, args } = serverProgram(dataDir, ...paths);
+  const { code } = await new Deno.Command(program, {
+    args: [...args, ...words],
+    env: environment(),
+    clearEnv: true,
+    stdin: "null",
+    stdout: "inherit",
+    stderr: "inherit",
+  }).output();
+  return code;
+}
+
 /** SIGTERM, or SIGKILL where `hard`. A process that is gone already is fine. */
 export function signalServer(pid: number, hard: boolean): void {
   try {
@@ -90,7 +109,7 @@ export function signalServer(pid: number, hard: boolean): void {
  * As a binary we start the binary beside us. From source it is Deno again, with the fewest permissions that work: UDP and local
  * sockets, files of this data directory only, its own environment.
  */
-function serverProgram(dataDir: string): { program: string; args: string[] } {
+function serverProgram(dataDir: string, ...paths: string[]): { program: string; args: string[] } {
   const here = Deno.execPath();
   if (Deno.build.standalone) {
     return {
@@ -103,8 +122,8 @@ function serverProgram(dataDir: string): { program: string; args: string[] } {
   const worker = join(root, "server", "password_worker.ts");
   const permissions = [
     "--allow-net",
-    grant("--allow-read", dataDir, worker),
-    grant("--allow-write", dataDir),
+    grant("--allow-read", dataDir, worker, ...paths),
+    grant("--allow-write", dataDir, ...paths),
     "--allow-env",
     "--allow-sys",
   ];

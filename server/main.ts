@@ -1,13 +1,21 @@
 /** `fastchat-server`: words in, exit code out. `--help` says what it does. */
-import { SERVER_STOP_MS_MAX } from "../shared/cluster/mod.ts";
+import { parseUpkeep, SERVER_STOP_MS_MAX } from "../shared/cluster/mod.ts";
 import { UsageError } from "../shared/host/mod.ts";
 import { formatHostPort } from "../shared/net/mod.ts";
 import { VERSION } from "../shared/version.ts";
 import { HELP, parseCommand, type ServerConfig } from "./config.ts";
 import { Runtime } from "./runtime.ts";
 import { StartError } from "./start_error.ts";
+import { performUpkeep } from "./upkeep/perform.ts";
 
 async function main(args: readonly string[]): Promise<number> {
+  const upkeep = parseUpkeep(args);
+  if (upkeep !== undefined) {
+    return await performUpkeep(upkeep, {
+      print: (text) => print(Deno.stdout, text),
+      tell: (text) => print(Deno.stderr, text),
+    });
+  }
   const command = parseCommand(args, (name) => Deno.env.get(name));
   switch (command.type) {
     case "help":

@@ -5,7 +5,7 @@
  * `cluster.pem` is a plain PKCS#8 file (`openssl pkey -in cluster.pem`), `secrets.json` holds the rest as hex. Both appear in
  * one step, so that a missing one always means loss, never an interrupted start.
  */
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { fingerprint, generateRsaPkcs8, spkiFromPkcs8, systemRandom } from "../crypto/mod.ts";
 import { ensurePrivateDirectory, FileLock, readPrivateText, writePrivateFile } from "../host/mod.ts";
 import { dataPaths } from "./paths.ts";
@@ -44,6 +44,15 @@ export async function loadClusterKeys(dataDir: string, options: { create: boolea
     if (!await exists(keys)) await createKeys(keys);
   }
   return await readKeys(keys);
+}
+
+/** The files of DIR/keys that a cluster cannot be without, by their paths in DIR: for a backup that is to hold them. */
+export async function readKeyFiles(dataDir: string): Promise<Map<string, Uint8Array>> {
+  const directory = dataPaths(dataDir).keys, files = new Map<string, Uint8Array>();
+  for (const name of [PEM_FILE, SECRETS_FILE]) {
+    files.set(`${basename(directory)}/${name}`, new TextEncoder().encode(await readPart(directory, name)));
+  }
+  return files;
 }
 
 async function createKeys(directory: string): Promise<void> {

@@ -4,3 +4,4 @@ export * from "./keys.ts";
 export * from "./server_flags.ts";
 export * from "./state.ts";
 export * from "./ticket_keys.ts";
+export * from "./upkeep.ts";

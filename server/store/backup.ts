@@ -1,0 +1,137 @@
+/**
+ * A copy of the database while a leader writes it, and the way back.
+ *
+ * SQLite's own backup copies page by page. It would begin again whenever another process commits, so the copying connection
+ * holds one snapshot from its first page to its last; a writer waits for nothing, only its WAL grows meanwhile.
+ */
+import { dirname } from "node:path";
+import { backup, DatabaseSync } from "node:sqlite";
+import { type BackupAbout, BackupFile, BackupFileError, type BackupManifest, finishBackup } from "./backup_file.ts";
+import { checkDatabase, type CheckReport, openToRead } from "./check.ts";
+import { migrate } from "./migrations.ts";
+
+export interface BackupOptions {
+  /** The database. */
+  readonly from: string;
+  /** The file to make. One that is there is replaced, in one step, when the new one is whole. */
+  readonly to: string;
+  readonly about: Pick<BackupAbout, "program" | "madeAt" | "clusterId" | "fingerprint">;
+  /** Files of DIR/keys by their names in the backup; empty where keys are kept apart. */
+  readonly keys: ReadonlyMap<string, Uint8Array>;
+  onProgress(done: number, total: number): void;
+}
+
+/** What was found in a database that was to be backed up or restored: nothing was made of it. */
+export class DamagedError extends Error {
+  override readonly name = "DamagedError";
+  constructor(message: string, readonly report: CheckReport) {
+    super(message);
+  }
+}
+
+/** Copies, checks the copy, and puts it in its place. @throws DamagedError, StoreVersionError, and what the system says. */
+export async function makeBackup(options: BackupOptions): Promise<BackupManifest> {
+  const { from, to, about, keys } = options;
+  const temporary = temporaryOf(to);
+  try {
+    Deno.openSync(temporary, { write: true, createNew: true, mode: 0o600 }).close();
+    await copyDatabase(from, temporary, options.onProgress);
+    const report = checkAlone(temporary);
+    if (report.problems.length > 0) throw new DamagedError(`Cannot back up ${from}: it is damaged`, report);
+    const manifest = await finishBackup(temporary, { ...about, version: report.version, counts: report.counts }, keys);
+    await Deno.rename(temporary, to);
+    await syncDirectory(dirname(to));
+    return manifest;
+  } catch (error) {
+    discard(temporary);
+    throw error;
+  }
+}
+
+/** Where a backup grows until it is whole. */
+export function temporaryOf(file: string): string {
+  return `${file}.${Deno.pid}.tmp`;
+}
+
+/**
+ * Writes the database of a backup to `to` (a new file), compares every byte with what was written, and looks at every row.
+ *
+ * @throws BackupFileError, DamagedError, StoreVersionError
+ */
+export async function unpackDatabase(file: BackupFile, to: string): Promise<CheckReport> {
+  {
+    using target = await Deno.open(to, { write: true, createNew: true, mode: 0o600 });
+    await file.copy(file.database, target);
+    await target.sync();
+  }
+  const report = checkAlone(to);
+  if (report.problems.length > 0) throw new DamagedError("The database in the backup is damaged", report);
+  const { version, counts } = file.manifest;
+  const differing = Object.keys({ ...counts, ...report.counts }).filter((name) => counts[name] !== report.counts[name]);
+  if (report.version !== version || differing.length > 0) {
+    throw new BackupFileError(`The database in the backup is not the one it tells of: ${differing.join(", ")}`);
+  }
+  return report;
+}
+
+/** Makes an unpacked database ready to serve: brings it to this program's version. */
+export function makeReady(path: string): void {
+  const database = new DatabaseSync(path, { enableForeignKeyConstraints: true });
+  try {
+    database.exec("PRAGMA synchronous = FULL; BEGIN IMMEDIATE");
+    migrate(database, path);
+    database.exec("COMMIT");
+  } finally {
+    database.close();
+  }
+}
+
+async function copyDatabase(from: string, to: string, onProgress: BackupOptions["onProgress"]): Promise<void> {
+  const source = openToRead(from);
+  try {
+    // The snapshot begins with the first read.
+    source.prepare("SELECT count(*) FROM sqlite_schema").get();
+    await backup(source, to, {
+      rate: PAGES_AT_ONCE,
+      progress: ({ totalPages, remainingPages }: { totalPages: number; remainingPages: number }) =>
+        onProgress(totalPages - remainingPages, totalPages),
+    });
+  } finally {
+    source.close();
+  }
+  // In the copy's header stands WAL; as one file it needs none, and whoever opens it to serve switches it on again.
+  const copy = new DatabaseSync(to);
+  try {
+    copy.exec("PRAGMA journal_mode = DELETE");
+  } finally {
+    copy.close();
+  }
+}
+
+function checkAlone(path: string): CheckReport {
+  const database = openToRead(path);
+  try {
+    return checkDatabase(database);
+  } finally {
+    database.close();
+  }
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  try {
+    using directory = await Deno.open(path, { read: true });
+    await directory.sync();
+  } catch { /* Windows cannot open one */ }
+}
+
+/** Removes what a backup that was broken off left behind. */
+export function discard(path: string): void {
+  for (const file of [path, `${path}-journal`, `${path}-wal`, `${path}-shm`]) {
+    try {
+      Deno.removeSync(file);
+    } catch { /* it was never there */ }
+  }
+}
+
+/** A piece of the copy: a few milliseconds, between which progress is told. */
+const PAGES_AT_ONCE = 1024;

@@ -1,0 +1,219 @@
+/**
+ * Whether a database is whole: what SQLite says of its pages and indexes, and what must hold between rows that SQLite does not
+ * know of. Reads one snapshot, so it may run beside a leader; changes nothing.
+ *
+ * Judges databases of earlier versions too: what a version does not have is not looked for.
+ */
+import { DatabaseSync } from "node:sqlite";
+import { MIGRATIONS, StoreVersionError } from "./migrations.ts";
+
+export interface CheckReport {
+  /** Migrations the database has seen. */
+  readonly version: number;
+  /** Rows of every table. */
+  readonly counts: Readonly<Record<string, number>>;
+  /** Empty where all is well. */
+  readonly problems: readonly Problem[];
+}
+
+export interface Problem {
+  readonly code: ProblemCode;
+  /** One sentence for a person. */
+  readonly text: string;
+}
+
+export type ProblemCode =
+  /** Pages or indexes: the disk or somebody's hand has changed what SQLite wrote. */
+  | "damaged"
+  /** A row that refers to one that is not there. */
+  | "dangling"
+  /** A conversation lacks messages between its first and its newest. */
+  | "gap"
+  /** A conversation's newest number is not that of its newest message. */
+  | "head"
+  /** A device has acknowledged more than there is. */
+  | "cursor"
+  /** The keys beside the database are not those its rows were sealed with. */
+  | "keys";
+
+/**
+ * Opens a database to look at it, beside whoever writes it.
+ *
+ * @throws StoreVersionError where a newer program wrote it, or what SQLite says of the file.
+ */
+export function openToRead(path: string): DatabaseSync {
+  const database = new DatabaseSync(path, { readOnly: true });
+  try {
+    database.exec("PRAGMA busy_timeout = 5000; BEGIN");
+    const version = versionOf(database);
+    if (version > MIGRATIONS.length) {
+      throw new StoreVersionError(
+        `Cannot read ${path}: it has version ${version} of a newer program, this one knows up to ${MIGRATIONS.length}`,
+      );
+    }
+    return database;
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+}
+
+/** Looks at everything; takes about a second for each few hundred thousand messages. */
+export function checkDatabase(database: DatabaseSync): CheckReport {
+  const problems: Problem[] = [];
+  let counts: Record<string, number> = {};
+  try {
+    problems.push(...integrity(database));
+    counts = countRows(database);
+    for (const look of [danglingRows, logRows, cursors]) problems.push(...look(database));
+  } catch (error) {
+    // Where pages are damaged any statement may fail, and the first failure says enough.
+    problems.push({ code: "damaged", text: `It cannot be read: ${(error as Error).message}` });
+  }
+  return { version: versionOr(database, 0), counts, problems };
+}
+
+function integrity(database: DatabaseSync): Problem[] {
+  return database.prepare(`PRAGMA integrity_check(${PROBLEMS_MAX})`).all()
+    .map((row) => String(row["integrity_check"]))
+    .filter((text) => text !== "ok")
+    .map((text) => ({ code: "damaged", text }));
+}
+
+function countRows(database: DatabaseSync): Record<string, number> {
+  const names = database.prepare(
+    "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name",
+  ).all().map((row) => row["name"] as string);
+  return Object.fromEntries(names.map((name) => [name, number(database, `SELECT count(*) FROM "${name}"`)]));
+}
+
+/** Declared references, and those that the hot tables do without (migrations.ts). */
+function danglingRows(database: DatabaseSync): Problem[] {
+  const problems: Problem[] = [];
+  const declared = new Map<string, number>();
+  for (const { table, parent } of database.prepare("PRAGMA foreign_key_check").iterate()) {
+    const pair = `${table} that refer to ${parent}`;
+    declared.set(pair, (declared.get(pair) ?? 0) + 1);
+  }
+  for (const [pair, count] of declared) problems.push(dangling(count, `rows of ${pair} which are not there`));
+  for (const [what, query] of UNDECLARED) {
+    const count = number(database, query);
+    if (count > 0) problems.push(dangling(count, what));
+  }
+  return problems;
+}
+
+function dangling(count: number, what: string): Problem {
+  return { code: "dangling", text: `${count} ${what}` };
+}
+
+/** Numbers of each conversation run from the one behind `begins` to `head`, but for those that a restored copy never had. */
+function logRows(database: DatabaseSync): Problem[] {
+  const bounded = hasColumn(database, "conversations", "head");
+  const leaps = hasTable(database, "leaps");
+  const rows = database.prepare(`
+    WITH held AS (SELECT conversation, count(*) AS count, min(seq) AS first, max(seq) AS last FROM log GROUP BY conversation)
+    SELECT id, lower(hex(key)) AS key, coalesce(count, 0) AS count, first, last,
+      ${bounded ? "begins, head" : "0 AS begins, coalesce(last, 0) AS head"},
+      ${
+    leaps
+      ? "coalesce((SELECT sum(upto - max(after, begins)) FROM leaps WHERE leaps.conversation = id AND upto > begins), 0)"
+      : "0"
+  } AS leapt
+    FROM conversations LEFT JOIN held ON held.conversation = conversations.id`).iterate();
+  const problems: Problem[] = [];
+  for (const row of rows) {
+    if (problems.length >= PROBLEMS_MAX) break;
+    const [id, count, begins, head, leapt] = ["id", "count", "begins", "head", "leapt"].map((name) =>
+      row[name] as number
+    ) as [number, number, number, number, number];
+    const last = row["last"] as number | null, first = row["first"] as number | null;
+    const name = `Conversation ${row["key"]}`;
+    if (last !== null && last > head) {
+      problems.push({ code: "head", text: `${name} holds message ${last} beyond its newest number ${head}` });
+    } else if (first !== null && first <= begins) {
+      problems.push({ code: "head", text: `${name} holds message ${first}, though up to ${begins} all were removed` });
+    } else if (count < head - begins - leapt) {
+      const missing = head - begins - leapt - count, number = firstMissing(database, id, begins, leaps);
+      problems.push({ code: "gap", text: `${name} lacks ${missing} messages, the first of them number ${number}` });
+    } else if (count > head - begins - leapt) {
+      const surplus = count - (head - begins - leapt);
+      problems.push({ code: "gap", text: `${name} holds ${surplus} messages under numbers that were left out` });
+    }
+  }
+  return problems;
+}
+
+function firstMissing(database: DatabaseSync, id: number, begins: number, leaps: boolean): number {
+  const passed = new Map<number, number>();
+  if (leaps) {
+    for (
+      const { after, upto } of database.prepare("SELECT after, upto FROM leaps WHERE conversation = ?").iterate(id)
+    ) {
+      passed.set(after as number, upto as number);
+    }
+  }
+  let last = begins;
+  for (const { seq } of database.prepare("SELECT seq FROM log WHERE conversation = ? ORDER BY seq").iterate(id)) {
+    last = passed.get(last) ?? last;
+    if (seq !== last + 1) break;
+    last++;
+  }
+  return (passed.get(last) ?? last) + 1;
+}
+
+function cursors(database: DatabaseSync): Problem[] {
+  const head = hasColumn(database, "conversations", "head")
+    ? "(SELECT head FROM conversations WHERE conversations.id = cursors.conversation)"
+    : "(SELECT max(seq) FROM log WHERE log.conversation = cursors.conversation)";
+  const count = number(database, `SELECT count(*) FROM cursors WHERE seq > coalesce(${head}, 0)`);
+  return count === 0 ? [] : [{ code: "cursor", text: `${count} cursors stand beyond the newest message` }];
+}
+
+function versionOf(database: DatabaseSync): number {
+  return number(database, "PRAGMA user_version");
+}
+
+function versionOr(database: DatabaseSync, otherwise: number): number {
+  try {
+    return versionOf(database);
+  } catch {
+    return otherwise;
+  }
+}
+
+function hasTable(database: DatabaseSync, table: string): boolean {
+  return database.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?").get(table) !== undefined;
+}
+
+function hasColumn(database: DatabaseSync, table: string, column: string): boolean {
+  return database.prepare("SELECT 1 FROM pragma_table_info(?) WHERE name = ?").get(table, column) !== undefined;
+}
+
+function number(database: DatabaseSync, query: string): number {
+  return Object.values(database.prepare(query).get()!)[0] as number;
+}
+
+/** What the log and its neighbours refer to without declaring it. */
+const UNDECLARED: readonly (readonly [what: string, count: string])[] = [
+  [
+    "messages belong to no conversation",
+    "SELECT count(*) FROM log WHERE NOT EXISTS (SELECT 1 FROM conversations WHERE id = log.conversation)",
+  ],
+  [
+    "messages come from no device",
+    "SELECT count(*) FROM log WHERE NOT EXISTS (SELECT 1 FROM devices WHERE id = log.device)",
+  ],
+  [
+    "conversations have no members",
+    "SELECT count(*) FROM conversations WHERE NOT EXISTS (SELECT 1 FROM members WHERE conversation = conversations.id)",
+  ],
+  [
+    "memberships name another conversation than they refer to",
+    `SELECT count(*) FROM members JOIN conversations ON conversations.id = members.conversation
+     WHERE conversations.key <> members.conversation_key`,
+  ],
+];
+
+/** Nobody reads more; the rest comes to light when these are mended. */
+const PROBLEMS_MAX = 20;

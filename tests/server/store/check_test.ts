@@ -1,0 +1,88 @@
+import assert from "node:assert/strict";
+import { DatabaseSync } from "node:sqlite";
+import { checkDatabase, openToRead, type ProblemCode } from "../../../server/store/check.ts";
+import { MIGRATIONS, StoreVersionError } from "../../../server/store/migrations.ts";
+import { SqliteDatabase } from "../../../server/store/sqlite/database.ts";
+import { SqliteStore } from "../../../server/store/sqlite_store.ts";
+import { silentLogger } from "../../../shared/log.ts";
+import { inDirectory } from "../../temporary.ts";
+import { befriend, deviceOf, nameOf, recordOf, Told } from "./fixtures.ts";
+
+Deno.test("checkDatabase() finds nothing in a database that is whole, and counts its rows", () =>
+  inDirectory(async (directory) => {
+    const report = look(await talk(directory, 10));
+    assert.deepEqual(report.problems, []);
+    assert.equal(report.version, MIGRATIONS.length);
+    const { users, devices, conversations, members, log, cursors } = report.counts;
+    assert.deepEqual([users, devices, conversations, members, log, cursors], [2, 2, 1, 2, 10, 1]);
+  }));
+
+Deno.test("checkDatabase() names each kind of damage", async () => {
+  const cases: readonly (readonly [change: string, code: ProblemCode, text: RegExp])[] = [
+    ["DELETE FROM log WHERE seq = 4", "gap", /lacks 1 messages, the first of them number 4/],
+    ["DELETE FROM log WHERE seq IN (1, 7)", "gap", /lacks 2 messages, the first of them number 1/],
+    ["DELETE FROM devices", "dangling", /10 messages come from no device/],
+    ["DELETE FROM conversations", "dangling", /10 messages belong to no conversation/],
+    ["DELETE FROM members", "dangling", /1 conversations have no members/],
+    ["DELETE FROM users", "dangling", /rows of devices that refer to users/],
+    ["UPDATE members SET conversation_key = zeroblob(16) WHERE user = 1", "dangling", /name another conversation/],
+    ["UPDATE cursors SET seq = 11", "cursor", /1 cursors stand beyond/],
+  ];
+  for (const [change, code, text] of cases) {
+    await inDirectory(async (directory) => {
+      const path = await talk(directory, 10);
+      alter(path, change);
+      const found = look(path).problems.filter((problem) => problem.code === code);
+      assert.ok(found.some((problem) => text.test(problem.text)), `${change}: ${JSON.stringify(found)}`);
+    });
+  }
+});
+
+Deno.test("checkDatabase() sees an index that does not tell what its table holds", () =>
+  inDirectory(async (directory) => {
+    const path = await talk(directory, 10);
+    const database = new DatabaseSync(path);
+    const index = database.prepare("SELECT rootpage FROM sqlite_schema WHERE name = 'log_by_seq'").get()!;
+    database.close();
+    const bytes = await Deno.readFile(path), page = (index["rootpage"] as number - 1) * 4096;
+    // The page ends with its first entry, (1, 1, row 1): three constants, of which the last becomes 0.
+    assert.deepEqual([...bytes.subarray(page + 4096 - 3, page + 4096)], [9, 9, 9]);
+    bytes[page + 4096 - 1] = 8;
+    await Deno.writeFile(path, bytes);
+    assert.ok(look(path).problems.some(({ code }) => code === "damaged"));
+  }));
+
+Deno.test("openToRead() refuses a database of a newer program and leaves it as it was", () =>
+  inDirectory(async (directory) => {
+    const path = await talk(directory, 1);
+    alter(path, `PRAGMA user_version = ${MIGRATIONS.length + 1}`);
+    const before = await Deno.readFile(path);
+    assert.throws(() => openToRead(path), StoreVersionError);
+    assert.deepEqual(await Deno.readFile(path), before);
+  }));
+
+/** Alice has said that much to Bob, who has read half of it. */
+async function talk(directory: string, messages: number): Promise<string> {
+  const path = `${directory}/store.db`;
+  const store = new SqliteStore(new SqliteDatabase(path), { listener: new Told(), logger: silentLogger });
+  const conversation = await befriend(store);
+  await store.append(Array.from({ length: messages }, (_, at) => recordOf("alice", "bob", at)));
+  await store.setCursors(nameOf("bob"), deviceOf("bob"), [{ conversation, seq: Math.ceil(messages / 2) }]);
+  await store.close();
+  return path;
+}
+
+function alter(path: string, sql: string): void {
+  const database = new DatabaseSync(path, { enableForeignKeyConstraints: false });
+  database.exec(sql);
+  database.close();
+}
+
+function look(path: string) {
+  const database = openToRead(path);
+  try {
+    return checkDatabase(database);
+  } finally {
+    database.close();
+  }
+}
