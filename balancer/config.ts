@@ -5,6 +5,7 @@ import {
   allowOnly,
   type FlagValues,
   hostFlag,
+  numberFlag,
   parseFlags,
   textFlag,
   UsageError,
@@ -32,6 +33,8 @@ export interface BalancerConfig {
   /** Absolute; `undefined` is the default for the port that is given in the end. */
   readonly dataDir: string | undefined;
   readonly strategy: StrategyName;
+  /** Seconds without an answer after which a server is killed and replaced. */
+  readonly hungAfterS: number;
   /** Passed on to every server as they are. */
   readonly serverArguments: readonly string[];
 }
@@ -75,6 +78,7 @@ function parseRun(values: FlagValues, positionals: readonly string[], dataDir: s
     advertise: hostFlag(values, "advertise") ?? "",
     dataDir,
     strategy: strategy(textFlag(values, "strategy") ?? "two-choices"),
+    hungAfterS: numberFlag(values, "hung-after", HUNG_AFTER_S, 2, 3600),
     serverArguments: serverArguments(values),
   };
 }
@@ -104,11 +108,15 @@ function capital(sentence: string): string {
   return sentence.charAt(0).toUpperCase() + sentence.slice(1);
 }
 
+/** A server that only works hard answers within one. */
+export const HUNG_AFTER_S = 5;
+
 const OPTIONS = {
   "host": { type: "string" },
   "advertise": { type: "string" },
   "data": { type: "string" },
   "strategy": { type: "string" },
+  "hung-after": { type: "string" },
   "json": { type: "boolean" },
   "help": { type: "boolean", short: "h" },
   "version": { type: "boolean", short: "V" },
@@ -140,6 +148,7 @@ Options
                       random              any
                       round-robin         in turn
                       least-connections   the emptiest
+  --hung-after S    seconds without an answer after which a server is killed and started anew (default 5)
   --registration R  who may sign up, handed on to the servers: open (default) or closed; so are the limits that
                     fastchat-server --help lists (--login-rate, --handshake-rate and others)
   -h, --help        this text

@@ -21,6 +21,8 @@ export interface FleetOptions {
   readonly port: number;
   readonly found: readonly FoundServer[];
   readonly logger: Logger;
+  /** Seconds without an answer after which a server is killed and replaced. */
+  readonly hungAfterS: number;
   /** A slot failed several times in a row. */
   onFailing?(number: number, failures: number): void;
   /** A server became ready or ended. */
@@ -52,7 +54,7 @@ export class Fleet {
   constructor(options: FleetOptions) {
     this.#options = options;
     const nowUs = monotonicClock.nowUs();
-    this.#supervisor = new Supervisor(options.servers, nowUs);
+    this.#supervisor = new Supervisor(options.servers, nowUs, options.hungAfterS);
     for (const { number, pid, port, fitness, status } of options.found) {
       this.#place(number).port = port;
       this.#supervisor.found(number, pid, fitness, nowUs);
@@ -108,6 +110,7 @@ export class Fleet {
   /** Asks everybody how they are; often while something is about to change, else once a second. */
   #beat(): void {
     clearTimeout(this.#pulse);
+    this.#supervisor.beat(monotonicClock.nowUs());
     const slots = this.#supervisor.slots();
     for (const slot of slots) {
       this.#ask(slot).catch((error) =>
@@ -197,7 +200,8 @@ export class Fleet {
 
   #perform(action: SupervisorAction): void {
     const { logger } = this.#options;
-    logger.log(action.type === "failing" ? "error" : "info", `server-${action.type}`, { ...action, type: undefined });
+    const level = action.type === "failing" ? "error" : action.type === "hung" ? "warn" : "info";
+    logger.log(level, `server-${action.type}`, { ...action, type: undefined });
     switch (action.type) {
       case "spawn":
         return this.#spawn(action.number);
@@ -210,6 +214,8 @@ export class Fleet {
       }
       case "signal":
         this.#signal(action.number, action.pid, action.hard);
+        return;
+      case "hung":
         return;
       case "failing":
         return this.#options.onFailing?.(action.number, action.failures);

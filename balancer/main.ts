@@ -4,7 +4,7 @@ import { dataPaths, parseUpkeep, type Upkeep, upkeepWords } from "../shared/clus
 import { ControlError, FileLock, LogFile, UsageError } from "../shared/host/mod.ts";
 import { VERSION } from "../shared/version.ts";
 import { findServers } from "./adoption.ts";
-import { type BalancerConfig, HELP, parseCommand } from "./config.ts";
+import { type BalancerConfig, HELP, HUNG_AFTER_S, parseCommand } from "./config.ts";
 import { askBalancer, formatStatus, stopBalancer } from "./control.ts";
 import { isDataDir, liveDataDirs } from "./data_dir.ts";
 import { Fleet } from "./fleet.ts";
@@ -102,7 +102,7 @@ async function stopOrphans(dataDir: string): Promise<number> {
   const settings = { dataDir, host: "", advertise: "", serverArguments: [] };
   const found = await findServers(settings, VERSION);
   const logger = new LogFile(paths.balancer.log);
-  await new Fleet({ settings, servers: 0, port: 0, found, logger }).stop();
+  await new Fleet({ settings, servers: 0, port: 0, found, logger, hungAfterS: HUNG_AFTER_S }).stop();
   logger.close();
   return found.length;
 }

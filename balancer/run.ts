@@ -8,7 +8,7 @@ import { serveControl } from "../shared/host/mod.ts";
 import { BindError, formatHostPort, openUdp, type Route, type UdpSockets } from "../shared/net/mod.ts";
 import { VERSION } from "../shared/version.ts";
 import { findServers } from "./adoption.ts";
-import { type BalancerConfig, defaultDataDir } from "./config.ts";
+import { type BalancerConfig, defaultDataDir, HUNG_AFTER_S } from "./config.ts";
 import { type BalancerStatus, controlHandlers } from "./control.ts";
 import { claimDataDir } from "./data_dir.ts";
 import { Fleet } from "./fleet.ts";
@@ -96,6 +96,7 @@ class Run {
       port,
       found,
       logger: this.#log,
+      hungAfterS: this.#config.hungAfterS,
       onFailing: (number) => this.#failed.resolve(number),
       onProgress: () => this.#showProgress(),
     });
@@ -220,7 +221,7 @@ async function loadKeys(dataDir: string): Promise<Awaited<ReturnType<typeof load
 
 /** The same command with a port that is free now. */
 function anotherCommand(
-  { servers, port, host, advertise, dataDir, strategy, serverArguments }: BalancerConfig,
+  { servers, port, host, advertise, dataDir, strategy, hungAfterS, serverArguments }: BalancerConfig,
 ): string {
   let other = port;
   do other = other + 100 <= 65_535 ? other + 100 : 9100; while (!isPortFree(host, other) && other !== port);
@@ -229,5 +230,6 @@ function anotherCommand(
   if (advertise !== "") words.push("--advertise", advertise);
   if (dataDir !== undefined) words.push("--data", dataDir);
   if (strategy !== "two-choices") words.push("--strategy", strategy);
+  if (hungAfterS !== HUNG_AFTER_S) words.push("--hung-after", hungAfterS);
   return [...words, ...serverArguments].join(" ");
 }

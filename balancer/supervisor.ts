@@ -5,7 +5,12 @@
  * there is gone only when its exit was seen. A process that dies or falls silent is replaced after a pause that doubles with each
  * failure in a row and is forgotten once a process has lived for a while.
  *
- * Events: {@linkcode Supervisor.found} (at start), `spawned`, `spawnFailed`, `answered`, `missed`, `exited`, `handleTimeout`.
+ * A silent process may be stopped, or spin, and then it still holds its port and, where it leads, the store's lock: it is killed,
+ * for it could not hear anything milder. But where the machine stood still, or this program, nobody is to blame: silence is
+ * counted in unanswered questions, is forgiven when the questions themselves came late, and has to last longer where everybody
+ * is silent at once.
+ *
+ * Events: {@linkcode Supervisor.found} (at start), `beat`, `spawned`, `spawnFailed`, `answered`, `missed`, `exited`, `handleTimeout`.
  * After each, drain {@linkcode Supervisor.pollAction}, then ask {@linkcode Supervisor.nextDeadlineUs}.
  */
 import { assert } from "../shared/assert.ts";
@@ -17,6 +22,8 @@ export type SupervisorAction =
   | { readonly type: "stop"; readonly number: number; readonly pid: number }
   /** Signal the process: SIGTERM, or SIGKILL where `hard`. */
   | { readonly type: "signal"; readonly number: number; readonly pid: number; readonly hard: boolean }
+  /** It has not answered this often in a row and is killed; a `signal` follows. */
+  | { readonly type: "hung"; readonly number: number; readonly pid: number; readonly missed: number }
   /** The slot failed this often in a row, and will be tried again after `pauseUs`. Reported from FAILURES_REPORTED on. */
   | { readonly type: "failing"; readonly number: number; readonly failures: number; readonly pauseUs: number };
 
@@ -39,9 +46,17 @@ export type Phase =
 export class Supervisor {
   readonly #slots = new Map<number, Slot>();
   readonly #actions: SupervisorAction[] = [];
+  readonly #missedMax: number;
+  #beatUs: number;
 
-  /** Wants one process for each number from 0 to count - 1, at once. */
-  constructor(count: number, nowUs: number) {
+  /**
+   * Wants one process for each number from 0 to count - 1, at once.
+   *
+   * @param missedMax Unanswered questions in a row, one a second, at which a process counts as hung.
+   */
+  constructor(count: number, nowUs: number, missedMax = MISSED_MAX) {
+    this.#missedMax = missedMax;
+    this.#beatUs = nowUs;
     for (let number = 0; number < count; number++) this.#slots.set(number, new Slot(number, true, nowUs));
   }
 
@@ -86,16 +101,25 @@ export class Supervisor {
     if (slot.phase === "running" && nowUs - slot.readyAtUs >= STABLE_US) slot.failures = 0;
   }
 
-  /** It did not answer in time. Counted, not timed: where this program itself stood still, nobody is to blame. */
+  /** Everybody is being asked now. Questions that come late are about us: what was missed before them is forgiven. */
+  beat(nowUs: number): void {
+    if (nowUs - this.#beatUs > BEAT_US_LATE) {
+      for (const slot of this.#slots.values()) slot.missed = 0;
+    }
+    this.#beatUs = nowUs;
+  }
+
+  /** It did not answer in time. */
   missed(number: number, pid: number, nowUs: number): void {
     const slot = this.#slot(number);
     if (slot.pid !== pid) return;
     slot.missed++;
-    if (slot.missed < MISSED_MAX) return;
+    if (slot.missed < this.#missedMax * (this.#allSilent ? ALL_SILENT_FACTOR : 1)) return;
     // A new process may take its time: it loads, migrates, waits for a predecessor's lock.
     if (slot.phase === "running" || (slot.phase === "starting" && nowUs >= slot.deadlineUs)) {
       slot.silent = true;
-      this.#stop(slot, nowUs, "signal");
+      this.#actions.push({ type: "hung", number, pid, missed: slot.missed });
+      this.#stop(slot, nowUs, "kill");
     }
   }
 
@@ -164,6 +188,12 @@ export class Supervisor {
     return [...this.#slots.values()].sort((a, b) => a.number - b.number);
   }
 
+  /** Several run and none of them answers: more likely than that all of them hang is that the machine does. */
+  get #allSilent(): boolean {
+    const running = [...this.#slots.values()].filter(({ phase }) => phase === "running");
+    return running.length > 1 && running.every(({ missed }) => missed > 0);
+  }
+
   #spawn(slot: Slot): void {
     slot.phase = "spawning";
     this.#actions.push({ type: "spawn", number: slot.number });
@@ -179,12 +209,12 @@ export class Supervisor {
     }
   }
 
-  /** Begins with a request, or with a signal for one that does not listen. */
-  #stop(slot: Slot, nowUs: number, first: "request" | "signal" = "request"): void {
+  /** Begins with a request, or with SIGTERM for one that does not listen, or with SIGKILL for one that hears nothing. */
+  #stop(slot: Slot, nowUs: number, first: "request" | "signal" | "kill" = "request"): void {
     slot.phase = "stopping";
-    slot.signals = 0;
+    slot.signals = first === "kill" ? 1 : 0;
     slot.deadlineUs = nowUs + STOP_US_MAX;
-    if (first === "signal") this.#insist(slot, nowUs);
+    if (first !== "request") this.#insist(slot, nowUs);
     else this.#actions.push({ type: "stop", number: slot.number, pid: slot.pid! });
   }
 
@@ -256,7 +286,11 @@ export const FAILURES_REPORTED = 5;
 export const START_US_MAX = 30_000_000;
 /** Unanswered questions, one a second: from the first number on no client is sent there, at the second it is replaced. */
 export const UNHEALTHY_MISSED = 2;
-export const MISSED_MAX = 10;
+export const MISSED_MAX = 5;
+/** How much longer where nobody answers. */
+export const ALL_SILENT_FACTOR = 3;
+/** Questions are a second apart; beyond this they were late. */
+export const BEAT_US_LATE = 2_500_000;
 /** From the request to SIGTERM, which is a little more than a server takes for itself; then from signal to signal. */
 export const STOP_US_MAX = 12_000_000;
 export const SIGNAL_US_MAX = 3_000_000;

@@ -11,13 +11,14 @@ Deno.test("parseCommand() reads a run with its defaults", () => {
     advertise: "",
     dataDir: undefined,
     strategy: "two-choices",
+    hungAfterS: 5,
     serverArguments: [],
   });
 });
 
 Deno.test("parseCommand() reads every option, in any place and either form, and drops one leading --", () => {
   const config = run(
-    "-- --host ::1 128 --advertise=chat.example.org 0 --data some/dir --strategy random --registration closed",
+    "-- --host ::1 128 --advertise=chat.example.org 0 --data some/dir --strategy random --registration closed --hung-after 9",
   );
   assert.deepEqual(config, {
     servers: 128,
@@ -26,6 +27,7 @@ Deno.test("parseCommand() reads every option, in any place and either form, and 
     advertise: "chat.example.org",
     dataDir: resolve("some/dir"),
     strategy: "random",
+    hungAfterS: 9,
     serverArguments: ["--registration", "closed"],
   });
   assert.equal(run("1 1 --host [::]").host, "::");
@@ -49,6 +51,7 @@ Deno.test("parseCommand() refuses options that it does not know, or that make no
       "4 9000 --colour red",
       "4 9000 --json",
       "4 9000 --strategy best",
+      "4 9000 --hung-after 1",
       "4 9000 --data",
       "4 9000 --host",
       "stop --json",

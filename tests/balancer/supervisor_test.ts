@@ -1,6 +1,12 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { FAILURES_REPORTED, MISSED_MAX, PAUSE_US_MAX, PAUSE_US_MIN } from "../../balancer/supervisor.ts";
+import {
+  ALL_SILENT_FACTOR,
+  FAILURES_REPORTED,
+  MISSED_MAX,
+  PAUSE_US_MAX,
+  PAUSE_US_MIN,
+} from "../../balancer/supervisor.ts";
 import { SIGNAL_US_MAX, STABLE_US, START_US_MAX, STOP_US_MAX } from "../../balancer/supervisor.ts";
 import { Supervisor, type SupervisorAction, UNHEALTHY_MISSED } from "../../balancer/supervisor.ts";
 
@@ -72,7 +78,7 @@ Deno.test("Supervisor forgets failures once a server was ready for a while, and 
   }
 });
 
-Deno.test("Supervisor sends nobody to a silent server, replaces it after ten missed answers, and forgives fewer", () => {
+Deno.test("Supervisor sends nobody to a silent server, kills it after five missed answers, and forgives fewer", () => {
   const supervisor = running(1);
   for (let missed = 1; missed < MISSED_MAX; missed++) {
     supervisor.missed(0, 100, missed);
@@ -82,16 +88,50 @@ Deno.test("Supervisor sends nobody to a silent server, replaces it after ten mis
   assert.equal(supervisor.healthy(0), true);
   for (let missed = 1; missed <= MISSED_MAX; missed++) supervisor.missed(0, 100, 20 + missed);
   const nowUs = 20 + MISSED_MAX;
-  // It does not listen, so it is not asked: SIGTERM, then SIGKILL until it is gone.
-  assert.deepEqual(step(supervisor, nowUs), [{ type: "signal", number: 0, pid: 100, hard: false }]);
-  assert.deepEqual(step(supervisor, nowUs + SIGNAL_US_MAX), [{ type: "signal", number: 0, pid: 100, hard: true }]);
-  assert.deepEqual(step(supervisor, nowUs + 2 * SIGNAL_US_MAX), [{ type: "signal", number: 0, pid: 100, hard: true }]);
+  // It hears nothing, so it is not asked, and SIGTERM would wait for it: SIGKILL until it is gone.
+  const kill = { type: "signal", number: 0, pid: 100, hard: true } as const;
+  assert.deepEqual(step(supervisor, nowUs), [{ type: "hung", number: 0, pid: 100, missed: MISSED_MAX }, kill]);
+  assert.deepEqual(step(supervisor, nowUs + SIGNAL_US_MAX), [kill]);
+  assert.deepEqual(step(supervisor, nowUs + 2 * SIGNAL_US_MAX), [kill]);
   supervisor.answered(0, 100, true, nowUs);
   assert.equal(supervisor.healthy(0), false);
   supervisor.exited(0, 100, nowUs + 3 * SIGNAL_US_MAX);
   const againUs = supervisor.nextDeadlineUs()!;
   assert.equal(againUs, nowUs + 3 * SIGNAL_US_MAX + PAUSE_US_MIN);
   assert.deepEqual(step(supervisor, againUs), [{ type: "spawn", number: 0 }]);
+});
+
+Deno.test("Supervisor kills the one that hangs among others that answer, after the time it was given", () => {
+  const hungS = 3, { supervisor, second } = beating(4, hungS);
+  for (let count = 1; count < hungS; count++) assert.deepEqual(second([2]), []);
+  assert.deepEqual(second([2]).map(({ type }) => type), ["hung", "signal"]);
+  assert.deepEqual([0, 1, 2, 3].map((number) => supervisor.healthy(number)), [true, true, false, true]);
+});
+
+Deno.test("Supervisor blames nobody for the time in which the machine slept", () => {
+  for (const everybody of [[0], [0, 1, 2]]) {
+    const { second } = beating(everybody.length, MISSED_MAX);
+    for (let night = 0; night < 20; night++) {
+      // Asked just before and answered never; then hours without a beat, and the first questions after them come too early.
+      for (let count = 0; count < MISSED_MAX - 1; count++) assert.deepEqual(second(everybody), []);
+      assert.deepEqual(second(everybody, 8 * 3600 * 1_000_000), []);
+      for (let count = 0; count < MISSED_MAX - 2; count++) assert.deepEqual(second(everybody), []);
+      assert.deepEqual(second([]), []);
+    }
+  }
+});
+
+Deno.test("Supervisor gives everybody longer where nobody answers, and then replaces them all the same", () => {
+  const { second } = beating(3, MISSED_MAX);
+  for (let count = 1; count < ALL_SILENT_FACTOR * MISSED_MAX; count++) assert.deepEqual(second([0, 1, 2]), []);
+  const killed = second([0, 1, 2]).filter(({ type }) => type === "hung");
+  assert.deepEqual(killed.map(({ number }) => number), [0, 1, 2]);
+});
+
+Deno.test("Supervisor does not wait longer for the only server there is", () => {
+  const { second } = beating(1, MISSED_MAX);
+  for (let count = 1; count < MISSED_MAX; count++) assert.deepEqual(second([0]), []);
+  assert.deepEqual(second([0]).map(({ type }) => type), ["hung", "signal"]);
 });
 
 Deno.test("Supervisor waits for a server that starts slowly, and longer for one that says so", () => {
@@ -104,7 +144,7 @@ Deno.test("Supervisor waits for a server that starts slowly, and longer for one 
   supervisor.missed(1, 101, START_US_MAX * 3);
   assert.deepEqual(step(supervisor, START_US_MAX - 1), []);
   supervisor.missed(0, 100, START_US_MAX);
-  assert.deepEqual(step(supervisor, START_US_MAX), [{ type: "signal", number: 0, pid: 100, hard: false }]);
+  assert.deepEqual(step(supervisor, START_US_MAX).map(({ type }) => type), ["hung", "signal"]);
 });
 
 Deno.test("Supervisor adopts what it finds fit, replaces the rest, and stops what is beyond the number wanted", () => {
@@ -237,7 +277,7 @@ class World {
         assert.equal(this.processes.has(action.number), false, `${action.number} runs already`);
         assert.equal(this.#asked.has(action.number), false, `${action.number} is being started already`);
         this.#asked.add(action.number);
-      } else if (action.type !== "failing") {
+      } else if (action.type !== "failing" && action.type !== "hung") {
         assert.equal(this.processes.get(action.number), action.pid, "Only what runs is stopped");
         stopped.push([action.number, action.pid]);
       }
@@ -254,9 +294,25 @@ function step(supervisor: Supervisor, nowUs: number): SupervisorAction[] {
   return actions;
 }
 
+/** Servers that run, and how to let a second pass in which some of them do not answer. */
+function beating(count: number, missedMax: number) {
+  const supervisor = running(count, missedMax);
+  let nowUs = 0;
+  const second = (silent: readonly number[], afterUs = 1_000_000): SupervisorAction[] => {
+    nowUs += afterUs;
+    supervisor.beat(nowUs);
+    for (let number = 0; number < count; number++) {
+      if (!silent.includes(number)) supervisor.answered(number, 100 + number, true, nowUs);
+    }
+    for (const number of silent) supervisor.missed(number, 100 + number, nowUs);
+    return step(supervisor, nowUs);
+  };
+  return { supervisor, second };
+}
+
 /** That many servers, ready, with pids from 100 on. */
-function running(count: number): Supervisor {
-  const supervisor = new Supervisor(count, 0);
+function running(count: number, missedMax?: number): Supervisor {
+  const supervisor = new Supervisor(count, 0, missedMax);
   step(supervisor, 0);
   for (let number = 0; number < count; number++) {
     supervisor.spawned(number, 100 + number, 0);
