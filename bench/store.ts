@@ -22,7 +22,7 @@ const MEASURED_MS = 3000;
 
 async function direct(): Promise<Row[]> {
   const directory = await Deno.makeTempDir({ prefix: "fastchat-bench-" });
-  const listener = { committed() {}, devicesChanged() {}, sessionsEnded() {} };
+  const listener = { committed() {}, receipts() {}, devicesChanged() {}, sessionsEnded() {} };
   const store = new SqliteStore(new SqliteDatabase(join(directory, "store.db")), { listener, logger: silentLogger });
   try {
     return await measure("direct", store, Deno.pid, () => store.transactions);
@@ -46,6 +46,7 @@ async function link(): Promise<Row[]> {
   backend.bus.listener = {
     onCommitted: (committed) => heard += committed.length,
     onDevicesChanged() {},
+    onReceipts() {},
     onSessionsEnded() {},
     onGap() {},
   };

@@ -66,6 +66,8 @@ interface Answers {
   read: "records";
   acknowledge: "ok";
   subscribe: "ok";
+  receipts: "ok";
+  receiptsOf: "receipts";
 }
 /** Appends go on their conversation's stream: see {@linkcode Remote.append}. */
 export type Askable = Exclude<RequestType, "append">;
@@ -308,6 +310,8 @@ const ANSWERS: { readonly [K in Askable]: readonly Response["type"][] } = {
   read: ["records"],
   acknowledge: ["ok"],
   subscribe: ["ok"],
+  receipts: ["ok"],
+  receiptsOf: ["receipts"],
 };
 
 /** Streams for sending that one client keeps open; well under STREAMS_OPEN_MAX, which requests need too. */

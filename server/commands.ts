@@ -10,6 +10,7 @@ import {
   MESSAGE_BYTES_MAX,
   NAME_CHARS_MAX,
   PAGE_ENTRIES_MAX,
+  RECEIPTS_MAX,
 } from "../shared/limits.ts";
 import type { RequestOf, RequestType, Response } from "../shared/protocol/mod.ts";
 import type { Caller, Services } from "./context.ts";
@@ -17,6 +18,7 @@ import * as auth from "./handlers/auth.ts";
 import * as conversations from "./handlers/conversations.ts";
 import * as directory from "./handlers/directory.ts";
 import * as log from "./handlers/log.ts";
+import * as receipts from "./handlers/receipts.ts";
 import type { RightsNeeded } from "./rights.ts";
 
 export type Handler<K extends RequestType> = (
@@ -77,6 +79,18 @@ export const commands: Commands = {
     bytesMax: FRAME_BYTES + PAGE_ENTRIES_MAX * (16 + 8),
     rate: "request",
     handle: conversations.acknowledge,
+  },
+  receipts: {
+    rights: "session",
+    bytesMax: FRAME_BYTES + RECEIPTS_MAX * (16 + 8 + 32 + 8 + 64),
+    rate: "request",
+    handle: receipts.receipts,
+  },
+  receiptsOf: {
+    rights: "session",
+    bytesMax: FRAME_BYTES + RECEIPTS_MAX * 16,
+    rate: "request",
+    handle: receipts.receiptsOf,
   },
   subscribe: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: conversations.subscribe },
 };

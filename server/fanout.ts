@@ -7,7 +7,7 @@
 import { write, Writer } from "../shared/codec/mod.ts";
 import type { ServerEntry } from "../shared/packet/mod.ts";
 import { type ConversationId, type Event, event } from "../shared/protocol/mod.ts";
-import type { Committed, DevicesChanged } from "./bus/bus.ts";
+import type { Committed, DevicesChanged, ReceiptMoved } from "./bus/bus.ts";
 import { Feed } from "./feed.ts";
 import type { Session, Sessions } from "./sessions.ts";
 
@@ -49,6 +49,26 @@ export class Fanout {
   /** In order of seq per conversation, as the bus brings them. */
   committed(batch: readonly Committed[], nowUs: number): void {
     for (let i = 0; i < batch.length; i++) this.#deliver(batch[i]!, nowUs);
+  }
+
+  /** To all members but the device that says so. Who has too much waiting asks for them, with what else it missed. */
+  receipts(moved: readonly ReceiptMoved[]): void {
+    for (const { receipt, members } of moved) {
+      let message: Uint8Array | undefined;
+      for (const member of members) {
+        for (const session of this.#sessions.of(member)) {
+          const feed = session.feed;
+          if (feed === undefined || session.device === receipt.device) continue;
+          if (feed.isOverfull(receipt.conversation)) {
+            feed.miss(receipt.conversation, 0);
+            this.#behind.add(feed);
+            continue;
+          }
+          message ??= this.#encode({ type: "receipt", receipt });
+          feed.announce(message);
+        }
+      }
+    }
   }
 
   devicesChanged(change: DevicesChanged): void {

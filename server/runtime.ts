@@ -194,6 +194,7 @@ export class Runtime {
     this.#undo.push(() => gaps.stop());
     bus.listener = {
       onCommitted: (batch) => server.committed(batch, monotonicClock.nowUs()),
+      onReceipts: (moved) => server.receipts(moved),
       onDevicesChanged: (change) => server.devicesChanged(change),
       onSessionsEnded: (ended) => server.sessionsEnded(ended),
       onGap: () => gaps.start(),

@@ -5,7 +5,7 @@
 import { CloseCode } from "../shared/errors.ts";
 import type { Channel } from "../shared/net/channel.ts";
 import type { UserName } from "../shared/protocol/mod.ts";
-import type { Committed, DevicesChanged, SessionsEnded } from "./bus/bus.ts";
+import type { Committed, DevicesChanged, ReceiptMoved, SessionsEnded } from "./bus/bus.ts";
 import { Fanout } from "./fanout.ts";
 import { type Session, Sessions } from "./sessions.ts";
 import type { Turns } from "./turns.ts";
@@ -65,6 +65,10 @@ export class Server {
 
   committed(batch: readonly Committed[], nowUs: number): void {
     this.fanout.committed(batch, nowUs);
+  }
+
+  receipts(moved: readonly ReceiptMoved[]): void {
+    this.fanout.receipts(moved);
   }
 
   devicesChanged(change: DevicesChanged): void {

@@ -18,6 +18,9 @@ export const DEVICES_PER_USER_MAX = 32;
 /** Records that one `read` may ask for, and the bytes of bodies it answers with (at least one record is always given). */
 export const READ_RECORDS_MAX = 256;
 export const READ_BYTES_MAX = 1 << 20;
+/** Receipts that one request hands in, conversations that one asks about, and receipts that one answer holds. */
+export const RECEIPTS_MAX = 256;
+export const RECEIPTS_PAGE_MAX = 1024;
 /** Entries in one page of the user list or of a sync answer. */
 export const PAGE_ENTRIES_MAX = 500;
 

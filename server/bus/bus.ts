@@ -2,7 +2,7 @@
  * The bus's contract: how servers of one cluster hear of each other's work. Hints only, never the only copy: whoever
  * misses one reads the log.
  */
-import type { ConversationId, Record, UserName } from "../../shared/protocol/mod.ts";
+import type { ConversationId, Receipt, Record, UserName } from "../../shared/protocol/mod.ts";
 
 export interface Bus {
   /** Says which users this server has sessions for, from now on. Repeated to a new leader by the implementation. */
@@ -21,6 +21,8 @@ export interface BusListener {
    * path of delivery). In order of seq per conversation.
    */
   onCommitted(committed: readonly Committed[]): void;
+  /** Devices of members have come further; in order per device and conversation. */
+  onReceipts(moved: readonly ReceiptMoved[]): void;
   /** A user's devices changed; `conversations` are all of that user's, with their new epochs and members. */
   onDevicesChanged(change: DevicesChanged): void;
   /** A user's credentials changed: sessions that began before are over. Told to every server, whoever is there. */
@@ -31,6 +33,11 @@ export interface BusListener {
 
 export interface Committed {
   readonly record: Record;
+  readonly members: readonly UserName[];
+}
+
+export interface ReceiptMoved {
+  readonly receipt: Receipt;
   readonly members: readonly UserName[];
 }
 
@@ -50,6 +57,7 @@ export interface SessionsEnded {
 /** What a store tells of, after each commit and in its order: the hub, which passes it on. Must not throw. */
 export interface CommitListener {
   committed(committed: readonly Committed[]): void;
+  receipts(moved: readonly ReceiptMoved[]): void;
   devicesChanged(change: DevicesChanged): void;
   sessionsEnded(ended: SessionsEnded): void;
 }

@@ -1,7 +1,7 @@
 /** The bus of one server of a cluster: beside the hub while this server leads, over the link to the leader otherwise. */
 import type { Logger } from "../../shared/log.ts";
 import type { UserName } from "../../shared/protocol/mod.ts";
-import type { Bus, BusListener, Committed, DevicesChanged, SessionsEnded } from "./bus.ts";
+import type { Bus, BusListener, Committed, DevicesChanged, ReceiptMoved, SessionsEnded } from "./bus.ts";
 import type { HubPort } from "./hub.ts";
 
 export interface ClusterBusOptions {
@@ -48,6 +48,10 @@ export class ClusterBus implements Bus, HubPort {
 
   committed(committed: readonly Committed[]): void {
     this.#guard((listener) => listener.onCommitted(committed));
+  }
+
+  receipts(moved: readonly ReceiptMoved[]): void {
+    this.#guard((listener) => listener.onReceipts(moved));
   }
 
   devicesChanged(change: DevicesChanged): void {

@@ -5,12 +5,14 @@
  * that is closed takes its users with it: a dead server leaves no ghosts in the list of who is online.
  */
 import type { UserName } from "../../shared/protocol/mod.ts";
-import type { CommitListener, Committed, DevicesChanged, SessionsEnded } from "./bus.ts";
+import type { CommitListener, Committed, DevicesChanged, ReceiptMoved, SessionsEnded } from "./bus.ts";
 
 /** One server as the hub sees it. */
 export interface HubPort {
   /** Records for this server, ascending per conversation. The objects are shared between ports. Must not throw. */
   committed(committed: readonly Committed[]): void;
+  /** Shared between ports. Must not throw. */
+  receipts(moved: readonly ReceiptMoved[]): void;
   /** Must not throw. */
   devicesChanged(change: DevicesChanged): void;
   /** Must not throw. */
@@ -51,18 +53,11 @@ export class Hub implements CommitListener {
   }
 
   committed(committed: readonly Committed[]): void {
-    const perPort = new Map<HubPort, Committed[]>();
-    for (const item of committed) {
-      for (const member of item.members) {
-        for (const port of this.#ports.get(member) ?? NOBODY) {
-          const items = perPort.get(port);
-          if (items === undefined) perPort.set(port, [item]);
-          // Two members on one server: it is told once. Items come in order, so looking at the last one is enough.
-          else if (items.at(-1) !== item) items.push(item);
-        }
-      }
-    }
-    for (const [port, items] of perPort) port.committed(items);
+    for (const [port, items] of this.#perPort(committed)) port.committed(items);
+  }
+
+  receipts(moved: readonly ReceiptMoved[]): void {
+    for (const [port, items] of this.#perPort(moved)) port.receipts(items);
   }
 
   /** Tells each port of those conversations in which it has a member; the user's own ports hear of all. */
@@ -84,6 +79,22 @@ export class Hub implements CommitListener {
   /** To every port: a server on which this user is just logging in has not announced it yet. */
   sessionsEnded(ended: SessionsEnded): void {
     for (const port of this.#all) port.sessionsEnded(ended);
+  }
+
+  /** What each port with a member on it is told. */
+  #perPort<T extends { readonly members: readonly UserName[] }>(told: readonly T[]): Map<HubPort, T[]> {
+    const perPort = new Map<HubPort, T[]>();
+    for (const item of told) {
+      for (const member of item.members) {
+        for (const port of this.#ports.get(member) ?? NOBODY) {
+          const items = perPort.get(port);
+          if (items === undefined) perPort.set(port, [item]);
+          // Two members on one server: it is told once. Items come in order, so looking at the last one is enough.
+          else if (items.at(-1) !== item) items.push(item);
+        }
+      }
+    }
+    return perPort;
   }
 }
 

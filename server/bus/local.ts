@@ -1,6 +1,6 @@
 /** The bus of a server that sits beside the hub, in one process with it: the leader's own, and every server's in tests. */
 import type { UserName } from "../../shared/protocol/mod.ts";
-import type { Bus, BusListener, Committed, DevicesChanged, SessionsEnded } from "./bus.ts";
+import type { Bus, BusListener, Committed, DevicesChanged, ReceiptMoved, SessionsEnded } from "./bus.ts";
 import type { Hub, HubPort } from "./hub.ts";
 
 export class LocalBus implements Bus, HubPort {
@@ -22,6 +22,10 @@ export class LocalBus implements Bus, HubPort {
 
   committed(committed: readonly Committed[]): void {
     this.listener?.onCommitted(committed);
+  }
+
+  receipts(moved: readonly ReceiptMoved[]): void {
+    this.listener?.onReceipts(moved);
   }
 
   devicesChanged(change: DevicesChanged): void {

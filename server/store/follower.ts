@@ -3,11 +3,11 @@ import { bool, DecodeError, read, type Reader, write } from "../../shared/codec/
 import { connectLocal } from "../../shared/host/mod.ts";
 import { userName } from "../../shared/protocol/mod.ts";
 import type { UserName } from "../../shared/protocol/mod.ts";
-import type { Committed } from "../bus/bus.ts";
+import type { Committed, ReceiptMoved } from "../bus/bus.ts";
 import type { HubPort } from "../bus/hub.ts";
 import type { Calls } from "./calls.ts";
 import { FrameKind, Link, LINK_VERSION } from "./link.ts";
-import { committedSchema, devicesChangedSchema, sessionsEndedSchema } from "./operations.ts";
+import { committedSchema, devicesChangedSchema, receiptMovedSchema, sessionsEndedSchema } from "./operations.ts";
 
 export interface FollowerOptions {
   /** The leader's socket. */
@@ -81,6 +81,12 @@ export class Follower {
         for (let item = 0; item < count; item++) committed.push(read(committedSchema, reader));
         reader.finish();
         return this.#options.port.committed(committed);
+      }
+      case FrameKind.Receipts: {
+        const count = reader.varint(), moved: ReceiptMoved[] = [];
+        for (let item = 0; item < count; item++) moved.push(read(receiptMovedSchema, reader));
+        reader.finish();
+        return this.#options.port.receipts(moved);
       }
       case FrameKind.DevicesChanged: {
         const change = read(devicesChangedSchema, reader);

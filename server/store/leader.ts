@@ -14,13 +14,14 @@ import {
 } from "../../shared/host/mod.ts";
 import type { Logger } from "../../shared/log.ts";
 import { userName } from "../../shared/protocol/mod.ts";
-import type { Committed, DevicesChanged, SessionsEnded } from "../bus/bus.ts";
+import type { Committed, DevicesChanged, ReceiptMoved, SessionsEnded } from "../bus/bus.ts";
 import { Hub, type HubPort } from "../bus/hub.ts";
 import { AnswerStatus, FrameKind, Link, LINK_VERSION } from "./link.ts";
 import {
   committedSchema,
   devicesChangedSchema,
   operationByTag,
+  receiptMovedSchema,
   type Served,
   sessionsEndedSchema,
 } from "./operations.ts";
@@ -173,6 +174,16 @@ class FollowerPort implements HubPort {
     }
   }
 
+  receipts(moved: readonly ReceiptMoved[]): void {
+    for (let at = 0; at < moved.length; at += NOTICE_RECEIPTS_MAX) {
+      const part = moved.slice(at, at + NOTICE_RECEIPTS_MAX);
+      this.#link.send(FrameKind.Receipts, (writer) => {
+        writer.varint(part.length);
+        for (const item of part) write(receiptMovedSchema, writer, item);
+      });
+    }
+  }
+
   devicesChanged({ user, conversations }: DevicesChanged): void {
     let at = 0;
     do {
@@ -302,6 +313,7 @@ const OPEN_BYTES_MAX = 32 << 20;
 const NOTICE_BYTES_MAX = 4 << 20;
 const NOTICE_ROW_BYTES = 128;
 const NOTICE_CONVERSATIONS_MAX = 4096;
+const NOTICE_RECEIPTS_MAX = 4096;
 const REASON_BYTES_MAX = 1024;
 const LEAVE_MS_MAX = 2000;
 const ACCEPT_RETRY_MS = 50;

@@ -27,6 +27,8 @@ export enum FrameKind {
   DevicesChanged,
   /** Leader to server: one user's sessions. */
   SessionsEnded,
+  /** Leader to server: varint count, that many receipts and who hears of each. */
+  Receipts,
 }
 
 /** How a request ended. */
@@ -40,7 +42,7 @@ export enum AnswerStatus {
 }
 
 /** Raised with every change of what frames hold. Servers of one cluster run one version; another is turned away. */
-export const LINK_VERSION = 2;
+export const LINK_VERSION = 3;
 
 export interface LinkHandlers {
   /** A frame's kind and the reader behind it, which is borrowed until this returns. May throw DecodeError. */

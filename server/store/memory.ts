@@ -10,10 +10,12 @@ import type {
   ConversationId,
   DeviceId,
   DirectoryEntry,
+  OwnReceipt,
+  Receipt,
   Record,
   UserName,
 } from "../../shared/protocol/mod.ts";
-import type { CommitListener, Committed } from "../bus/bus.ts";
+import type { CommitListener, Committed, ReceiptMoved } from "../bus/bus.ts";
 import { sameBytes } from "./bytes.ts";
 import { StaleSenders } from "./stale_senders.ts";
 import {
@@ -166,7 +168,7 @@ export class MemoryStore implements Store {
     if (!members.every((member) => member !== undefined)) return undefined;
     let conversation = this.#conversations.get(id);
     if (conversation === undefined) {
-      conversation = { id, members, log: [], numbers: new Map() };
+      conversation = { id, members, receipts: new Map(), log: [], numbers: new Map() };
       this.#conversations.set(id, conversation);
       for (const member of members) member.conversations.push(conversation);
     }
@@ -238,6 +240,42 @@ export class MemoryStore implements Store {
   }
 
   // deno-lint-ignore require-await
+  async setReceipts(user: UserName, device: DeviceId, receipts: readonly OwnReceipt[]): Promise<void> {
+    this.#open();
+    const own = this.#users.get(user), moved: ReceiptMoved[] = [];
+    const found = own && this.#deviceOf(own, device);
+    if (found === undefined) return;
+    for (const said of receipts) {
+      const { conversation: id, delivered, read } = said, conversation = this.#conversations.get(id);
+      if (!conversation?.members.includes(found.user) || delivered > conversation.log.length) continue;
+      const { delivered: last, read: lastRead } = conversation.receipts.get(device) ?? NO_RECEIPT;
+      if (delivered < last || (delivered === last && read <= lastRead)) continue;
+      const receipt = { ...said, user, device };
+      conversation.receipts.set(device, receipt);
+      found.cursors.set(id, Math.max(found.cursors.get(id) ?? 0, delivered));
+      moved.push({ receipt, members: namesOf(conversation) });
+    }
+    if (moved.length > 0) this.#listener?.receipts(moved);
+  }
+
+  // deno-lint-ignore require-await
+  async receipts(
+    user: UserName,
+    conversations: readonly ConversationId[],
+    after: DeviceId | undefined,
+    limit: number,
+  ): Promise<Receipt[]> {
+    this.#open();
+    return conversations.flatMap((id, at) => {
+      const conversation = this.#conversations.get(id);
+      if (!conversation?.members.some((member) => member.name === user)) return [];
+      return [...conversation.receipts.values()]
+        .filter(({ device }) => at > 0 || after === undefined || device > after)
+        .sort((a, b) => a.device < b.device ? -1 : 1);
+    }).slice(0, limit);
+  }
+
+  // deno-lint-ignore require-await
   async close(): Promise<void> {
     this.#closed = true;
   }
@@ -306,6 +344,8 @@ interface Device extends NewDevice {
 
 interface Conversation {
   readonly id: ConversationId;
+  /** By device. */
+  readonly receipts: Map<DeviceId, Receipt>;
   readonly members: readonly User[];
   /** The record with seq n is at n - 1. */
   readonly log: Record[];
@@ -337,4 +377,5 @@ function byId(a: { id: string }, b: { id: string }): number {
 }
 
 const KIND_DIRECT = 1;
+const NO_RECEIPT = { delivered: -1, read: 0 };
 const NOT_MEMBER: AppendResult = { status: "not-member" };

@@ -102,4 +102,15 @@ export const MIGRATIONS: readonly string[] = [
   `
   ALTER TABLE users ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
   `,
+  `
+  CREATE TABLE receipts (
+    conversation INTEGER NOT NULL REFERENCES conversations (id),
+    device       INTEGER NOT NULL REFERENCES devices (id),
+    delivered    INTEGER NOT NULL,
+    hash         BLOB    NOT NULL,
+    read         INTEGER NOT NULL,
+    signature    BLOB    NOT NULL,
+    PRIMARY KEY (conversation, device)
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];

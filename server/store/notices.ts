@@ -1,10 +1,14 @@
 /** What the operations of one transaction have to tell once it is committed, in order. */
-import type { CommitListener, Committed, DevicesChanged, SessionsEnded } from "../bus/bus.ts";
+import type { CommitListener, Committed, DevicesChanged, ReceiptMoved, SessionsEnded } from "../bus/bus.ts";
 
 export class Notices {
-  readonly #items: (Committed | DevicesChanged | SessionsEnded)[] = [];
+  readonly #items: (Committed | ReceiptMoved | DevicesChanged | SessionsEnded)[] = [];
 
   committed(item: Committed): void {
+    this.#items.push(item);
+  }
+
+  receipts(item: ReceiptMoved): void {
     this.#items.push(item);
   }
 
@@ -26,19 +30,23 @@ export class Notices {
     this.#items.length = mark;
   }
 
-  /** Records that follow one another go out together. */
+  /** Records go out together, and behind them the receipts, as far as nothing else of the transaction comes between. */
   publish(listener: CommitListener): void {
-    let records: Committed[] = [];
-    for (const item of this.#items) {
-      if ("record" in item) {
-        records.push(item);
-        continue;
-      }
+    let records: Committed[] = [], receipts: ReceiptMoved[] = [];
+    const flush = () => {
       if (records.length > 0) listener.committed(records);
-      records = [];
-      if ("generation" in item) listener.sessionsEnded(item);
-      else listener.devicesChanged(item);
+      if (receipts.length > 0) listener.receipts(receipts);
+      records = [], receipts = [];
+    };
+    for (const item of this.#items) {
+      if ("record" in item) records.push(item);
+      else if ("receipt" in item) receipts.push(item);
+      else {
+        flush();
+        if ("generation" in item) listener.sessionsEnded(item);
+        else listener.devicesChanged(item);
+      }
     }
-    if (records.length > 0) listener.committed(records);
+    flush();
   }
 }

@@ -12,18 +12,22 @@ import {
   CERTIFICATE_BYTES_MAX,
   DEVICES_PER_USER_MAX,
   IDENTITY_KEY_BYTES_MAX,
+  RECEIPTS_MAX,
+  RECEIPTS_PAGE_MAX,
 } from "../../shared/limits.ts";
 import {
   conversationHead,
   conversationId,
   deviceId,
   directoryEntry,
+  ownReceipt,
+  receipt,
   record,
   stretching,
   userName,
 } from "../../shared/protocol/mod.ts";
 import { messageId } from "../../shared/protocol/mod.ts";
-import type { Committed, DevicesChanged, SessionsEnded } from "../bus/bus.ts";
+import type { Committed, DevicesChanged, ReceiptMoved, SessionsEnded } from "../bus/bus.ts";
 import type { Hub } from "../bus/hub.ts";
 import type { Account, AppendResult, LiveSession, NewDevice, NewUser, Session, Store, StoreAppend } from "./store.ts";
 
@@ -187,6 +191,23 @@ export const operations = {
     generation,
     ({ store }, { name, keep }) => store.raiseGeneration(name, keep).then((generation) => ({ generation })),
   ),
+  setReceipts: operation(
+    16,
+    struct({ user: userName, device: deviceId, receipts: array(ownReceipt, RECEIPTS_MAX) }),
+    nothing,
+    ({ store }, { user, device, receipts }) => store.setReceipts(user, device, receipts).then(empty),
+  ),
+  receipts: operation(
+    17,
+    struct({
+      user: userName,
+      conversations: array(conversationId, RECEIPTS_MAX),
+      after: optional(deviceId),
+      ...page,
+    }),
+    array(receipt, RECEIPTS_PAGE_MAX),
+    ({ store }, { user, conversations, after, limit }) => store.receipts(user, conversations, after, limit),
+  ),
   /** Not the store's but the bus's: the leader knows who is where. */
   online: operation(14, nothing, names, ({ hub }) => Promise.resolve(hub.online().slice(0, LIST_ITEMS_MAX))),
 };
@@ -198,6 +219,9 @@ export function operationByTag(tag: number): Operation<unknown, unknown> | undef
 
 /** What the bus carries from the leader to the servers. */
 export const committedSchema = shaped<Committed>()(struct({ record, members: array(userName, LIST_ITEMS_MAX) }));
+export const receiptMovedSchema = shaped<ReceiptMoved>()(
+  struct({ receipt, members: array(userName, LIST_ITEMS_MAX) }),
+);
 export const devicesChangedSchema = shaped<DevicesChanged>()(struct({
   user: userName,
   conversations: array(

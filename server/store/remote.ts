@@ -1,6 +1,7 @@
 /** The store as every server has it: calls to the leader, wherever that is. */
 import type { ConversationHead, ConversationId, DeviceId } from "../../shared/protocol/mod.ts";
-import type { DirectoryEntry, Record, UserName } from "../../shared/protocol/mod.ts";
+import type { DirectoryEntry, OwnReceipt, Receipt, Record, UserName } from "../../shared/protocol/mod.ts";
+import { RECEIPTS_MAX, RECEIPTS_PAGE_MAX } from "../../shared/limits.ts";
 import type { Calls } from "./calls.ts";
 import { DIRECTORY_NAMES_MAX, LIST_ITEMS_MAX, operations } from "./operations.ts";
 import { StaleSenders } from "./stale_senders.ts";
@@ -93,6 +94,27 @@ export class RemoteStore implements Store {
       const part = cursors.slice(at, at + LIST_ITEMS_MAX);
       await this.#calls.call(operations.setCursors, { user, device, cursors: part });
     }
+  }
+
+  async setReceipts(user: UserName, device: DeviceId, receipts: readonly OwnReceipt[]): Promise<void> {
+    for (let at = 0; at < receipts.length; at += RECEIPTS_MAX) {
+      const part = receipts.slice(at, at + RECEIPTS_MAX);
+      await this.#calls.call(operations.setReceipts, { user, device, receipts: part });
+    }
+  }
+
+  receipts(
+    user: UserName,
+    conversations: readonly ConversationId[],
+    after: DeviceId | undefined,
+    limit: number,
+  ): Promise<Receipt[]> {
+    return this.#calls.call(operations.receipts, {
+      user,
+      conversations: conversations.slice(0, RECEIPTS_MAX),
+      after,
+      limit: Math.min(limit, RECEIPTS_PAGE_MAX),
+    });
   }
 
   // deno-lint-ignore require-await

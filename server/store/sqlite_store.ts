@@ -1,6 +1,6 @@
 /** The store of the process that leads: reads run at once, changes go through the group commit. */
 import type { ConversationHead, ConversationId, DeviceId } from "../../shared/protocol/mod.ts";
-import type { DirectoryEntry, Record, UserName } from "../../shared/protocol/mod.ts";
+import type { DirectoryEntry, OwnReceipt, Receipt, Record, UserName } from "../../shared/protocol/mod.ts";
 import type { SqliteDatabase } from "./sqlite/database.ts";
 import {
   type Account,
@@ -107,6 +107,23 @@ export class SqliteStore implements Store {
       cursors.length * ROW_BYTES,
       (database) => database.conversations.setCursors(user, device, cursors),
     );
+  }
+
+  setReceipts(user: UserName, device: DeviceId, receipts: readonly OwnReceipt[]): Promise<void> {
+    if (receipts.length === 0) return Promise.resolve();
+    return this.#write(
+      receipts.length * 2 * ROW_BYTES,
+      (database, notices) => database.receipts.set(user, device, receipts, notices),
+    );
+  }
+
+  receipts(
+    user: UserName,
+    conversations: readonly ConversationId[],
+    after: DeviceId | undefined,
+    limit: number,
+  ): Promise<Receipt[]> {
+    return this.#read(() => this.#database.receipts.of(user, conversations, after, limit));
   }
 
   /** Commits what is queued, writes the WAL back and closes the database. */

@@ -9,7 +9,7 @@
  * Methods reject with `StoreUnavailableError` where the store cannot be reached now (a leader died: the same call may be
  * made again, every change is idempotent) and with `StoreFullError` where the disk is full.
  */
-import type { ConversationId, DeviceId, UserName } from "../../shared/protocol/mod.ts";
+import type { ConversationId, DeviceId, OwnReceipt, Receipt, UserName } from "../../shared/protocol/mod.ts";
 import type { Append, ConversationHead, DirectoryEntry, Record, Stretching } from "../../shared/protocol/mod.ts";
 
 export interface Store {
@@ -96,6 +96,25 @@ export interface Store {
     device: DeviceId,
     cursors: readonly { conversation: ConversationId; seq: number }[],
   ): Promise<void>;
+
+  /**
+   * Keeps what a device says of conversations (docs/PROTOCOL.md §13) where it says more than before: more is delivered, or as
+   * much and more of it read. Its cursor moves with it, and the members are told. A repeat or an older one changes nothing, and
+   * neither does one beyond the head or of a conversation that the user is not in. Signatures are not judged.
+   */
+  setReceipts(user: UserName, device: DeviceId, receipts: readonly OwnReceipt[]): Promise<void>;
+
+  /**
+   * The newest receipt of each device, of one conversation after the other in the order given and by device id in each, at most
+   * `limit` and RECEIPTS_PAGE_MAX. `after` is a device of the first conversation: it begins behind that one. Of conversations
+   * that the user is not in, nothing; of at most RECEIPTS_MAX conversations.
+   */
+  receipts(
+    user: UserName,
+    conversations: readonly ConversationId[],
+    after: DeviceId | undefined,
+    limit: number,
+  ): Promise<Receipt[]>;
 
   close(): Promise<void>;
 }

@@ -32,6 +32,14 @@ export {
   validityFault,
   verifyCertificate,
 } from "./certificate.ts";
+export {
+  isReceipt,
+  NOTHING_DELIVERED,
+  receiptBytes,
+  type ReceiptStatement,
+  signReceipt,
+  verifyReceipt,
+} from "./receipt.ts";
 export { directConversationId } from "./direct_id.ts";
 export { makeDeviceProof, makeEnrolProof, verifyDeviceProof, verifyEnrolProof } from "./proofs.ts";
 export { type StretchedPassword, StretchingRefused, type StretchOptions, stretchPassword } from "./password.ts";

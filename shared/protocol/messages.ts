@@ -31,6 +31,8 @@ import {
   IDENTITY_KEY_BYTES_MAX,
   PAGE_ENTRIES_MAX,
   READ_RECORDS_MAX,
+  RECEIPTS_MAX,
+  RECEIPTS_PAGE_MAX,
   SERVERS_MAX,
 } from "../limits.ts";
 import { conversationId, deviceId, messageId, nameText, userName } from "./names.ts";
@@ -96,6 +98,30 @@ export const directoryEntry = struct({
 });
 export type DirectoryEntry = Infer<typeof directoryEntry>;
 
+const receiptFields = {
+  /** Everything up to this seq is on the device's disk. */
+  delivered: varint,
+  /** SHA-256 of the body of the record with that seq; 32 zero bytes for 0. */
+  hash: fixedBytes(32),
+  /** Up to here its person has read; 0 where they do not say. */
+  read: varint,
+  /** By the device's leaf key (docs/PROTOCOL.md §13): 64 bytes. */
+  signature: fixedBytes(64),
+};
+
+/** What a device says of a conversation, as it hands it in: who says so, the session tells. */
+export const ownReceipt = struct({ conversation: conversationId, ...receiptFields });
+export type OwnReceipt = Infer<typeof ownReceipt>;
+
+/** The newest word of one device of a member on a conversation. */
+export const receipt = struct({
+  conversation: conversationId,
+  user: userName,
+  device: deviceId,
+  ...receiptFields,
+});
+export type Receipt = Infer<typeof receipt>;
+
 const sessionGrant = {
   /** 32 random bytes; the server keeps their SHA-256. */
   token: fixedBytes(32),
@@ -157,6 +183,16 @@ export const request = union({
   ],
   /** Deliver what is stored from now on. Asked once per connection, before `sync`, so that nothing falls between. */
   subscribe: [15, struct({})],
+  /** `acknowledge`, signed: moves this device's cursors and is told to the members. Older ones than the newest change nothing. */
+  receipts: [16, struct({ receipts: array(ownReceipt, RECEIPTS_MAX) })],
+  /**
+   * The newest receipt of each device of all members, of one conversation after the other. Where there are more, one asks again
+   * from the last one's conversation on, with its device as `after`.
+   */
+  receiptsOf: [
+    17,
+    struct({ conversations: array(conversationId, RECEIPTS_MAX), after: optional(deviceId) }),
+  ],
 });
 export type Request = Infer<typeof request>;
 
@@ -185,6 +221,7 @@ export const response = union({
   records: [10, struct({ records: array(record, READ_RECORDS_MAX), more: bool })],
   /** Committed to disk. A repeated append gets the numbers of the first. */
   stored: [11, struct({ messageId, seq: varint, timeMs: u48 })],
+  receipts: [12, struct({ receipts: array(receipt, RECEIPTS_PAGE_MAX), more: bool })],
 });
 export type Response = Infer<typeof response>;
 
@@ -200,6 +237,8 @@ export const event = union({
    * balancer. An empty host is the one that this client reached.
    */
   servers: [4, struct({ servers: array(struct({ number: u8, host: text(255), port: u16 }), SERVERS_MAX) })],
+  /** A member's device has come further in a conversation; one's own other devices are told too. */
+  receipt: [5, struct({ receipt })],
 });
 export type Event = Infer<typeof event>;
 

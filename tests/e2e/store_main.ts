@@ -36,6 +36,7 @@ bus.listener = {
     }
   },
   onDevicesChanged() {},
+  onReceipts: () => {},
   onSessionsEnded: () => {},
   onGap: () => {
     heard.clear();

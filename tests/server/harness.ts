@@ -70,6 +70,7 @@ export class Harness {
     bus.listener = {
       onCommitted: (batch) => this.server.committed(batch, this.nowUs),
       onDevicesChanged: (change) => this.server.devicesChanged(change),
+      onReceipts: (moved) => this.server.receipts(moved),
       onSessionsEnded: (ended) => this.server.sessionsEnded(ended),
       onGap: () => {},
     };

@@ -11,6 +11,7 @@ import { StoreClock } from "./clock.ts";
 import { Conversations } from "./conversations.ts";
 import { SupersededError } from "./errors.ts";
 import { Log } from "./log.ts";
+import { Receipts } from "./receipts.ts";
 import { Rows } from "./rows.ts";
 
 export interface SqliteOptions {
@@ -24,6 +25,7 @@ export class SqliteDatabase {
   readonly accounts: Accounts;
   readonly conversations: Conversations;
   readonly log: Log;
+  readonly receipts: Receipts;
   readonly #database: DatabaseSync;
   readonly #rows: Rows;
   readonly #sql: { readonly begin: StatementSync; readonly commit: StatementSync; readonly leadership: StatementSync };
@@ -51,6 +53,7 @@ export class SqliteDatabase {
       this.accounts = new Accounts(this.#database, rows, clock);
       this.conversations = new Conversations(this.#database, rows);
       this.log = new Log(this.#database, rows, clock);
+      this.receipts = new Receipts(this.#database, rows);
       this.#database.exec("COMMIT");
     } catch (error) {
       this.#database.close();

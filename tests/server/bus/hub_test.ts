@@ -77,6 +77,7 @@ function server(hub: Hub) {
   bus.listener = {
     onCommitted: (committed) => committed.forEach(({ record }) => heard.push([record.conversation, record.seq])),
     onDevicesChanged: (change) => changes.push(change),
+    onReceipts: () => {},
     onSessionsEnded: () => {},
     onGap: () => assert.fail("There is no gap beside the hub"),
   };

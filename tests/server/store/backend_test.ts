@@ -123,6 +123,7 @@ Deno.test("openBackend(): a gap is told after the leader knows who is here", asy
     follower!.bus.listener = {
       onCommitted: () => {},
       onDevicesChanged: () => {},
+      onReceipts: () => {},
       onSessionsEnded: () => {},
       onGap: () => void follower!.store.read(nameOf("bob"), id, 0, 10).then((records) => read.resolve(records?.length)),
     };
@@ -141,6 +142,7 @@ Deno.test("openBackend(): a listener that throws keeps nobody else from hearing"
         throw new Error("Broken listener");
       },
       onDevicesChanged: () => {},
+      onReceipts: () => {},
       onSessionsEnded: () => {},
       onGap: () => {},
     };
@@ -241,6 +243,7 @@ function listen(backend: Backend) {
   const listener: BusListener = {
     onCommitted: (committed) => heard.committed.push(...committed),
     onDevicesChanged: (change) => heard.changes.push(change),
+    onReceipts: () => {},
     onSessionsEnded: (ended) => heard.ended.push(ended),
     onGap: () => heard.gaps++,
   };

@@ -1,5 +1,11 @@
 /** Small values for store tests: ids are derived from numbers and names, so that a failure reads well. */
-import type { CommitListener, Committed, DevicesChanged, SessionsEnded } from "../../../server/bus/bus.ts";
+import type {
+  CommitListener,
+  Committed,
+  DevicesChanged,
+  ReceiptMoved,
+  SessionsEnded,
+} from "../../../server/bus/bus.ts";
 import type { NewUser, Store, StoreAppend } from "../../../server/store/store.ts";
 import type { ConversationId, DeviceId, MessageId, UserName } from "../../../shared/protocol/mod.ts";
 
@@ -74,11 +80,16 @@ export async function befriend(store: Store, user = "alice", peer = "bob"): Prom
 /** Keeps what a store tells of. */
 export class Told implements CommitListener {
   readonly records: Committed[] = [];
+  readonly moved: ReceiptMoved[] = [];
   readonly changes: DevicesChanged[] = [];
   readonly ended: SessionsEnded[] = [];
 
   committed(committed: readonly Committed[]): void {
     this.records.push(...committed);
+  }
+
+  receipts(moved: readonly ReceiptMoved[]): void {
+    this.moved.push(...moved);
   }
 
   devicesChanged(change: DevicesChanged): void {

@@ -11,6 +11,7 @@ storeContract("RemoteStore", async () => {
   follower.bus.listener = {
     onCommitted: (committed) => told.committed(committed),
     onDevicesChanged: (change) => told.devicesChanged(change),
+    onReceipts: (moved) => told.receipts(moved),
     onSessionsEnded: (ended) => told.sessionsEnded(ended),
     onGap: () => {},
   };

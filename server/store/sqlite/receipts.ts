@@ -1,0 +1,78 @@
+/** How far each device says, under its signature, that it has come: table `receipts`, one row a device and conversation. */
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { ConversationId, DeviceId, OwnReceipt, Receipt, UserName } from "../../../shared/protocol/mod.ts";
+import type { Notices } from "../notices.ts";
+import type { Rows } from "./rows.ts";
+
+export class Receipts {
+  readonly #rows: Rows;
+  readonly #sql: ReturnType<typeof prepare>;
+
+  constructor(database: DatabaseSync, rows: Rows) {
+    this.#rows = rows;
+    this.#sql = prepare(database);
+  }
+
+  /** Keeps what is newer, and moves the device's cursors with it. */
+  set(user: UserName, key: DeviceId, receipts: readonly OwnReceipt[], notices: Notices): void {
+    const device = this.#rows.device(key);
+    if (device?.user !== user) return;
+    for (const receipt of receipts) {
+      const conversation = this.#rows.conversation(receipt.conversation);
+      if (!conversation?.members.includes(user) || receipt.delivered > conversation.head) continue;
+      const { delivered, hash, read, signature } = receipt;
+      const { changes } = this.#sql.set.run(conversation.id, device.id, delivered, hash, read, signature);
+      if (changes === 0) continue;
+      this.#sql.setCursor.run(device.id, conversation.id, delivered);
+      notices.receipts({ receipt: { ...receipt, user, device: key }, members: conversation.members });
+    }
+  }
+
+  of(
+    user: UserName,
+    conversations: readonly ConversationId[],
+    after: DeviceId | undefined,
+    limit: number,
+  ): Receipt[] {
+    const receipts: Receipt[] = [];
+    for (const [at, id] of conversations.entries()) {
+      const conversation = this.#rows.conversation(id);
+      if (!conversation?.members.includes(user)) continue;
+      const behind = at === 0 && after !== undefined ? Uint8Array.fromHex(after) : new Uint8Array();
+      for (const row of this.#sql.of.iterate(conversation.id, behind, limit - receipts.length)) {
+        receipts.push({
+          conversation: id,
+          user: row["name"] as UserName,
+          device: (row["key"] as Uint8Array).toHex() as DeviceId,
+          delivered: row["delivered"] as number,
+          hash: row["hash"] as Uint8Array,
+          read: row["read"] as number,
+          signature: row["signature"] as Uint8Array,
+        });
+      }
+      if (receipts.length >= limit) break;
+    }
+    return receipts;
+  }
+}
+
+function prepare(database: DatabaseSync) {
+  const sql = (text: string): StatementSync => database.prepare(text);
+  return {
+    set: sql(
+      `INSERT INTO receipts (conversation, device, delivered, hash, read, signature) VALUES (?, ?, ?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET
+         delivered = excluded.delivered, hash = excluded.hash, read = excluded.read, signature = excluded.signature
+       WHERE (excluded.delivered, excluded.read) > (delivered, read)`,
+    ),
+    setCursor: sql(
+      `INSERT INTO cursors (device, conversation, seq) VALUES (?, ?, ?)
+       ON CONFLICT DO UPDATE SET seq = excluded.seq WHERE excluded.seq > seq`,
+    ),
+    of: sql(
+      `SELECT receipts.*, devices.key, users.name FROM receipts
+       JOIN devices ON devices.id = receipts.device JOIN users ON users.id = devices.user
+       WHERE receipts.conversation = ? AND devices.key > ? ORDER BY devices.key LIMIT ?`,
+    ),
+  };
+}
