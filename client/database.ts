@@ -171,7 +171,7 @@ function migrate(db: DatabaseSync, path: string): void {
 const BUSY_TIMEOUT_MS = 10_000;
 
 /** Step n brings version n to n+1. Never changed once released. */
-const MIGRATIONS = [
+export const MIGRATIONS: readonly string[] = [
   `
   CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 
