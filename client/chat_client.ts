@@ -112,6 +112,11 @@ export class ChatClient extends LocalHome {
     return this.#session.link.server;
   }
 
+  /** Whether there is a connection now. While there is none, what is sent waits in the outbox. */
+  get isConnected(): boolean {
+    return this.#session.link.remote !== undefined;
+  }
+
   /** Counters of the connection, of the last one while there is none. */
   get stats(): ChannelStats {
     return this.#session.stats;

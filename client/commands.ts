@@ -20,6 +20,7 @@ export interface Command {
 }
 
 const account = () => import("./commands/account.ts");
+const states = () => import("./commands/states.ts");
 const messages = () => import("./commands/messages.ts");
 const people = () => import("./commands/people.ts");
 
@@ -158,6 +159,46 @@ received.
     words: [1, 1],
     options: ["limit", "json"],
     run: async (words, options) => (await messages()).history(words, options),
+  },
+  status: {
+    name: "status",
+    usage: "fastchat status ID [--json]",
+    summary: "how far a message of yours has come",
+    help: `Tells where the message with that id has got to: queued (in the outbox), stored
+(the server has it on disk), delivered (everybody has it on a device), read
+(they say so; it is theirs to choose), or failed, and why. Asks the server for
+news first; without a connection it tells what this home knows.
+
+  fastchat status "$(fastchat send bob hello)"`,
+    words: [1, 1],
+    options: ["json"],
+    run: async (words, options) => (await states()).status(words, options),
+  },
+  outbox: {
+    name: "outbox",
+    usage: "fastchat outbox [--json] | fastchat outbox drop ID",
+    summary: "what is not sent yet, or was given up",
+    help: `Lists what was given to send and is not stored: queued, or given up for a reason
+(kept for a day). What is queued is sent by the next fastchat that connects.
+"drop" takes one out; one that has left already stays until its fate is known.
+
+  fastchat outbox`,
+    words: [0, 2],
+    options: ["json"],
+    run: async (words, options) => (await states()).outbox(words, options),
+  },
+  settings: {
+    name: "settings",
+    usage: "fastchat settings [read-receipts [on|off]] [--json]",
+    summary: "whether others see what you have read",
+    help: `With read-receipts on, those who wrote to you are told how far you have read: up
+to what a chat, recv or listen has shown here. It is off until you say
+otherwise, and what was told stays told.
+
+  fastchat settings read-receipts on`,
+    words: [0, 2],
+    options: ["json"],
+    run: async (words, options) => (await states()).settings(words, options),
   },
   users: {
     name: "users",

@@ -275,4 +275,38 @@ export const MIGRATIONS: readonly string[] = [
     until_ms INTEGER
   ) STRICT;
   `,
+  `
+  -- SHA-256 of the row's body, to compare with what others' receipts name.
+  ALTER TABLE messages ADD COLUMN hash BLOB;
+  -- The same of the row at 'cursor', and what this device has told the server of it.
+  ALTER TABLE conversations ADD COLUMN cursor_hash BLOB;
+  ALTER TABLE conversations ADD COLUMN said_delivered INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE conversations ADD COLUMN said_read INTEGER NOT NULL DEFAULT 0;
+
+  -- How far devices of others have come. 'since' is the first message of this person that was sealed for the device, 'member'
+  -- whose it is: known once it said something.
+  CREATE TABLE receipts (
+    conversation TEXT NOT NULL,
+    device TEXT NOT NULL,
+    member TEXT,
+    since INTEGER,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    read INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (conversation, device)
+  ) STRICT, WITHOUT ROWID;
+
+  -- What became of messages of this home, in order. Programs are told from the meta value 'states-told' on.
+  CREATE TABLE states (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL,
+    conversation TEXT,
+    recipient TEXT NOT NULL,
+    state TEXT NOT NULL,
+    delivered INTEGER NOT NULL,
+    read INTEGER NOT NULL,
+    members INTEGER NOT NULL,
+    time_ms INTEGER NOT NULL,
+    reason TEXT
+  ) STRICT;
+  `,
 ];

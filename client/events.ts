@@ -15,6 +15,8 @@ export interface MessageEvent {
   /** RFC 3339, UTC, milliseconds: when the server stored it. */
   readonly time: string;
   readonly seq: number;
+  /** Of one's own messages, where they are asked for: how far it has come. */
+  readonly state?: MessageState;
 }
 
 /** A row that could not be shown as a message: never hidden, always with its reason (SECURITY M2). */
@@ -28,6 +30,31 @@ export interface RefusedEvent {
   readonly time: string;
 }
 
+/**
+ * Where a message of one's own has got to. `stored`: the server has it on disk (its word). `delivered`: every member has it on a
+ * device, `read`: every member says to have read it (their devices' signed words). `queued`: still here, in the outbox.
+ */
+export type MessageState = "queued" | "stored" | "delivered" | "read" | "failed";
+
+/** A message that this home sent has come further; once per change, in order. */
+export interface StateEvent {
+  readonly type: "state";
+  readonly id: MessageId;
+  /** Absent while there is none: nothing was sealed yet. */
+  readonly conversation?: ConversationId;
+  readonly to: UserName;
+  readonly state: MessageState;
+  /** How many members have it, and how many say that they have read it. */
+  readonly delivered: number;
+  readonly read: number;
+  /** Members but oneself. */
+  readonly members: number;
+  /** RFC 3339: when the server stored it, or this home learned of it. */
+  readonly time: string;
+  /** Why it failed. */
+  readonly reason?: string;
+}
+
 export interface ConnectionEvent {
   readonly type: "connection";
   readonly state: "connected" | "reconnecting" | "closed";
@@ -39,9 +66,9 @@ export interface ConnectionEvent {
 /** Something a person should know: a new peer's fingerprint pinned, a changed key, a device added. */
 export interface NoticeEvent {
   readonly type: "notice";
-  readonly code: "peer-pinned" | "key-changed" | "device-added" | "server-pinned" | "gap";
+  readonly code: "peer-pinned" | "key-changed" | "device-added" | "server-pinned" | "gap" | "receipt";
   readonly name?: string;
   readonly text: string;
 }
 
-export type ChatEvent = MessageEvent | RefusedEvent | ConnectionEvent | NoticeEvent;
+export type ChatEvent = MessageEvent | RefusedEvent | StateEvent | ConnectionEvent | NoticeEvent;

@@ -47,6 +47,8 @@ export interface NewMessage {
   readonly reason?: string;
   /** Kept only where the row may become readable. */
   readonly body?: Uint8Array;
+  /** SHA-256 of the row's body: 32 bytes. */
+  readonly hash?: Uint8Array;
 }
 
 /** The last envelope of one device in one conversation. */
@@ -83,8 +85,71 @@ export class History {
     );
   }
 
-  setCursor(id: ConversationId, cursor: number): void {
-    this.#db.run("UPDATE conversations SET cursor = ? WHERE id = ?", cursor, id);
+  /** @param hash SHA-256 of the body of the row there; without it nothing can be said of that place. */
+  setCursor(id: ConversationId, cursor: number, hash?: Uint8Array): void {
+    this.#db.run("UPDATE conversations SET cursor = ?, cursor_hash = ? WHERE id = ?", cursor, hash ?? null, id);
+  }
+
+  /** SHA-256 of the body at a place, where this home knows it. */
+  hashAt(id: ConversationId, seq: number): Uint8Array | undefined {
+    const row = this.#db.get("SELECT hash FROM messages WHERE conversation = ? AND seq = ?", id, seq) ??
+      this.#db.get("SELECT cursor_hash AS hash FROM conversations WHERE id = ? AND cursor = ?", id, seq);
+    return row?.["hash"] as Uint8Array | null ?? undefined;
+  }
+
+  /** How far this device has come, and what it has told the server of that. */
+  said(
+    id: ConversationId,
+  ): { cursor: number; hash: Uint8Array | undefined; delivered: number; read: number } | undefined {
+    const row = this.#db.get(
+      "SELECT cursor, cursor_hash, said_delivered, said_read FROM conversations WHERE id = ?",
+      id,
+    );
+    return row && {
+      cursor: row["cursor"] as number,
+      hash: row["cursor_hash"] as Uint8Array | null ?? undefined,
+      delivered: row["said_delivered"] as number,
+      read: row["said_read"] as number,
+    };
+  }
+
+  /** Never back. */
+  setSaid(id: ConversationId, { delivered, read }: { delivered: number; read: number }): void {
+    this.#db.run(
+      "UPDATE conversations SET said_delivered = max(said_delivered, ?), said_read = max(said_read, ?) WHERE id = ?",
+      delivered,
+      read,
+      id,
+    );
+  }
+
+  /** Conversations of which the server was not told all. @param withRead Also where only reading is untold. */
+  unsaid(withRead: boolean): ConversationId[] {
+    return this.#db.all(
+      "SELECT id FROM conversations WHERE cursor_hash IS NOT NULL AND (cursor > said_delivered OR (? AND cursor > said_read))",
+      withRead ? 1 : 0,
+    ).map((row) => row["id"] as ConversationId);
+  }
+
+  /** Everything of others up to here was shown to somebody. */
+  readUpTo(id: ConversationId): number {
+    const row = this.#db.get(
+      `SELECT coalesce((SELECT min(seq) - 1 FROM messages NOT INDEXED WHERE conversation = ? AND own = 0 AND position > ?), cursor) AS seq
+       FROM conversations WHERE id = ?`,
+      id,
+      this.shown(),
+      id,
+    );
+    return row?.["seq"] as number ?? 0;
+  }
+
+  /** Conversations with messages of others between two positions. */
+  conversationsShown(from: number, to: number): ConversationId[] {
+    return this.#db.all(
+      "SELECT DISTINCT conversation FROM messages WHERE position > ? AND position <= ? AND own = 0",
+      from,
+      to,
+    ).map((row) => row["conversation"] as ConversationId);
   }
 
   /** This device's own last stored envelope. */
@@ -151,8 +216,8 @@ export class History {
   add(message: NewMessage): void {
     this.#db.run(
       `INSERT OR IGNORE INTO messages
-       (conversation, seq, id, sender, recipient, device, time_ms, own, text, reason, body)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+       (conversation, seq, id, sender, recipient, device, time_ms, own, text, reason, body, hash)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       message.conversation,
       message.seq,
       message.id,
@@ -164,6 +229,7 @@ export class History {
       message.text ?? null,
       message.reason ?? null,
       message.body ?? null,
+      message.hash ?? null,
     );
   }
 

@@ -6,7 +6,7 @@
  * read. So catching up, live delivery and recovery are one mechanism, and nothing has to arrive twice or in order.
  */
 import { directConversationId, envelopeHash, equalBytes, readEnvelope } from "../shared/crypto/mod.ts";
-import { PAGE_ENTRIES_MAX, READ_RECORDS_MAX } from "../shared/limits.ts";
+import { READ_RECORDS_MAX } from "../shared/limits.ts";
 import type { ConversationHead, ConversationId, MessageId, Record, UserName } from "../shared/protocol/mod.ts";
 import { type Database, isStorageError } from "./database.ts";
 import type { OpenedRecord } from "./e2ee/mod.ts";
@@ -17,26 +17,28 @@ import { type Link, patiently } from "./link.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Remote } from "./remote.ts";
 import { sanitizeText } from "./sanitize.ts";
+import type { States } from "./states.ts";
 import { Turns } from "./turns.ts";
 
 export interface InboxOptions {
   readonly database: Database;
   readonly history: History;
   readonly outbox: Outbox;
+  readonly states: States;
   readonly keyring: Keyring;
   readonly self: Self;
   readonly link: Link;
   onNotice(notice: NoticeEvent): void;
   /** A row of the outbox turned out to be stored. */
   onSettled(id: MessageId): void;
+  /** Rows of a conversation are on this disk. `here`: this process put them there. */
+  onApplied(conversation: ConversationId, here: boolean): void;
 }
 
 export class Inbox {
   readonly #options: InboxOptions;
   readonly #lanes = new Map<ConversationId, InLane>();
   readonly #turns = new Turns();
-  readonly #acknowledged = new Map<ConversationId, number>();
-  #acknowledgeTimer: ReturnType<typeof setTimeout> | undefined;
   /** The home takes nothing more; told once. */
   #isFull = false;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
@@ -89,22 +91,6 @@ export class Inbox {
     this.#run(this.#lane(conversation).reaches(head));
   }
 
-  /** Tells the server what is on this disk, now rather than in a moment. */
-  async flush(): Promise<void> {
-    clearTimeout(this.#acknowledgeTimer);
-    this.#acknowledgeTimer = undefined;
-    const remote = this.#options.link.remote;
-    if (remote === undefined) return;
-    while (this.#acknowledged.size > 0) {
-      const cursors = [...this.#acknowledged].slice(0, PAGE_ENTRIES_MAX).map(([conversation, seq]) => ({
-        conversation,
-        seq,
-      }));
-      for (const { conversation } of cursors) this.#acknowledged.delete(conversation);
-      await remote.ask<"acknowledge">({ type: "acknowledge", cursors });
-    }
-  }
-
   /** After a changed identity was accepted: opens what was refused because of it. */
   async reopen(peer: UserName): Promise<number> {
     const { history, database, keyring, self } = this.#options;
@@ -126,6 +112,7 @@ export class Inbox {
           timeMs,
           own: from === self.name ? Own.elsewhere : Own.no,
           text: sanitizeText(text),
+          hash: envelopeHash(row.body),
         });
       });
       opened++;
@@ -135,7 +122,6 @@ export class Inbox {
 
   close(): void {
     this.#closed = true;
-    clearTimeout(this.#acknowledgeTimer);
     clearTimeout(this.#retryTimer);
     for (const lane of this.#lanes.values()) lane.close();
   }
@@ -148,7 +134,7 @@ export class Inbox {
         lane = new InLane(id, this.#options, {
           isClosed: () => this.#closed,
           find: (record) => this.#find(id, record),
-          applied: (cursor) => this.#acknowledge(id, cursor),
+          applied: (here) => this.#applied(id, here),
           turns: this.#turns,
         }),
       );
@@ -218,17 +204,16 @@ export class Inbox {
     return history.conversation(id);
   }
 
-  #acknowledge(conversation: ConversationId, cursor: number): void {
+  #applied(conversation: ConversationId, here: boolean): void {
     this.#isFull = false;
-    this.#acknowledged.set(conversation, cursor);
-    this.#acknowledgeTimer ??= setTimeout(() => this.#run(this.flush()), ACKNOWLEDGE_MS);
+    this.#options.onApplied(conversation, here);
   }
 }
 
 interface InLaneOwner {
   isClosed(): boolean;
   find(first: Record | undefined): Promise<Conversation | undefined>;
-  applied(cursor: number): void;
+  applied(here: boolean): void;
   readonly turns: Turns;
 }
 
@@ -317,10 +302,10 @@ class InLane {
     const { database, history } = this.#options;
     const passed = database.transaction(() => {
       if (history.conversation(this.#id)?.cursor !== cursor || !history.hasOwn(this.#id, cursor + 1)) return false;
-      history.setCursor(this.#id, cursor + 1);
+      history.setCursor(this.#id, cursor + 1, history.hashAt(this.#id, cursor + 1));
       return true;
     });
-    if (passed) this.#owner.applied(cursor + 1);
+    if (passed) this.#owner.applied(true);
     return passed;
   }
 
@@ -365,21 +350,22 @@ class InLane {
 
   #applyRows(rows: readonly Record[], opened: readonly (OpenedRecord | undefined)[]): void {
     const { database, history } = this.#options, after: (() => void)[] = [];
-    const reached = database.transaction(() => {
+    const isOurs = database.transaction(() => {
       const now = history.conversation(this.#id)!;
-      let at = now.cursor;
+      let at = now.cursor, last: Record | undefined;
       for (const [i, record] of rows.entries()) {
         // Another process of this home was quicker.
         if (record.seq !== at + 1) continue;
         this.#applyOne(record, opened[i], now, after);
         at++;
+        last = record;
       }
-      if (at > now.cursor) history.setCursor(this.#id, at);
-      return at;
+      if (last !== undefined) history.setCursor(this.#id, at, envelopeHash(last.body));
+      return last !== undefined;
     });
     for (const { seq } of rows) this.#drop(seq);
     for (const act of after) act();
-    this.#owner.applied(reached);
+    this.#owner.applied(isOurs);
   }
 
   /** A row that this very device handed in: known by its id and, while it waits in the outbox, by its bytes. */
@@ -387,8 +373,8 @@ class InLane {
     const { outbox, history, self } = this.#options;
     if (record.sender !== self.name || record.device !== self.keys.id) return false;
     if (history.hasOwn(this.#id, record.seq)) return true;
-    const sealed = outbox.row(record.messageId)?.sealed;
-    return sealed !== undefined && equalBytes(sealed.body, record.body);
+    const sealed = outbox.sealedBody(record.messageId);
+    return sealed !== undefined && equalBytes(sealed, record.body);
   }
 
   #applyOne(
@@ -397,7 +383,7 @@ class InLane {
     conversation: Conversation,
     after: (() => void)[],
   ): void {
-    const { outbox, history, self, onSettled, onNotice } = this.#options;
+    const { outbox, history, states, self, onSettled, onNotice } = this.#options;
     if (opened === undefined) {
       const { messageId: id, seq, timeMs } = record;
       if (outbox.storedWithin(id, { seq, timeMs }, { name: self.name, device: self.keys.id })) {
@@ -429,7 +415,12 @@ class InLane {
       timeMs: record.timeMs,
       own: from === self.name ? Own.elsewhere : Own.no,
       text: sanitizeText(text),
+      hash: chain.hash,
     });
+    if (from === self.name) {
+      const read = readEnvelope(record.body);
+      if (read.ok) states.sealedFor(this.#id, record.seq, read.envelope.header.devices);
+    }
     // A device that began before this one did misses nothing by beginning in the middle.
     const missed = last ? chain.counter - last.counter - 1 : conversation.begins === 0 ? chain.counter - 1 : 0;
     if (missed > 0) after.push(() => onNotice(gap(from, `${missed} messages of ${from} before this one never came`)));
@@ -461,6 +452,7 @@ class InLane {
       // Whatever the row claims: what was refused has to be seen.
       own: Own.no,
       reason,
+      hash: envelopeHash(record.body),
       ...(retryable && { body: record.body }),
     };
   }
@@ -496,7 +488,6 @@ function gap(name: UserName, text: string): NoticeEvent {
 const BATCH_ROWS = 32;
 /** Delivered rows of one conversation that wait for their turn; more is read from the log later. */
 const WAITING_BYTES_MAX = 4 << 20;
-const ACKNOWLEDGE_MS = 200;
 const RETRY_MS = 2_000;
 /** More than a home can have sent since any copy of it was made. */
 const COUNTER_LEAP_MAX = 2 ** 32;

@@ -2,7 +2,15 @@
  * Whose keys are whose, as far as this home knows: the directory's entries under the pins, and with them sealing and opening.
  * Table `directory`.
  */
-import { decodeCertificate, directConversationId, fingerprint, formatFingerprint } from "../shared/crypto/mod.ts";
+import {
+  type Certificate,
+  decodeCertificate,
+  directConversationId,
+  equalBytes,
+  fingerprint,
+  formatFingerprint,
+  validityFault,
+} from "../shared/crypto/mod.ts";
 import { decode, DecodeError, encode } from "../shared/codec/mod.ts";
 import { ErrorCode } from "../shared/errors.ts";
 import {
@@ -53,6 +61,8 @@ export class Keyring {
   readonly #certificates: CertificateCache;
   /** What was looked up on a connection holds until the server says that devices changed. */
   readonly #recipients = new WeakMap<Remote, Map<UserName, Recipient>>();
+  /** Devices that the directory, asked on that connection, did not know. */
+  readonly #missing = new WeakMap<Remote, Set<DeviceId>>();
   readonly #fetching = new Map<UserName, Promise<void>>();
 
   constructor(options: KeyringOptions) {
@@ -93,8 +103,46 @@ export class Keyring {
     return await this.#open(record, peer);
   }
 
+  /**
+   * The certificate of a device of somebody, by their pinned identity. Where the home knows none, the directory is asked, once for
+   * each device on a connection.
+   */
+  async certificateOf(
+    name: UserName,
+    device: DeviceId,
+    ready: () => Promise<Remote>,
+  ): Promise<Certificate | undefined> {
+    const known = await this.#certificateOf(name, device);
+    if (known !== undefined) return known;
+    const remote = await ready();
+    let missing = this.#missing.get(remote);
+    if (missing === undefined) this.#missing.set(remote, missing = new Set());
+    if (missing.has(device) || missing.size >= MISSING_MAX) return undefined;
+    missing.add(device);
+    await this.#fetch([name], remote);
+    const found = await this.#certificateOf(name, device);
+    if (found !== undefined) missing.delete(device);
+    return found;
+  }
+
+  async #certificateOf(name: UserName, device: DeviceId): Promise<Certificate | undefined> {
+    const pinned = this.#pinned(name);
+    if (pinned === undefined) return undefined;
+    let found: Certificate | undefined;
+    for (const bytes of this.entry(name)?.certificates ?? []) {
+      const verdict = await this.#certificates.verify(bytes);
+      if (!verdict.ok || !equalBytes(verdict.identity, pinned)) continue;
+      const { certificate } = verdict;
+      if (certificate.user !== name || certificate.device !== device) continue;
+      if (validityFault(certificate, Date.now()) !== undefined) continue;
+      if (found === undefined || certificate.serial > found.serial) found = certificate;
+    }
+    return found;
+  }
+
   /** The server says that devices of somebody came or went. */
   async devicesChanged(name: UserName, remote: Remote): Promise<void> {
+    this.#missing.delete(remote);
     this.#recipients.get(remote)?.delete(name);
     if (name === this.#options.self.name) this.#recipients.delete(remote);
     await this.#fetch([name], remote);
@@ -261,6 +309,9 @@ export class Keyring {
     );
   }
 }
+
+/** A server that makes devices up gets no more questions. */
+const MISSING_MAX = 256;
 
 function deviceOf(certificate: Uint8Array): DeviceId | undefined {
   try {

@@ -1,15 +1,18 @@
 /** One person's home without a connection: what was said, what was shown, which servers are trusted. */
 import { join } from "node:path";
 import { formatFingerprint } from "../shared/crypto/mod.ts";
-import { NAME_RULE, parseUserName, type UserName } from "../shared/protocol/mod.ts";
+import { type MessageId, NAME_RULE, parseId, parseUserName, type UserName } from "../shared/protocol/mod.ts";
 import { Acks, type AckState, type AckTarget } from "./acks.ts";
 import { Credentials } from "./credentials.ts";
 import { Database } from "./database.ts";
 import { FastChatError, UsageError } from "./errors.ts";
-import type { MessageEvent } from "./events.ts";
+import type { MessageEvent, StateEvent } from "./events.ts";
 import { type ConversationSummary, History, type Positioned } from "./history.ts";
 import { KnownServers } from "./known_servers.ts";
+import { Outbox, type OutboxItem } from "./outbox.ts";
 import { parseServerAddress } from "./server_address.ts";
+import { Settings } from "./settings.ts";
+import { stateOf, States } from "./states.ts";
 
 /** The parts of a home, opened. */
 export interface HomeParts {
@@ -19,6 +22,8 @@ export interface HomeParts {
   readonly servers: KnownServers;
   readonly credentials: Credentials;
   readonly acks: Acks;
+  readonly states: States;
+  readonly settings: Settings;
 }
 
 /** Opens a home's database, making both where they are not there. @throws UsageError where that cannot be done. */
@@ -37,6 +42,8 @@ export function openHome(directory: string): HomeParts {
     database,
     history,
     acks: new Acks(database, history),
+    states: new States(database),
+    settings: new Settings(database),
     servers: new KnownServers(database),
     credentials: new Credentials(directory, database),
   };
@@ -119,7 +126,50 @@ export class LocalHome {
 
   /** The newest `limit` messages exchanged with somebody, sent and received, oldest first. */
   history(name: string, limit = 50): MessageEvent[] {
-    return this.parts.history.messages(checkName(name), limit);
+    return this.parts.history.messages(checkName(name), limit).map((event) =>
+      event.from !== this.#name
+        ? event
+        : { ...event, state: stateOf(this.parts.states.counts(event.conversation, event.seq)) }
+    );
+  }
+
+  /**
+   * Where a message that this person sent has got to, as far as this home knows: what others said meanwhile comes with a
+   * connection.
+   *
+   * @throws UsageError where there is no such message here.
+   */
+  status(id: string): StateEvent {
+    const status = this.parts.states.status(parseMessageId(id));
+    if (status === undefined) throw new UsageError(`This home has sent no message ${id}`);
+    return status;
+  }
+
+  /** What was given to send and is not stored: waiting, or given up for a reason, in order. */
+  outbox(): OutboxItem[] {
+    return new Outbox(this.parts.database, this.parts.history).list();
+  }
+
+  /**
+   * Takes a message out of the outbox that has not left, or was given up.
+   *
+   * @throws UsageError where there is none, or where it may have been stored already.
+   */
+  drop(id: string): void {
+    const outcome = new Outbox(this.parts.database, this.parts.history).drop(parseMessageId(id));
+    if (outcome === "unknown") throw new UsageError(`There is no message ${id} in the outbox`);
+    if (outcome === "sent") {
+      throw new UsageError(`The message ${id} may be stored already: it is sent until that is known`);
+    }
+  }
+
+  /** Whether others are told what was read here. */
+  get readReceipts(): boolean {
+    return this.parts.settings.readReceipts;
+  }
+
+  set readReceipts(on: boolean) {
+    this.parts.settings.readReceipts = on;
   }
 
   /** Everybody there is a conversation with, newest first. */
@@ -160,6 +210,12 @@ export class LocalHome {
   close(): void | Promise<void> {
     this.parts.database.close();
   }
+}
+
+function parseMessageId(input: string): MessageId {
+  const id = parseId<MessageId>(input.toLowerCase());
+  if (id === undefined) throw new UsageError(`${JSON.stringify(input)} is no message id: those are 32 hex digits`);
+  return id;
 }
 
 /** @throws UsageError */

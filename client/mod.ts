@@ -27,7 +27,16 @@ export { LocalHome } from "./local_home.ts";
 export type { AckState, AckTarget, Delivery } from "./acks.ts";
 export type { DeliveriesOptions } from "./deliveries.ts";
 export type { ConversationSummary, Positioned } from "./history.ts";
-export type { ChatEvent, ConnectionEvent, MessageEvent, NoticeEvent, RefusedEvent } from "./events.ts";
+export type {
+  ChatEvent,
+  ConnectionEvent,
+  MessageEvent,
+  MessageState,
+  NoticeEvent,
+  RefusedEvent,
+  StateEvent,
+} from "./events.ts";
+export type { OutboxItem } from "./outbox.ts";
 export {
   CannotReachError,
   FastChatError,

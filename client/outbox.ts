@@ -5,12 +5,13 @@
  * bytes under the same id again is harmless, and the next envelope's `previous` names exactly what the server stores (SECURITY M1).
  */
 import type { ConversationId, DeviceId, MessageId, UserName } from "../shared/protocol/mod.ts";
-import { sha256 } from "../shared/crypto/mod.ts";
+import { readEnvelope, sha256 } from "../shared/crypto/mod.ts";
 import type { Database, Row } from "./database.ts";
 import { FastChatError, KeyChangedError, RefusedError, TimedOutError, UsageError } from "./errors.ts";
 import type { KeyChange } from "./errors.ts";
 import { type Chain, type History, Own } from "./history.ts";
 import { sanitizeText } from "./sanitize.ts";
+import { States } from "./states.ts";
 
 export interface OutboxRow {
   readonly place: number;
@@ -28,6 +29,16 @@ export interface SealedRow {
   /** The conversation's epoch it was sealed for. */
   readonly epoch: number;
   readonly body: Uint8Array;
+}
+
+/** What waits, or was given up. */
+export interface OutboxItem {
+  readonly id: MessageId;
+  readonly to: UserName;
+  readonly text: string;
+  readonly timeMs: number;
+  /** Why it was given up. */
+  readonly reason?: string;
 }
 
 /** Where the log put it. */
@@ -48,10 +59,12 @@ export type Fate =
 export class Outbox {
   readonly #db: Database;
   readonly #history: History;
+  readonly #states: States;
 
   constructor(database: Database, history: History) {
     this.#db = database;
     this.#history = history;
+    this.#states = new States(database);
   }
 
   /** Takes the next place. NULs are left out: SQLite's texts end at the first, and every receiver would strip them. */
@@ -124,7 +137,8 @@ export class Outbox {
     if (row?.sealed === undefined) return false;
     const { conversation, counter, body } = row.sealed;
     this.#db.run("DELETE FROM outbox WHERE id = ?", id);
-    this.#history.setSent(conversation, { counter, hash: sha256(body) });
+    const hash = sha256(body), read = readEnvelope(body);
+    this.#history.setSent(conversation, { counter, hash });
     this.#history.replaceRefused({
       conversation,
       seq,
@@ -135,26 +149,85 @@ export class Outbox {
       timeMs,
       own: Own.here,
       text: sanitizeText(row.text),
+      hash,
     });
+    const devices = read.ok ? read.envelope.header.devices : [];
+    this.#states.stored({ id, conversation, seq, to: row.peer, timeMs, devices });
     return true;
   }
 
-  /** It will never be stored; the reason waits for whoever sent it. */
-  fail(id: MessageId, error: FastChatError): void {
-    this.#db.transaction(() =>
-      this.#db.run("UPDATE outbox SET failure = ?, text = '', body = NULL WHERE id = ?", encodeFailure(error), id)
-    );
+  /**
+   * It is given up; the reason is kept for a day.
+   *
+   * @param isRefused The server has refused this very row, so it is not in the log: its counter, and those of the rows behind it
+   * that were refused with it, are free for what comes next. Otherwise a sealed one may be there, and becomes a message if it is.
+   */
+  fail(id: MessageId, error: FastChatError, isRefused = false): void {
+    this.#db.transaction(() => {
+      const row = toRow(this.#db.get("SELECT * FROM outbox WHERE id = ? AND failure IS NULL", id));
+      if (row === undefined) return;
+      this.#db.run("UPDATE outbox SET failure = ? WHERE id = ?", encodeFailure(error), id);
+      if (isRefused && row.sealed !== undefined) {
+        const { conversation, counter } = row.sealed;
+        this.#db.run(
+          "UPDATE outbox SET body = NULL, counter = NULL, epoch = NULL WHERE conversation = ? AND counter >= ?",
+          conversation,
+          counter,
+        );
+      }
+      this.#states.failed({ id, to: row.peer, reason: error.message, timeMs: Date.now() });
+    });
+  }
+
+  /** The bytes that a row was sealed to, if it was, whether it was given up since or not. */
+  sealedBody(id: MessageId): Uint8Array | undefined {
+    return toRow(this.#db.get("SELECT * FROM outbox WHERE id = ?", id))?.sealed?.body;
+  }
+
+  /** Everything that is not in the log, in order. */
+  list(): OutboxItem[] {
+    return this.#db.all("SELECT id, peer, text, created_ms, failure FROM outbox ORDER BY place").map((row) => {
+      const failure = row["failure"] as string | null;
+      return {
+        id: row["id"] as MessageId,
+        to: row["peer"] as UserName,
+        text: sanitizeText(row["text"] as string),
+        timeMs: row["created_ms"] as number,
+        ...(failure !== null && { reason: decodeFailure(failure).message }),
+      };
+    });
+  }
+
+  /**
+   * Takes a row out that the person wants no more: one that was given up, or one that has not left yet. `sent`: it may be stored
+   * already, and goes on being sent until that is known.
+   */
+  drop(id: MessageId): "dropped" | "sent" | "unknown" {
+    return this.#db.transaction(() => {
+      if (this.#db.run("DELETE FROM outbox WHERE id = ? AND (failure IS NOT NULL OR body IS NULL)", id) > 0) {
+        return "dropped";
+      }
+      return this.#db.get("SELECT 1 FROM outbox WHERE id = ?", id) === undefined ? "unknown" : "sent";
+    });
   }
 
   /**
    * Takes a row back, if it has not been sealed. One that has been may be stored already, so it stays and is sent until
    * its fate is known.
+   *
+   * @param error What is said of it from then on.
    */
-  withdraw(id: MessageId): boolean {
-    return this.#db.transaction(() => this.#db.run("DELETE FROM outbox WHERE id = ? AND body IS NULL", id) > 0);
+  withdraw(id: MessageId, error: FastChatError): boolean {
+    return this.#db.transaction(() => {
+      const row = toRow(this.#db.get("SELECT * FROM outbox WHERE id = ? AND failure IS NULL", id));
+      if (row === undefined || row.sealed !== undefined) return false;
+      this.#db.run("UPDATE outbox SET failure = ? WHERE id = ?", encodeFailure(error), id);
+      this.#states.failed({ id, to: row.peer, reason: error.message, timeMs: Date.now() });
+      return true;
+    });
   }
 
-  /** What became of a row. A failure is handed out once: reading it removes the row. */
+  /** What became of a row. */
   fate(id: MessageId): Fate {
     const row = this.#db.get("SELECT failure FROM outbox WHERE id = ?", id);
     if (row !== undefined) {
@@ -178,7 +251,7 @@ export class Outbox {
     };
   }
 
-  /** Failures whose sender died without reading them do not stay for ever. */
+  /** Failures do not stay for ever. */
   forgetFailures(beforeMs: number): void {
     this.#db.transaction(() =>
       this.#db.run("DELETE FROM outbox WHERE failure IS NOT NULL AND created_ms < ?", beforeMs)

@@ -264,7 +264,7 @@ class Lane {
     this.#trouble = error;
     if (isSessionOver(error)) return this.#remote.close(CloseCode.none, "");
     if (isTransient(error) || isStale(error)) return;
-    this.#options.outbox.fail(id, asFastChatError(error));
+    this.#options.outbox.fail(id, asFastChatError(error), true);
     this.#settle(id);
   }
 

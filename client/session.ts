@@ -20,6 +20,7 @@ import { LogIn } from "./login.ts";
 import { Outbox } from "./outbox.ts";
 import { pause } from "./pause.ts";
 import { Pins } from "./pins.ts";
+import { Receipts } from "./receipts.ts";
 import type { Remote } from "./remote.ts";
 import { Sender } from "./sender.ts";
 import { formatServerAddress, parseServerAddress, type ServerAddress } from "./server_address.ts";
@@ -59,6 +60,7 @@ export interface SentMessage {
   readonly seq: number;
   /** RFC 3339, UTC: when the server stored it. */
   readonly time: string;
+  readonly state: "stored";
 }
 
 export interface Presence {
@@ -86,7 +88,7 @@ export class Session {
   #early: ChatEvent[] | undefined = [];
   readonly #waiters = new Map<MessageId, Waiter>();
   readonly #changeWaiters = new Set<() => void>();
-  #working: { keyring: Keyring; inbox: Inbox; sender: Sender } | undefined;
+  #working: Working | undefined;
   #caughtUp: Promise<void> = Promise.resolve();
   #remote: Remote | undefined;
   #ended: Error | undefined;
@@ -208,6 +210,7 @@ export class Session {
   subscribe(own: boolean): Subscription {
     const subscription: Subscription = new Subscription({
       history: this.#parts.history,
+      states: this.#parts.states,
       own,
       onEnd: () => this.#subscriptions.delete(subscription),
     });
@@ -265,12 +268,14 @@ export class Session {
   }
 
   async trust(name: UserName): Promise<Uint8Array> {
-    const { keyring, inbox } = this.#working!;
+    const { keyring, inbox, receipts } = this.#working!;
     const remote = await this.link.ready(AbortSignal.timeout(OPEN_TIMEOUT_MS));
     const fingerprint = await keyring.trust(name, remote).catch((error) => {
       throw asFastChatError(error);
     });
     await inbox.reopen(name);
+    const conversation = this.#parts.history.conversationWith(name);
+    if (conversation !== undefined) receipts.missed(conversation.id);
     return fingerprint;
   }
 
@@ -281,8 +286,9 @@ export class Session {
   async #close(): Promise<void> {
     const deadline = performance.now() + CLOSE_WAIT_MS;
     while (this.#waiters.size > 0 && this.link.remote && performance.now() < deadline) await pause(10);
-    await Promise.race([this.#working?.inbox.flush().catch(() => {}), pause(CLOSE_FLUSH_MS)]);
+    await Promise.race([this.#working?.receipts.flush().catch(() => {}), pause(CLOSE_FLUSH_MS)]);
     this.#working?.inbox.close();
+    this.#working?.receipts.close();
     const senderDone = this.#working?.sender.close();
     await Promise.all([this.link.close(), senderDone]);
     this.#changes.close();
@@ -291,8 +297,8 @@ export class Session {
 
   #onConnected(remote: Remote, server: string): void {
     this.#remote = remote;
-    const { inbox, sender } = this.#working ??= this.#begin(this.#login.self!);
-    this.#caughtUp = inbox.catchUp(remote).catch((error) => {
+    const { inbox, receipts, sender } = this.#working ??= this.#begin(this.#login.self!);
+    this.#caughtUp = Promise.all([inbox.catchUp(remote), receipts.catchUp(remote)]).then(() => {}, (error) => {
       // A lost connection is tried again by the link, and catching up with it.
       if (!(error instanceof CannotReachError) && this.#ended === undefined) this.#tell(caughtUpNotice(error));
     });
@@ -300,15 +306,18 @@ export class Session {
     this.#tell({ type: "connection", state: "connected", server });
   }
 
-  #begin(self: Self): { keyring: Keyring; inbox: Inbox; sender: Sender } {
-    const { database, history, directory } = this.#parts, outbox = this.#outbox, link = this.link;
+  #begin(self: Self): Working {
+    const { database, history, states, settings, directory } = this.#parts, outbox = this.#outbox, link = this.link;
     const onNotice = (notice: NoticeEvent) => this.#tell(notice);
     const onSettled = (id: MessageId) => this.#settle(id);
     const keyring = new Keyring({ database, history, pins: new Pins(database, self.clusterId), self, onNotice });
-    const inbox = new Inbox({ database, history, outbox, keyring, self, link, onNotice, onSettled });
+    const receipts = new Receipts({ database, history, states, settings, keyring, self, link, onNotice });
+    const onApplied = (id: ConversationId, here: boolean) => receipts.applied(id, here);
+    const inbox = new Inbox({ database, history, outbox, states, keyring, self, link, onNotice, onSettled, onApplied });
     return {
       keyring,
       inbox,
+      receipts,
       sender: new Sender({
         outbox,
         lockPath: join(directory, OUTBOX_LOCK_FILE),
@@ -332,7 +341,10 @@ export class Session {
       case "deliver":
         return working.inbox.deliver(event.record);
       case "behind":
+        working.receipts.missed(event.conversation);
         return working.inbox.reaches(event.conversation, event.head);
+      case "receipt":
+        return working.receipts.received(event.receipt);
       case "devicesChanged": {
         const remote = this.link.remote;
         if (remote) working.keyring.devicesChanged(event.name, remote).catch(() => {});
@@ -354,6 +366,7 @@ export class Session {
   #onChange(foreign: boolean): void {
     for (const subscription of this.#subscriptions) subscription.poke();
     this.#wakeWaiters();
+    this.#working?.receipts.onChange();
     if (!foreign) return;
     // Another process may have settled our rows, or left its own behind.
     for (const id of [...this.#waiters.keys()]) this.#settle(id);
@@ -370,22 +383,22 @@ export class Session {
     if (fate.state === "gone") return waiter.reject(new FastChatError("The message is no longer in the outbox"));
     const { conversation, seq, timeMs } = fate.stored;
     this.#working?.inbox.stored(conversation, seq);
-    waiter.resolve({ id, conversation, seq, time: timeText(timeMs) });
+    waiter.resolve({ id, conversation, seq, time: timeText(timeMs), state: "stored" });
   }
 
   #timeOut(id: MessageId, timeoutMs: number): void {
     const waiter = this.#waiters.get(id);
     if (waiter === undefined) return;
-    const withdrawn = this.#outbox.withdraw(id), seconds = timeoutMs / 1000;
+    const seconds = timeoutMs / 1000;
+    const takenBack = new TimedOutError(`Not sent within ${seconds} s: the message was taken back`);
+    const withdrawn = this.#outbox.withdraw(id, takenBack);
     // Another process may have settled it a moment ago.
     if (!withdrawn) this.#settle(id);
     if (!this.#waiters.has(id)) return;
     this.#forget(id);
     waiter.reject(
-      new TimedOutError(
-        withdrawn
-          ? `Not sent within ${seconds} s: the message was taken back`
-          : `Not confirmed within ${seconds} s: the message may have arrived, and is sent again from the outbox until that is known`,
+      withdrawn ? takenBack : new TimedOutError(
+        `Not confirmed within ${seconds} s: the message may have arrived, and is sent again from the outbox until that is known`,
       ),
     );
   }
@@ -411,6 +424,14 @@ export class Session {
       : `First contact with ${this.server}, whose key is ${fingerprint}: compare it with the one that its balancer printed`;
     this.#tell({ type: "notice", code: "server-pinned", name: this.server, text });
   }
+}
+
+/** What works while there is somebody to work for: from the first log-in on. */
+interface Working {
+  readonly keyring: Keyring;
+  readonly inbox: Inbox;
+  readonly receipts: Receipts;
+  readonly sender: Sender;
 }
 
 interface Waiter {

@@ -1,9 +1,11 @@
 /** What `events()` gives out: messages of the home from a position on, and what happens to the connection meanwhile. */
 import type { ChatEvent } from "./events.ts";
 import { type History, Own } from "./history.ts";
+import type { States } from "./states.ts";
 
 export interface SubscriptionOptions {
   readonly history: History;
+  readonly states: States;
   /** Whether messages that this person sent are given too, whichever process or device sent them. */
   readonly own: boolean;
   /** Called once, when nobody listens any more. */
@@ -15,6 +17,8 @@ export class Subscription implements AsyncIterableIterator<ChatEvent> {
   readonly #options: SubscriptionOptions;
   readonly #waiting: ChatEvent[] = [];
   #position: number;
+  /** The last change of state given out, and whether whoever asked has come back for more: then it counts as told. */
+  #statePosition: number;
   #wake: (() => void) | undefined;
   #closing = false;
   #ended = false;
@@ -22,6 +26,7 @@ export class Subscription implements AsyncIterableIterator<ChatEvent> {
   constructor(options: SubscriptionOptions) {
     this.#options = options;
     this.#position = options.history.lastPosition();
+    this.#statePosition = options.states.told();
   }
 
   [Symbol.asyncIterator](): this {
@@ -45,14 +50,15 @@ export class Subscription implements AsyncIterableIterator<ChatEvent> {
     this.#closing = true;
     // The database is about to close: what is in it by now is read now.
     if (!this.#ended) {
-      for (let event = this.#nextMessage(); event; event = this.#nextMessage()) this.#waiting.push(event);
+      for (let event = this.#nextStored(); event; event = this.#nextStored()) this.#waiting.push(event);
     }
     this.#wake?.();
   }
 
   async next(): Promise<IteratorResult<ChatEvent>> {
+    if (!this.#closing && !this.#ended) this.#options.states.markTold(this.#statePosition);
     while (!this.#ended) {
-      const event = this.#waiting.shift() ?? (this.#closing ? undefined : this.#nextMessage());
+      const event = this.#waiting.shift() ?? (this.#closing ? undefined : this.#nextStored());
       if (event !== undefined) return { done: false, value: event };
       if (this.#closing) break;
       await new Promise<void>((resolve) => this.#wake = resolve);
@@ -68,6 +74,16 @@ export class Subscription implements AsyncIterableIterator<ChatEvent> {
       this.#options.onEnd();
     }
     return Promise.resolve({ done: true, value: undefined });
+  }
+
+  /** What the database has to tell: a message, or what became of one. */
+  #nextStored(): ChatEvent | undefined {
+    const message = this.#nextMessage();
+    if (message !== undefined) return message;
+    const [change] = this.#options.states.after(this.#statePosition, 1);
+    if (change === undefined) return undefined;
+    this.#statePosition = change.position;
+    return change.event;
   }
 
   #nextMessage(): ChatEvent | undefined {

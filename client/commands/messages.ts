@@ -93,6 +93,8 @@ function showUnshown(chat: ChatClient, options: Options): boolean {
 /** Connection changes and notices go to standard error as text; with --json they are lines of the stream. */
 async function showNotices(chat: ChatClient, options: Options, signal: AbortSignal): Promise<void> {
   for await (const event of chat.events()) {
+    // People are told of what failed only; what got through is in the history.
+    if (event.type === "state" && !options.json && event.state !== "failed") continue;
     // Messages come by way of the cursor, and leaving needs no comment.
     if (event.type === "message" || event.type === "refused" || signal.aborted) continue;
     if (options.json) printLine(eventJson(event));

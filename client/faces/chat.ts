@@ -3,10 +3,11 @@ import { formatFingerprint } from "../../shared/crypto/mod.ts";
 import { NAME_RULE, parseUserName } from "../../shared/protocol/mod.ts";
 import type { ChatClient } from "../chat_client.ts";
 import { FastChatError, RefusedError, UsageError } from "../errors.ts";
-import type { MessageEvent } from "../events.ts";
+import type { MessageEvent, StateEvent } from "../events.ts";
 import { paint, paintName, printError, printLine } from "../output.ts";
 import { nearest } from "../suggest.ts";
 import { clock, CONTINUED, eventLine, historyLine } from "./lines.ts";
+import { mark } from "./marks.ts";
 import { type Line, parseLine, SLASH_COMMANDS } from "./slash.ts";
 import { LineTerminal } from "./terminal.ts";
 
@@ -17,6 +18,8 @@ export class ChatFace {
   /** Messages from others than `#to` since each was last looked at. */
   readonly #unread = new Map<string, number>();
   readonly #names = new Set<string>();
+  /** The newest message to each, and when it was stored. */
+  readonly #lastSent = new Map<string, { readonly id: string; readonly time: string; readonly atMs: number }>();
   readonly #leaving = new AbortController();
   #terminal: LineTerminal | undefined;
   /** Of the first line that failed. */
@@ -86,11 +89,39 @@ export class ChatFace {
     let isGreeted = false;
     for await (const event of this.#chat.events()) {
       if (event.type === "message" || event.type === "refused") continue;
+      if (event.type === "state") {
+        this.#showState(event);
+        continue;
+      }
       // The greeting told of the first connection, and leaving needs no comment.
       const isKnown = event.type === "connection" &&
         (event.state === "closed" || (event.state === "connected" && !isGreeted));
       if (event.type === "connection") isGreeted = true;
       if (!isKnown) this.#print(eventLine(event, this.#chat.name));
+    }
+  }
+
+  /** A line that is on the screen cannot be changed, so it says ✓ and no more; what comes much later is worth a line of its own. */
+  #showState({ id, to, state }: StateEvent): void {
+    if (state !== "delivered" && state !== "read") return;
+    const last = this.#lastSent.get(to);
+    if (last?.id !== id || performance.now() - last.atMs < QUIET_MS) return;
+    const what = state === "read" ? "has read what you wrote" : "has what you wrote";
+    this.#print(paint("dim", `* ✓✓ ${to} ${what} at ${clock(last.time)}`));
+  }
+
+  #showStatus(name: string | undefined): void {
+    const queued = this.#chat.outbox().filter(({ to }) => name === undefined || to === name);
+    if (name !== undefined) {
+      const own = this.#chat.history(name, STATUS_LOOKED_AT).filter(({ state }) => state !== undefined);
+      if (own.length === 0 && queued.length === 0) this.#print(`* nothing sent to ${name} yet`);
+      for (const event of own.slice(-STATUS_SHOWN)) this.#print(historyLine(event, this.#chat.name));
+    } else if (queued.length === 0) this.#print("* nothing is queued");
+    for (const { to, text, reason } of queued) {
+      const why = reason === undefined ? "" : ` (${reason})`;
+      this.#print(
+        `* ${mark(reason === undefined ? "queued" : "failed")} → ${to}: ${text.replaceAll("\n", CONTINUED)}${why}`,
+      );
     }
   }
 
@@ -175,6 +206,8 @@ export class ChatFace {
         this.#print(`* Trusting ${name} with key ${await this.#chat.trust(name)} from now on`);
         return;
       }
+      case "status":
+        return this.#showStatus(first === undefined ? this.#to : this.#parseName(first));
       case "whoami":
         this.#print(`* ${this.#chat.name} on ${this.#chat.server}, now at ${this.#chat.connectedTo}`);
         this.#print(`* your identity  ${formatFingerprint(this.#chat.fingerprint)}`);
@@ -204,9 +237,15 @@ export class ChatFace {
   }
 
   async #send(to: string, text: string): Promise<void> {
-    const late = setTimeout(() => this.#print(paint("dim", `* waiting for the server to store: ${text}`)), LATE_MS);
+    const late = setTimeout(() => {
+      const what = this.#chat.isConnected
+        ? "waiting for the server to store"
+        : "queued, will be sent when the connection is back";
+      this.#print(paint("dim", `* ${what}: ${text.replaceAll("\n", CONTINUED)}`));
+    }, LATE_MS);
     try {
-      const { time } = await this.#chat.send(to, text);
+      const { id, time } = await this.#chat.send(to, text);
+      this.#lastSent.set(to, { id, time, atMs: performance.now() });
       this.#names.add(to);
       const shown = text.replaceAll("\n", CONTINUED);
       this.#print(`${clock(time)} ${paint("bold", "me")} → ${to}: ${shown} ${paint("green", "✓")}`);
@@ -283,5 +322,10 @@ export class ChatFace {
 
 /** A send that takes longer says so. */
 const LATE_MS = 1500;
+/** What is delivered within this is not worth a line. */
+const QUIET_MS = 10_000;
+/** Messages among which /status looks for one's own, and how many of those it shows. */
+const STATUS_LOOKED_AT = 50;
+const STATUS_SHOWN = 5;
 /** Conversations that the greeting names. */
 const GREETED_MAX = 8;

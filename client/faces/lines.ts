@@ -1,6 +1,7 @@
 /** Events as lines of text for people. Colour where standard output wants it. */
 import type { ChatEvent, MessageEvent } from "../events.ts";
 import { paint, paintName } from "../output.ts";
+import { mark, stateLine } from "./marks.ts";
 
 /** What a reader of `me` sees of an event. */
 export function eventLine(event: ChatEvent, me: string): string {
@@ -11,6 +12,8 @@ export function eventLine(event: ChatEvent, me: string): string {
       return `${clock(event.time)} ${
         paint("red", `[not shown: ${event.reason}; the server says it is from ${event.claimedFrom}]`)
       }`;
+    case "state":
+      return paint("dim", `* ${stateLine(event)}`);
     case "connection":
       return paint("dim", connectionText(event));
     case "notice":
@@ -25,7 +28,8 @@ export function historyLine(event: MessageEvent, me: string): string {
 
 function messageLine(event: MessageEvent, me: string): string {
   const from = event.from === me ? `${paint("bold", "me")} → ${event.to}` : paintName(event.from);
-  return `${clock(event.time)} ${from}: ${event.text.replaceAll("\n", CONTINUED)}`;
+  const state = event.state === undefined ? "" : ` ${mark(event.state)}`;
+  return `${clock(event.time)} ${from}: ${event.text.replaceAll("\n", CONTINUED)}${state}`;
 }
 
 function connectionText(event: Extract<ChatEvent, { type: "connection" }>): string {

@@ -7,7 +7,18 @@ export interface SlashCommand {
   readonly help: string;
 }
 
-export type SlashName = "to" | "msg" | "read" | "unread" | "online" | "all" | "trust" | "whoami" | "help" | "quit";
+export type SlashName =
+  | "to"
+  | "msg"
+  | "read"
+  | "unread"
+  | "online"
+  | "all"
+  | "trust"
+  | "status"
+  | "whoami"
+  | "help"
+  | "quit";
 
 export const SLASH_COMMANDS: readonly SlashCommand[] = [
   { name: "to", aliases: ["t"], usage: "/to NAME", help: "talk to NAME; @NAME TEXT does both at once" },
@@ -22,6 +33,12 @@ export const SLASH_COMMANDS: readonly SlashCommand[] = [
   { name: "online", aliases: ["who"], usage: "/online", help: "who is online" },
   { name: "all", aliases: ["users"], usage: "/all", help: "everybody who has signed up" },
   { name: "trust", aliases: [], usage: "/trust NAME", help: "accept NAME's changed key, after you compared it" },
+  {
+    name: "status",
+    aliases: [],
+    usage: "/status [NAME]",
+    help: "how far your last messages have come; what is queued",
+  },
   { name: "whoami", aliases: [], usage: "/whoami", help: "your name, server and keys" },
   { name: "help", aliases: ["h", "?"], usage: "/help", help: "this list" },
   { name: "quit", aliases: ["q", "exit"], usage: "/quit", help: "leave (Ctrl-C and Ctrl-D too)" },

@@ -1,0 +1,74 @@
+/** `status`, `outbox`, `settings`. */
+import { ChatClient } from "../chat_client.ts";
+import { CannotReachError, TimedOutError, UsageError } from "../errors.ts";
+import { eventJson } from "../faces/json.ts";
+import { clock, CONTINUED } from "../faces/lines.ts";
+import { mark, stateLine } from "../faces/marks.ts";
+import { timeText } from "../history.ts";
+import { chooseHome } from "../homes.ts";
+import type { LocalHome } from "../local_home.ts";
+import type { Options } from "../options.ts";
+import { printError, printLine } from "../output.ts";
+import { withClient } from "./open.ts";
+
+/** Asks the server what is new first; where it cannot be reached, what the home knows has to do. */
+export async function status(words: readonly string[], options: Options): Promise<void> {
+  const id = words[0]!;
+  // What is wrong with the id should be said at once.
+  atHome(options, (home) => home.status(id));
+  try {
+    await withClient({ ...options, timeout: options.timeout ?? ASK_SECONDS }, () => Promise.resolve());
+  } catch (error) {
+    if (!(error instanceof CannotReachError || error instanceof TimedOutError)) throw error;
+    printError("fastchat: the server cannot be reached: this is what was known before");
+  }
+  const state = atHome(options, (home) => home.status(id));
+  printLine(options.json ? eventJson(state) : stateLine(state));
+}
+
+export function outbox(words: readonly string[], options: Options): Promise<void> {
+  const [verb, id] = words;
+  if (verb !== undefined && (verb !== "drop" || id === undefined)) {
+    throw new UsageError("Usage: fastchat outbox [--json] | fastchat outbox drop ID");
+  }
+  atHome(options, (home) => {
+    if (id !== undefined) return home.drop(id);
+    for (const { id, to, text, timeMs, reason } of home.outbox()) {
+      const state = reason === undefined ? "queued" : "failed", time = timeText(timeMs);
+      if (options.json) printLine(JSON.stringify({ type: "outbox", id, to, text, state, time, reason }));
+      else {
+        const why = reason === undefined ? "" : ` (${reason})`;
+        printLine(`${clock(time)} ${id} ${mark(state)} → ${to}: ${text.replaceAll("\n", CONTINUED)}${why}`);
+      }
+    }
+  });
+  return Promise.resolve();
+}
+
+export function settings(words: readonly string[], options: Options): Promise<void> {
+  const [name, value] = words;
+  if (name !== undefined && name !== READ_RECEIPTS) {
+    throw new UsageError(`There is no setting ${JSON.stringify(name)}: there is ${READ_RECEIPTS}`);
+  }
+  if (value !== undefined && value !== "on" && value !== "off") throw new UsageError(`${READ_RECEIPTS} is on or off`);
+  const isOn = atHome(options, (home) => {
+    if (value !== undefined) home.readReceipts = value === "on";
+    return home.readReceipts;
+  });
+  if (options.json) printLine(JSON.stringify({ type: "settings", readReceipts: isOn }));
+  else printLine(`${READ_RECEIPTS} ${isOn ? "on" : "off"}`);
+  return Promise.resolve();
+}
+
+function atHome<T>(options: Options, use: (home: LocalHome) => T): T {
+  const home = ChatClient.offline({ home: chooseHome(options) });
+  try {
+    return use(home);
+  } finally {
+    home.close();
+  }
+}
+
+const READ_RECEIPTS = "read-receipts";
+/** Nobody waits long for a question that has half an answer already. */
+const ASK_SECONDS = 5;

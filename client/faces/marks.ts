@@ -1,0 +1,36 @@
+/** How far a message has come, in as few signs as possible. */
+import type { MessageState, StateEvent } from "../events.ts";
+import { paint } from "../output.ts";
+
+/** Behind a line of one's own: ✓ stored, ✓✓ delivered, ✓✓ read. */
+export function mark(state: MessageState): string {
+  switch (state) {
+    case "queued":
+      return paint("dim", "queued");
+    case "stored":
+      return paint("green", "✓");
+    case "delivered":
+      return paint("green", "✓✓");
+    case "read":
+      return paint("cyan", "✓✓ read");
+    case "failed":
+      return paint("red", "not sent");
+  }
+}
+
+/** The state of one message, in a line. */
+export function stateLine({ id, to, state, delivered, read, members, reason }: StateEvent): string {
+  const of = (count: number) => members > 1 ? ` ${count} of ${members}` : "";
+  switch (state) {
+    case "queued":
+      return `${mark(state)} for ${to}, will be sent when the connection is back (${id})`;
+    case "stored":
+      return `${mark(state)} stored, for ${to}${delivered > 0 ? `; delivered to${of(delivered)}` : ""} (${id})`;
+    case "delivered":
+      return `${mark(state)} delivered to ${to}${read > 0 ? `; read by${of(read)}` : ""} (${id})`;
+    case "read":
+      return `${mark(state)} by ${to} (${id})`;
+    case "failed":
+      return `${mark(state)} to ${to}: ${reason} (${id})`;
+  }
+}

@@ -1,0 +1,262 @@
+/**
+ * What became of the messages that this person sent: tables `receipts` (how far the members' devices say that they have come,
+ * each word of theirs verified before it gets here) and `states` (every change, in order, until a program has been told).
+ *
+ * A state is not stored but follows: a member has a message where one of the devices that it was sealed for says so.
+ */
+import type { ConversationId, DeviceId, MessageId, UserName } from "../shared/protocol/mod.ts";
+import type { Database, Row } from "./database.ts";
+import type { MessageState, StateEvent } from "./events.ts";
+import { timeText } from "./history.ts";
+
+/** How many members have a message, and how many say that they have read it; of how many. */
+export interface Counts {
+  readonly delivered: number;
+  readonly read: number;
+  /** Members but oneself. */
+  readonly members: number;
+}
+
+/** What one device says. */
+export interface Progress {
+  readonly delivered: number;
+  readonly read: number;
+}
+
+/** Methods that change something run inside the caller's transaction. */
+export class States {
+  readonly #db: Database;
+
+  constructor(database: Database) {
+    this.#db = database;
+  }
+
+  /** A message of this home has its place. @param devices Those that it was sealed for. */
+  stored(
+    { id, conversation, seq, to, timeMs, devices }: {
+      id: MessageId;
+      conversation: ConversationId;
+      seq: number;
+      to: UserName;
+      timeMs: number;
+      devices: readonly DeviceId[];
+    },
+  ): void {
+    this.sealedFor(conversation, seq, devices);
+    const counts = this.counts(conversation, seq);
+    const none = { ...counts, delivered: 0, read: 0 };
+    this.#append({ id, conversation, to, state: "stored", ...none, timeMs });
+    // Who has it may have been quicker than the answer.
+    const state = stateOf(counts);
+    if (counts.delivered > 0) this.#append({ id, conversation, to, state, ...counts, timeMs });
+  }
+
+  /** A message of this person was sealed for those devices: from here on their word counts. */
+  sealedFor(conversation: ConversationId, seq: number, devices: readonly DeviceId[]): void {
+    for (const device of devices) {
+      this.#db.run(
+        `INSERT INTO receipts (conversation, device, since) VALUES (?, ?, ?)
+         ON CONFLICT DO UPDATE SET since = excluded.since WHERE since IS NULL OR excluded.since < since`,
+        conversation,
+        device,
+        seq,
+      );
+    }
+  }
+
+  /** A message will never be sent. */
+  failed({ id, to, reason, timeMs }: { id: MessageId; to: UserName; reason: string; timeMs: number }): void {
+    this.#append({ id, to, state: "failed", delivered: 0, read: 0, members: OTHERS, timeMs, reason });
+  }
+
+  /** A device of a member has come further; never back. */
+  moved(
+    conversation: ConversationId,
+    { device, member, delivered, read, timeMs }: Progress & { device: DeviceId; member: UserName; timeMs: number },
+  ): void {
+    const before = this.progress(conversation, device) ?? { delivered: 0, read: 0 };
+    const first = Math.min(
+      delivered > before.delivered ? before.delivered : Infinity,
+      read > before.read ? before.read : Infinity,
+    );
+    const sent = first === Infinity ? [] : this.#db.all(
+      `SELECT id, seq, recipient FROM messages
+       WHERE conversation = ? AND seq > ? AND seq <= ? AND own = 1 AND text IS NOT NULL ORDER BY seq`,
+      conversation,
+      first,
+      Math.max(delivered, read),
+    ).map((row) => ({ row, was: this.counts(conversation, row["seq"] as number) }));
+    this.#db.run(
+      `INSERT INTO receipts (conversation, device, member, delivered, read) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET member = excluded.member, delivered = max(delivered, excluded.delivered),
+         read = max(read, excluded.read)`,
+      conversation,
+      device,
+      member,
+      delivered,
+      read,
+    );
+    for (const { row, was } of sent) {
+      const now = this.counts(conversation, row["seq"] as number);
+      if (now.delivered === was.delivered && now.read === was.read) continue;
+      this.#append({
+        id: row["id"] as MessageId,
+        conversation,
+        to: row["recipient"] as UserName,
+        state: stateOf(now),
+        ...now,
+        timeMs,
+      });
+    }
+  }
+
+  /** What a device said last; `undefined` where it never did. */
+  progress(conversation: ConversationId, device: DeviceId): Progress | undefined {
+    const row = this.#db.get(
+      "SELECT delivered, read FROM receipts WHERE conversation = ? AND device = ? AND member IS NOT NULL",
+      conversation,
+      device,
+    );
+    return row && { delivered: row["delivered"] as number, read: row["read"] as number };
+  }
+
+  /** Who has the message at a place of the log. */
+  counts(conversation: ConversationId, seq: number): Counts {
+    const row = this.#db.get(
+      `SELECT coalesce(sum(has), 0) AS delivered, coalesce(sum(knows), 0) AS read FROM (
+         SELECT max(delivered >= ?) AS has, max(read >= ?) AS knows FROM receipts
+         WHERE conversation = ? AND member IS NOT NULL AND since <= ? GROUP BY member)`,
+      seq,
+      seq,
+      conversation,
+      seq,
+    )!;
+    return { delivered: row["delivered"] as number, read: row["read"] as number, members: OTHERS };
+  }
+
+  /** Where a message of this person stands. `undefined` for an id that this home does not know as one. */
+  status(id: MessageId): StateEvent | undefined {
+    const sent = this.#db.get(
+      "SELECT conversation, seq, recipient, time_ms FROM messages WHERE id = ? AND own <> 0 AND text IS NOT NULL",
+      id,
+    );
+    if (sent !== undefined) {
+      const conversation = sent["conversation"] as ConversationId;
+      const counts = this.counts(conversation, sent["seq"] as number);
+      const timeMs = sent["time_ms"] as number, to = sent["recipient"] as UserName;
+      return toEvent({ id, conversation, to, state: stateOf(counts), ...counts, timeMs });
+    }
+    const waiting = this.#db.get("SELECT peer, created_ms, failure FROM outbox WHERE id = ?", id);
+    if (waiting === undefined) return undefined;
+    const failure = waiting["failure"] as string | null;
+    return toEvent({
+      id,
+      to: waiting["peer"] as UserName,
+      state: failure === null ? "queued" : "failed",
+      delivered: 0,
+      read: 0,
+      members: OTHERS,
+      timeMs: waiting["created_ms"] as number,
+      ...(failure !== null && { reason: (JSON.parse(failure) as { message: string }).message }),
+    });
+  }
+
+  /** Conversations in which something that this person sent is not read by everybody yet, as far as is known; newest first. */
+  open(): ConversationId[] {
+    return this.#db.all(
+      `SELECT conversations.id AS conversation, seq FROM conversations JOIN messages ON position =
+         (SELECT position FROM messages WHERE conversation = conversations.id AND own <> 0 AND text IS NOT NULL
+          ORDER BY seq DESC LIMIT 1) ORDER BY position DESC`,
+    ).filter((row) => {
+      const { read, members } = this.counts(row["conversation"] as ConversationId, row["seq"] as number);
+      return read < members;
+    }).map((row) => row["conversation"] as ConversationId);
+  }
+
+  /** Changes behind a position, in order. */
+  after(position: number, limit: number): { position: number; event: StateEvent }[] {
+    return this.#db.all("SELECT * FROM states WHERE position > ? ORDER BY position LIMIT ?", position, limit)
+      .map((row) => ({ position: row["position"] as number, event: fromRow(row) }));
+  }
+
+  /** Up to here some program has been told. */
+  told(): number {
+    return Number(this.#db.meta(TOLD) ?? 0);
+  }
+
+  /** Never back. Makes its own transaction. */
+  markTold(position: number): void {
+    if (this.#db.closed || position <= this.told()) return;
+    this.#db.transaction(() => {
+      if (position > this.told()) this.#db.setMeta(TOLD, String(position));
+    });
+  }
+
+  #append(change: Change): void {
+    const { id, conversation, to, state, delivered, read, members, timeMs, reason } = change;
+    this.#db.run(
+      `INSERT INTO states (id, conversation, recipient, state, delivered, read, members, time_ms, reason)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      id,
+      conversation ?? null,
+      to,
+      state,
+      delivered,
+      read,
+      members,
+      timeMs,
+      reason ?? null,
+    );
+    this.#db.run("DELETE FROM states WHERE position <= (SELECT max(position) FROM states) - ?", STATES_KEPT);
+  }
+}
+
+/** The one word for it: a state is reached when every member has reached it. */
+export function stateOf({ delivered, read, members }: Counts): "stored" | "delivered" | "read" {
+  return read >= members ? "read" : delivered >= members ? "delivered" : "stored";
+}
+
+interface Change extends Counts {
+  readonly id: MessageId;
+  readonly conversation?: ConversationId;
+  readonly to: UserName;
+  readonly state: MessageState;
+  readonly timeMs: number;
+  readonly reason?: string;
+}
+
+function fromRow(row: Row): StateEvent {
+  const conversation = row["conversation"] as ConversationId | null, reason = row["reason"] as string | null;
+  return toEvent({
+    id: row["id"] as MessageId,
+    ...(conversation !== null && { conversation }),
+    to: row["recipient"] as UserName,
+    state: row["state"] as MessageState,
+    delivered: row["delivered"] as number,
+    read: row["read"] as number,
+    members: row["members"] as number,
+    timeMs: row["time_ms"] as number,
+    ...(reason !== null && { reason }),
+  });
+}
+
+function toEvent({ id, conversation, to, state, delivered, read, members, timeMs, reason }: Change): StateEvent {
+  return {
+    type: "state",
+    id,
+    ...(conversation !== undefined && { conversation }),
+    to,
+    state,
+    delivered,
+    read,
+    members,
+    time: timeText(timeMs),
+    ...(reason !== undefined && { reason }),
+  };
+}
+
+const TOLD = "states-told";
+/** Every conversation that there is so far has one other member. */
+const OTHERS = 1;
+/** Changes kept for programs that are not running; older ones are forgotten, told or not. */
+const STATES_KEPT = 10_000;
