@@ -232,7 +232,6 @@ export class Outbox {
     const row = this.#db.get("SELECT failure FROM outbox WHERE id = ?", id);
     if (row !== undefined) {
       if (row["failure"] === null) return { state: "waiting" };
-      this.#db.transaction(() => this.#db.run("DELETE FROM outbox WHERE id = ?", id));
       return { state: "failed", error: decodeFailure(row["failure"] as string) };
     }
     const message = this.#db.get(

@@ -47,9 +47,10 @@ Deno.test("Outbox.withdraw() takes back only what was never sealed", async () =>
   await withDatabase((database) => {
     const { outbox } = outboxWith(database, 2);
     assert(outbox.seal(idOf(2), sealed(1)));
-    assert(outbox.withdraw(idOf(1)));
-    assert(!outbox.withdraw(idOf(2)));
-    assert.deepEqual(outbox.fate(idOf(1)), { state: "gone" });
+    assert(outbox.withdraw(idOf(1), new TimedOutError("too late")));
+    assert(!outbox.withdraw(idOf(1), new TimedOutError("too late")), "once");
+    assert(!outbox.withdraw(idOf(2), new TimedOutError("too late")));
+    assert.equal(outbox.fate(idOf(1)).state, "failed");
     assert(!outbox.seal(idOf(1), sealed(2)), "a withdrawn row is not sent");
     assert.deepEqual(outbox.waiting(0, 9).map(({ id }) => id), [idOf(2)]);
   });
@@ -70,7 +71,7 @@ Deno.test("Outbox.lastCounter() counts what is sealed and what is stored", async
   });
 });
 
-Deno.test("Outbox.fail() hands each kind of error to whoever waits, once, in another process too", async () => {
+Deno.test("Outbox.fail() hands each kind of error to whoever asks, in another process too", async () => {
   const change = { kind: "peer", subject: "bob", pinned: "SHA256:a", offered: "SHA256:b" } as const;
   const errors = [
     new RefusedError("There is nobody called bob", ErrorCode.unknownName),
@@ -87,9 +88,46 @@ Deno.test("Outbox.fail() hands each kind of error to whoever waits, once, in ano
       assert.deepEqual([fate.error.message, fate.error.exitCode], [error.message, error.exitCode]);
       if (error instanceof RefusedError) assert.equal((fate.error as RefusedError).code, error.code);
       if (error instanceof KeyChangedError) assert.deepEqual((fate.error as KeyChangedError).change, change);
-      assert.deepEqual(outbox.fate(idOf(i + 1)), { state: "gone" });
     }
+    assert.deepEqual(outbox.list().map(({ reason }) => reason), errors.map(({ message }) => message));
+    for (const { id } of outbox.list()) assert.equal(outbox.drop(id), "dropped");
+    assert.deepEqual(outbox.list(), []);
     assert(outbox.isEmpty);
+  });
+});
+
+Deno.test("Outbox.fail() of what the server refused frees its counter and those behind it", async () => {
+  await withDatabase((database) => {
+    const { outbox } = outboxWith(database, 4);
+    for (const n of [1, 2, 3]) outbox.seal(idOf(n), sealed(n));
+    outbox.stored(idOf(1), { seq: 1, timeMs: 1 }, SELF);
+    outbox.fail(idOf(2), new RefusedError("no", ErrorCode.tooLarge), true);
+    assert.equal(outbox.lastCounter(TALK), 1);
+    assert.equal(outbox.row(idOf(3))!.sealed, undefined, "it was refused with the one before it, and is sealed anew");
+    assert.deepEqual(outbox.waiting(0, 9).map(({ id }) => id), [idOf(3), idOf(4)]);
+  });
+});
+
+Deno.test("Outbox.fail() of what may be stored keeps it: where the log has it, it becomes a message", async () => {
+  await withDatabase((database) => {
+    const { outbox, history } = outboxWith(database, 1);
+    outbox.seal(idOf(1), sealed(1));
+    outbox.fail(idOf(1), new TimedOutError("who knows"));
+    assert.equal(outbox.lastCounter(TALK), 1, "its counter may be used");
+    assert.deepEqual(outbox.sealedBody(idOf(1)), sealed(1).body);
+    assert(outbox.stored(idOf(1), { seq: 1, timeMs: 1 }, SELF));
+    assert.equal(history.messages(BOB, 9)[0]!.text, "text 1");
+    assert.deepEqual(outbox.list(), []);
+  });
+});
+
+Deno.test("Outbox.drop() takes out what has not left, and nothing that has", async () => {
+  await withDatabase((database) => {
+    const { outbox } = outboxWith(database, 2);
+    outbox.seal(idOf(1), sealed(1));
+    assert.equal(outbox.drop(idOf(1)), "sent");
+    assert.equal(outbox.drop(idOf(2)), "dropped");
+    assert.equal(outbox.drop(idOf(2)), "unknown");
   });
 });
 
