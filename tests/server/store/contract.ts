@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import type { Store } from "../../../server/store/store.ts";
 import { DEVICES_PER_USER_MAX, READ_BYTES_MAX } from "../../../shared/limits.ts";
 import type { ConversationId } from "../../../shared/protocol/mod.ts";
+import { receiptsContract } from "./receipts_contract.ts";
 import { befriend, bytesOf, deviceOf, directOf, nameOf, newDevice, newUser, recordOf, Told } from "./fixtures.ts";
 
 /** A store under test, what it told of, and the way to end it. */
@@ -436,6 +437,8 @@ export function storeContract(name: string, open: () => Promise<Opened>): void {
     assert.equal(await cursor("alice"), 0);
     await store.setCursors(nameOf("alice"), deviceOf("alice"), []);
   });
+
+  receiptsContract(test);
 
   test("a new device reads on from the heads it began at", async (store) => {
     const id = await befriend(store);

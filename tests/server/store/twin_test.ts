@@ -55,6 +55,14 @@ const record = fc.record({
   nowMs: fc.integer({ min: 0, max: 1e6 }),
 });
 
+const receipt = fc.record({
+  conversation,
+  delivered: fc.nat(8),
+  hash: fc.constant(new Uint8Array(32).fill(1)),
+  read: fc.nat(8),
+  signature: fc.constant(new Uint8Array(64).fill(2)),
+});
+
 /** Signing up and opening come more often than chance would have it, or nothing ever happens. */
 const step: fc.Arbitrary<Step> = fc.oneof(
   {
@@ -100,6 +108,21 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: call(
       fc.tuple(user, device, fc.array(fc.record({ conversation, seq: fc.nat(10) }), { maxLength: 4 })),
       (store, [name, { user, number }, cursors]) => store.setCursors(nameOf(name), deviceOf(user, number), cursors),
+    ),
+  },
+  {
+    weight: 4,
+    arbitrary: call(
+      fc.tuple(user, device, fc.array(receipt, { maxLength: 4 })),
+      (store, [name, { user, number }, receipts]) => store.setReceipts(nameOf(name), deviceOf(user, number), receipts),
+    ),
+  },
+  {
+    weight: 2,
+    arbitrary: call(
+      fc.tuple(user, fc.array(conversation, { maxLength: 3 }), fc.option(device, { nil: undefined }), fc.nat(4)),
+      (store, [name, ids, after, limit]) =>
+        store.receipts(nameOf(name), ids, after && deviceOf(after.user, after.number), limit),
     ),
   },
   {
