@@ -8,10 +8,11 @@ import type { Delivery } from "./acks.ts";
 import { deliveries, type DeliveriesOptions } from "./deliveries.ts";
 import { provenFingerprint } from "./enquiry.ts";
 import { UsageError } from "./errors.ts";
-import type { ChatEvent } from "./events.ts";
+import type { ChatEvent, MessageEvent, RefusedEvent } from "./events.ts";
 import { checkName, homeExists, type HomeParts, HomeTraces, LocalHome, openHome } from "./local_home.ts";
 import { parseServerAddress } from "./server_address.ts";
 import { OPEN_TIMEOUT_MS, type OpenOptions, type Presence, type SentMessage, Session } from "./session.ts";
+import { show } from "./showing.ts";
 import { checkText } from "./text.ts";
 
 export class ChatClient extends LocalHome {
@@ -148,6 +149,16 @@ export class ChatClient extends LocalHome {
    */
   events(options: { readonly own?: boolean } = {}): AsyncIterableIterator<ChatEvent> {
     return this.#session.subscribe(options.own ?? false);
+  }
+
+  /**
+   * Puts out what others sent and no face has put out yet, oldest first, and marks it: no other process of this home puts it out
+   * meanwhile. Where `put` throws, or this process is killed in it, that message is put out again.
+   *
+   * @returns Whether there was anything.
+   */
+  show(put: (event: MessageEvent | RefusedEvent) => void): Promise<boolean> {
+    return show(this.parts, put);
   }
 
   /**

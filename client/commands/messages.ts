@@ -26,10 +26,10 @@ export async function send(words: readonly string[], options: Options): Promise<
 
 export async function recv(_words: readonly string[], options: Options): Promise<void> {
   await withClient(options, async (chat) => {
-    if (showUnshown(chat, options)) return;
+    if (await showUnshown(chat, options)) return;
     if (options.wait === undefined) return;
     await chat.waitForUnshown(options.wait * 1000);
-    showUnshown(chat, options);
+    await showUnshown(chat, options);
   });
 }
 
@@ -41,7 +41,7 @@ export async function listen(_words: readonly string[], options: Options): Promi
       const notices = showNotices(chat, options, signal);
       if (options.ack === "manual") await listenManually(chat, options, signal);
       while (!signal.aborted) {
-        showUnshown(chat, options);
+        await showUnshown(chat, options);
         await chat.waitForUnshown(POLL_MS, signal);
       }
       await chat.close();
@@ -76,18 +76,9 @@ function printEvent(event: ChatEvent, { json }: Options, text: string): void {
   else printLine(Deno.stdout.isTerminal() ? fitted(text) : text);
 }
 
-/** Prints everything not yet shown; the cursor moves behind each page only after it was written. */
-function showUnshown(chat: ChatClient, options: Options): boolean {
-  let any = false;
-  for (;;) {
-    const page = chat.unshown(PAGE);
-    if (page.length === 0) return any;
-    for (const { event, position } of page) {
-      printEvent(event, options, eventLine(event, chat.name));
-      chat.markShown(position);
-    }
-    any = true;
-  }
+/** Prints everything not yet shown; each counts as shown only after it was written. */
+function showUnshown(chat: ChatClient, options: Options): Promise<boolean> {
+  return chat.show((event) => printEvent(event, options, eventLine(event, chat.name)));
 }
 
 /** Connection changes and notices go to standard error as text; with --json they are lines of the stream. */
@@ -127,6 +118,5 @@ async function readStandardInput(): Promise<string> {
   }
 }
 
-const PAGE = 100;
 const HISTORY_DEFAULT = 50;
 const POLL_MS = 60_000;

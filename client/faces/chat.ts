@@ -75,11 +75,10 @@ export class ChatFace {
   /** Everything not shown yet, then everything that comes; the cursor moves behind each after it is on the screen. */
   async #showMessages(): Promise<void> {
     while (!this.#leaving.signal.aborted) {
-      for (const { event, position } of this.#chat.unshown(100)) {
+      await this.#chat.show((event) => {
         this.#print(eventLine(event, this.#chat.name));
-        this.#chat.markShown(position);
         if (event.type === "message") this.#noticeSender(event);
-      }
+      });
       await this.#chat.waitForUnshown(60_000, this.#leaving.signal);
     }
     await this.#chat.close();

@@ -23,7 +23,7 @@ export class Ears {
     if (event.type === "message") this.messages.push(event);
     else if (event.type === "refused") this.refused.push(event);
     else if (event.type === "connection") this.connections.push(event);
-    else this.notices.push(event.text);
+    else if (event.type === "notice") this.notices.push(event.text);
     for (const wake of this.#waiting.splice(0)) wake();
   }
 
