@@ -76,7 +76,7 @@ Deno.test("send prints the id, recv --json the message object, history both side
   assert.match(id, /^[0-9a-f]{32}$/);
   const piped = succeeded(await fastchat(["send", "bob", "-", ...at("alice")], { stdin: "two\nlines\n" })).trim();
   const sent = JSON.parse(succeeded(await fastchat(["send", "bob", "--json", ...at("alice"), "--", "-third"])));
-  assert.deepEqual(Object.keys(sent), ["type", "to", "id", "conversation", "seq", "time"]);
+  assert.deepEqual(Object.keys(sent), ["type", "to", "id", "conversation", "seq", "time", "state"]);
 
   const received = messages(succeeded(await fastchat(["recv", "--json", ...at("bob")])));
   assert.deepEqual(received.map(({ text }) => text), ["héllo\tworld", "two\nlines", "-third"]);
@@ -106,10 +106,15 @@ Deno.test("send prints the id, recv --json the message object, history both side
       ["alice", "-third"],
       ["bob", "an answer"],
     ]);
-    assert.deepEqual(history.slice(0, 3), received);
+    // One's own have a state besides: Bob had received them, as Alice's client heard when it came back.
+    const state = name === "alice" ? { state: "delivered" } : {};
+    assert.deepEqual(history.slice(0, 3), received.map((message) => ({ ...message, ...state })));
   }
   const plain = succeeded(await fastchat(["history", "alice", "--limit", "2", ...at("bob")]));
-  assert.match(plain, /^\d{4}-\d\d-\d\d \d\d:\d\d alice: -third\n\d{4}-\d\d-\d\d \d\d:\d\d me → alice: an answer\n$/);
+  assert.match(
+    plain,
+    /^\d{4}-\d\d-\d\d \d\d:\d\d alice: -third\n\d{4}-\d\d-\d\d \d\d:\d\d me → alice: an answer ✓✓?\n$/,
+  );
 });
 
 Deno.test("users and online list people, with --json as objects", async () => {
@@ -149,6 +154,7 @@ Deno.test("listen stays open while send runs on the same home, and ends with 0 a
   await Promise.all([empty("alice"), empty("bob")]);
   const child = startFastchat(["listen", "--json", ...at("bob")]);
   const heard: Message[] = [];
+  const states: string[] = [];
   let others = 0;
   for await (const line of lines(child.stdout)) {
     const event = JSON.parse(line);
@@ -157,6 +163,7 @@ Deno.test("listen stays open while send runs on the same home, and ends with 0 a
       await send("alice", "bob", "one");
       await send("alice", "bob", "two");
     } else if (event.type === "message") heard.push(event);
+    else if (event.type === "state") states.push(event.state);
     else others++;
     if (heard.length === 2) child.kill("SIGTERM");
   }
@@ -165,6 +172,7 @@ Deno.test("listen stays open while send runs on the same home, and ends with 0 a
   assert.equal(await new Response(child.stderr).text(), "");
   assert.equal(code, 0);
   assert.equal(others, 0);
+  assert(states.includes("stored"), "what became of the message that the other process sent");
   assert.deepEqual(heard.map(({ text }) => text), ["one", "two"], "own messages are not heard");
   assert.equal(succeeded(await fastchat(["recv", ...at("bob")])), "", "what listen showed is shown");
   assert.deepEqual(
