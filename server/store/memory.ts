@@ -22,6 +22,7 @@ import {
   type Account,
   type AppendResult,
   type LiveSession,
+  type LogPage,
   type NewDevice,
   type NewUser,
   type Session,
@@ -92,7 +93,7 @@ export class MemoryStore implements Store {
     if (user.devices.length >= DEVICES_PER_USER_MAX) return "limit";
     const added = this.#addDevice(user, device);
     user.revision++;
-    for (const { id, log } of user.conversations) added.cursors.set(id, log.length);
+    for (const conversation of user.conversations) added.cursors.set(conversation.id, headOf(conversation));
     const conversations = user.conversations.toSorted(byId).map((conversation) => ({
       id: conversation.id,
       epoch: epochOf(conversation),
@@ -168,12 +169,12 @@ export class MemoryStore implements Store {
     if (!members.every((member) => member !== undefined)) return undefined;
     let conversation = this.#conversations.get(id);
     if (conversation === undefined) {
-      conversation = { id, members, receipts: new Map(), log: [], numbers: new Map() };
+      conversation = { id, members, receipts: new Map(), log: [], begins: 0, numbers: new Map() };
       this.#conversations.set(id, conversation);
       for (const member of members) member.conversations.push(conversation);
     }
     const own = this.#users.get(user)!;
-    return conversation.members.includes(own) ? headOf(conversation, this.#deviceOf(own, device)) : undefined;
+    return conversation.members.includes(own) ? listed(conversation, this.#deviceOf(own, device)) : undefined;
   }
 
   // deno-lint-ignore require-await
@@ -189,7 +190,7 @@ export class MemoryStore implements Store {
     return own.conversations.toSorted(byId)
       .filter(({ id }) => after === undefined || id > after)
       .slice(0, limit)
-      .map((conversation) => headOf(conversation, this.#deviceOf(own, device)));
+      .map((conversation) => listed(conversation, this.#deviceOf(own, device)));
   }
 
   // deno-lint-ignore require-await
@@ -207,18 +208,19 @@ export class MemoryStore implements Store {
     conversation: ConversationId,
     after: number,
     limit: number,
-  ): Promise<Record[] | undefined> {
+  ): Promise<LogPage | undefined> {
     this.#open();
     const found = this.#conversations.get(conversation);
     if (found === undefined || !found.members.some((member) => member.name === user)) return undefined;
     const records: Record[] = [];
     let bytes = 0;
-    for (const record of found.log.slice(after, after + limit)) {
+    const from = Math.max(0, after - found.begins);
+    for (const record of found.log.slice(from, from + limit)) {
       bytes += record.body.length;
       if (bytes > READ_BYTES_MAX && records.length > 0) break;
       records.push(record);
     }
-    return records;
+    return { records, begins: found.begins };
   }
 
   // deno-lint-ignore require-await
@@ -235,7 +237,7 @@ export class MemoryStore implements Store {
       const conversation = this.#conversations.get(id);
       if (!conversation?.members.includes(found.user)) continue;
       const at = found.cursors.get(id) ?? 0;
-      found.cursors.set(id, Math.max(at, Math.min(seq, conversation.log.length)));
+      found.cursors.set(id, Math.max(at, Math.min(seq, headOf(conversation))));
     }
   }
 
@@ -247,7 +249,7 @@ export class MemoryStore implements Store {
     if (found === undefined) return;
     for (const said of receipts) {
       const { conversation: id, delivered, read } = said, conversation = this.#conversations.get(id);
-      if (!conversation?.members.includes(found.user) || delivered > conversation.log.length) continue;
+      if (!conversation?.members.includes(found.user) || delivered > headOf(conversation)) continue;
       const { delivered: last, read: lastRead } = conversation.receipts.get(device) ?? NO_RECEIPT;
       if (delivered < last || (delivered === last && read <= lastRead)) continue;
       const receipt = { ...said, user, device };
@@ -295,7 +297,7 @@ export class MemoryStore implements Store {
     }
     const stored: Record = {
       conversation: record.conversation,
-      seq: conversation.log.length + 1,
+      seq: headOf(conversation) + 1,
       timeMs: record.nowMs,
       sender: record.user,
       device: record.device,
@@ -347,8 +349,10 @@ interface Conversation {
   /** By device. */
   readonly receipts: Map<DeviceId, Receipt>;
   readonly members: readonly User[];
-  /** The record with seq n is at n - 1. */
+  /** The record with seq n is at n - 1 - begins. */
   readonly log: Record[];
+  /** Records up to this one are gone. */
+  begins: number;
   /** By device and message id: what makes `append` idempotent. */
   readonly numbers: Map<string, Record>;
 }
@@ -361,12 +365,17 @@ function namesOf(conversation: Conversation): UserName[] {
   return conversation.members.map((member) => member.name);
 }
 
-function headOf(conversation: Conversation, device: Device | undefined): ConversationHead {
+function headOf(conversation: Conversation): number {
+  return conversation.begins + conversation.log.length;
+}
+
+function listed(conversation: Conversation, device: Device | undefined): ConversationHead {
   return {
     conversation: conversation.id,
     kind: KIND_DIRECT,
     members: namesOf(conversation),
-    head: conversation.log.length,
+    head: headOf(conversation),
+    begins: conversation.begins,
     cursor: device?.cursors.get(conversation.id) ?? 0,
     epoch: epochOf(conversation),
   };

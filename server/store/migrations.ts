@@ -113,4 +113,10 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (conversation, device)
   ) STRICT, WITHOUT ROWID;
   `,
+  // Numbers must not go back when the newest rows of a conversation are removed, so they are no longer asked of the log.
+  `
+  ALTER TABLE conversations ADD COLUMN head INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE conversations ADD COLUMN begins INTEGER NOT NULL DEFAULT 0;
+  UPDATE conversations SET head = coalesce((SELECT max(seq) FROM log WHERE log.conversation = conversations.id), 0);
+  `,
 ];

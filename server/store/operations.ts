@@ -29,7 +29,17 @@ import {
 import { messageId } from "../../shared/protocol/mod.ts";
 import type { Committed, DevicesChanged, ReceiptMoved, SessionsEnded } from "../bus/bus.ts";
 import type { Hub } from "../bus/hub.ts";
-import type { Account, AppendResult, LiveSession, NewDevice, NewUser, Session, Store, StoreAppend } from "./store.ts";
+import type {
+  Account,
+  AppendResult,
+  LiveSession,
+  LogPage,
+  NewDevice,
+  NewUser,
+  Session,
+  Store,
+  StoreAppend,
+} from "./store.ts";
 
 /** What the leader serves. */
 export interface Served {
@@ -102,6 +112,8 @@ export const LIST_ITEMS_MAX = 65_536;
 /** Names that one `directory` call asks for; {@linkcode RemoteStore} splits longer lists. */
 export const DIRECTORY_NAMES_MAX = 64;
 
+const logPage: Schema<LogPage> = struct({ records: array(record, LIST_ITEMS_MAX), begins: varint });
+
 const nothing = struct({});
 const page = { limit: varint };
 const names = array(userName, LIST_ITEMS_MAX);
@@ -172,7 +184,7 @@ export const operations = {
   read: operation(
     12,
     struct({ user: userName, conversation: conversationId, after: varint, ...page }),
-    optional(array(record, LIST_ITEMS_MAX)),
+    optional(logPage),
     ({ store }, { user, conversation, after, limit }) => store.read(user, conversation, after, limit),
   ),
   setCursors: operation(

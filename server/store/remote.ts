@@ -1,11 +1,21 @@
 /** The store as every server has it: calls to the leader, wherever that is. */
 import type { ConversationHead, ConversationId, DeviceId } from "../../shared/protocol/mod.ts";
-import type { DirectoryEntry, OwnReceipt, Receipt, Record, UserName } from "../../shared/protocol/mod.ts";
+import type { DirectoryEntry, OwnReceipt, Receipt, UserName } from "../../shared/protocol/mod.ts";
 import { RECEIPTS_MAX, RECEIPTS_PAGE_MAX } from "../../shared/limits.ts";
 import type { Calls } from "./calls.ts";
 import { DIRECTORY_NAMES_MAX, LIST_ITEMS_MAX, operations } from "./operations.ts";
 import { StaleSenders } from "./stale_senders.ts";
-import type { Account, AppendResult, LiveSession, NewDevice, NewUser, Session, Store, StoreAppend } from "./store.ts";
+import type {
+  Account,
+  AppendResult,
+  LiveSession,
+  LogPage,
+  NewDevice,
+  NewUser,
+  Session,
+  Store,
+  StoreAppend,
+} from "./store.ts";
 
 export class RemoteStore implements Store {
   readonly #calls: Calls;
@@ -81,7 +91,7 @@ export class RemoteStore implements Store {
       : this.#appendInParts(records);
   }
 
-  read(user: UserName, conversation: ConversationId, after: number, limit: number): Promise<Record[] | undefined> {
+  read(user: UserName, conversation: ConversationId, after: number, limit: number): Promise<LogPage | undefined> {
     return this.#calls.call(operations.read, { user, conversation, after, limit: clamp(limit) });
   }
 

@@ -1,11 +1,12 @@
 /** The store of the process that leads: reads run at once, changes go through the group commit. */
 import type { ConversationHead, ConversationId, DeviceId } from "../../shared/protocol/mod.ts";
-import type { DirectoryEntry, OwnReceipt, Receipt, Record, UserName } from "../../shared/protocol/mod.ts";
+import type { DirectoryEntry, OwnReceipt, Receipt, UserName } from "../../shared/protocol/mod.ts";
 import type { SqliteDatabase } from "./sqlite/database.ts";
 import {
   type Account,
   type AppendResult,
   type LiveSession,
+  type LogPage,
   type NewDevice,
   type NewUser,
   type Session,
@@ -93,7 +94,7 @@ export class SqliteStore implements Store {
     return this.#write(bytes, (database, notices) => database.log.append(records, notices));
   }
 
-  read(user: UserName, conversation: ConversationId, after: number, limit: number): Promise<Record[] | undefined> {
+  read(user: UserName, conversation: ConversationId, after: number, limit: number): Promise<LogPage | undefined> {
     return this.#read(() => this.#database.log.read(user, conversation, after, limit));
   }
 

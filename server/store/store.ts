@@ -86,9 +86,9 @@ export interface Store {
 
   /**
    * Records of one conversation with seq > `after`, ascending, at most `limit` and about READ_BYTES_MAX bytes of bodies (always at least one).
-   * `undefined` where `user` is not a member.
+   * Where the first ones were removed, it begins behind them. `undefined` where `user` is not a member.
    */
-  read(user: UserName, conversation: ConversationId, after: number, limit: number): Promise<Record[] | undefined>;
+  read(user: UserName, conversation: ConversationId, after: number, limit: number): Promise<LogPage | undefined>;
 
   /** Moves this device's cursors forward, never back, never past the head. Conversations it is not in are ignored. */
   setCursors(
@@ -162,6 +162,12 @@ export interface StoreAppend extends Append {
   readonly user: UserName;
   readonly device: DeviceId;
   readonly nowMs: number;
+}
+
+export interface LogPage {
+  readonly records: Record[];
+  /** Records up to and including this one are gone; 0 where all are there. */
+  readonly begins: number;
 }
 
 export type AppendResult =

@@ -80,6 +80,8 @@ export const conversationHead = struct({
   members: array(userName, 2),
   /** Sequence number of the newest record, 0 where there is none. */
   head: varint,
+  /** Records up to and including this one were removed; 0 where all are there. */
+  begins: varint,
   /** Where this device begins or last acknowledged: records up to and including it are not for it to read again. */
   cursor: varint,
   epoch: varint,
@@ -218,7 +220,8 @@ export const response = union({
   directory: [7, struct({ entries: array(directoryEntry, 16) })],
   conversation: [8, struct({ head: conversationHead })],
   sync: [9, struct({ heads: array(conversationHead, PAGE_ENTRIES_MAX), more: bool })],
-  records: [10, struct({ records: array(record, READ_RECORDS_MAX), more: bool })],
+  /** Ascending; `begins` as in the head: where the first ones were removed, the answer begins behind them. */
+  records: [10, struct({ records: array(record, READ_RECORDS_MAX), more: bool, begins: varint })],
   /** Committed to disk. A repeated append gets the numbers of the first. */
   stored: [11, struct({ messageId, seq: varint, timeMs: u48 })],
   receipts: [12, struct({ receipts: array(receipt, RECEIPTS_PAGE_MAX), more: bool })],

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { ChatClient, KeyChangedError, RefusedError } from "../../client/mod.ts";
 import { formatFingerprint } from "../../shared/crypto/mod.ts";
-import type { DirectoryEntry } from "../../shared/protocol/mod.ts";
+import type { DirectoryEntry, Record } from "../../shared/protocol/mod.ts";
 import type { Store } from "../../server/store/store.ts";
 import { TEST_CLUSTER } from "../keys.ts";
 import { forgedBody, forgedHeaderBytes } from "../shared/crypto/forge_envelope.ts";
@@ -103,13 +103,16 @@ Deno.test("ChatClient: a row that the server makes up in its own device's name d
       get: (target, key) =>
         key !== "read"
           ? Reflect.get(target, key).bind?.(target) ?? Reflect.get(target, key)
-          : async (...args: Parameters<Store["read"]>) =>
-            (await target.read(...args))?.map((row) => forged && row.seq === 2 ? { ...row, body: forged } : row),
+          : async (...args: Parameters<Store["read"]>) => {
+            const page = await target.read(...args);
+            const lie = (row: Record) => forged && row.seq === 2 ? { ...row, body: forged } : row;
+            return page && { ...page, records: page.records.map(lie) };
+          },
     });
   await withWorld(async (world) => {
     const alice = await world.open("alice"), bob = await world.open("bob");
     const { conversation } = await alice.send("bob", "1");
-    const [row] = (await world.harness.store.read(bob.name, conversation, 0, 1))!;
+    const [row] = (await world.harness.store.read(bob.name, conversation, 0, 1))!.records;
     await alice.close();
     await bob.send("alice", "2");
     forged = forgedBody({

@@ -85,8 +85,8 @@ function logOf(database: SqliteDatabase, conversation: ConversationId): Record[]
   const records: Record[] = [];
   while (true) {
     const page = database.log.read(nameOf("alice"), conversation, records.length, 1000);
-    if (page === undefined || page.length === 0) return records;
-    records.push(...page);
+    if (page === undefined || page.records.length === 0) return records;
+    records.push(...page.records);
   }
 }
 

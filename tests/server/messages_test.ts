@@ -65,7 +65,15 @@ Deno.test("openDirect makes one conversation, under the id that follows from bot
   const { a, b, id, alice, bob } = await twoPeople();
   assert.equal(id, directConversationId(TEST_CLUSTER, alice.user, bob.user));
   const { head } = expectType(await b.ask({ type: "openDirect", peer: "ALICE" }), "conversation");
-  assert.deepEqual(head, { conversation: id, kind: 1, members: ["alice", "bob"], head: 0, cursor: 0, epoch: 2 });
+  assert.deepEqual(head, {
+    conversation: id,
+    kind: 1,
+    members: ["alice", "bob"],
+    head: 0,
+    begins: 0,
+    cursor: 0,
+    epoch: 2,
+  });
   expectError(await a.ask({ type: "openDirect", peer: "nobody" }), ErrorCode.unknownName);
   expectError(await a.ask({ type: "openDirect", peer: "no name!" }), ErrorCode.unknownName);
   for (const client of [a, b]) {

@@ -8,7 +8,7 @@ import type { Notices } from "../notices.ts";
 import type { Account, LiveSession, NewDevice, NewUser, Session } from "../store.ts";
 import type { StoreClock } from "./clock.ts";
 import { RefusedError } from "./errors.ts";
-import { HEAD, MEMBERS, membersOf, type Rows } from "./rows.ts";
+import { MEMBERS, membersOf, type Rows } from "./rows.ts";
 
 export class Accounts {
   readonly #rows: Rows;
@@ -73,6 +73,7 @@ export class Accounts {
     }
     if (this.#sql.countDevices.get(user)!["count"] as number >= DEVICES_PER_USER_MAX) return "limit";
     const { lastInsertRowid } = this.#sql.insertDevice.run(key, user, device.certificate);
+    this.#rows.writeHeads();
     this.#sql.raiseRevision.run(user);
     this.#sql.raiseEpochs.run(user);
     this.#sql.beginCursors.run(lastInsertRowid, user);
@@ -184,7 +185,7 @@ function prepare(database: DatabaseSync) {
     ),
     beginCursors: sql(
       `INSERT INTO cursors (device, conversation, seq)
-       SELECT ?, conversations.id, ${HEAD} AS head
+       SELECT ?, conversations.id, head
        FROM members AS own JOIN conversations ON conversations.id = own.conversation
        WHERE own.user = ? AND head > 0`,
     ),

@@ -1,7 +1,7 @@
 /** Who talks to whom, and how far each device has come: tables `conversations`, `members`, `cursors`. */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { ConversationHead, ConversationId, DeviceId, UserName } from "../../../shared/protocol/mod.ts";
-import { type Conversation, HEAD, MEMBERS, membersOf, type Rows } from "./rows.ts";
+import { type Conversation, MEMBERS, membersOf, type Rows } from "./rows.ts";
 
 export class Conversations {
   readonly #rows: Rows;
@@ -33,6 +33,7 @@ export class Conversations {
       kind: KIND_DIRECT,
       members: [...conversation.members],
       head: conversation.head,
+      begins: conversation.begins,
       cursor: this.#cursor(user, device, conversation),
       epoch: conversation.epoch,
     };
@@ -52,6 +53,7 @@ export class Conversations {
       kind: row["kind"] as number,
       members: membersOf(row["members"]),
       head: row["head"] as number,
+      begins: row["begins"] as number,
       cursor: row["cursor"] as number,
       epoch: row["epoch"] as number,
     }));
@@ -93,7 +95,7 @@ function prepare(database: DatabaseSync) {
     insertConversation: sql("INSERT INTO conversations (key, kind, epoch) VALUES (?, ?, ?)"),
     insertMember: sql("INSERT INTO members (user, conversation_key, conversation) VALUES (?, ?, ?)"),
     heads: sql(
-      `SELECT key, kind, epoch, ${HEAD} AS head, ${MEMBERS} AS members,
+      `SELECT key, kind, epoch, head, begins, ${MEMBERS} AS members,
          coalesce((SELECT seq FROM cursors WHERE device = ? AND cursors.conversation = conversations.id), 0) AS cursor
        FROM members AS own JOIN conversations ON conversations.id = own.conversation
        WHERE own.user = (SELECT id FROM users WHERE name = ?) AND own.conversation_key > ?

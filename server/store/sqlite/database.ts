@@ -72,6 +72,7 @@ export class SqliteDatabase {
 
   /** Everything since {@linkcode begin} is on the disk when this returns. */
   commit(): void {
+    this.#rows.writeHeads();
     this.#sql.commit.run();
   }
 
@@ -86,6 +87,8 @@ export class SqliteDatabase {
     this.#database.exec("SAVEPOINT guarded");
     try {
       const result = change();
+      // With what it belongs to: the failure of a later change makes the cache forget.
+      this.#rows.writeHeads();
       this.#database.exec("RELEASE guarded");
       return result;
     } catch (error) {

@@ -5,7 +5,7 @@ import { READ_BYTES_MAX } from "../../../shared/limits.ts";
 import type { ConversationId, DeviceId, MessageId, Record, UserName } from "../../../shared/protocol/mod.ts";
 import type { Notices } from "../notices.ts";
 import { StaleSenders } from "../stale_senders.ts";
-import type { AppendResult, StoreAppend } from "../store.ts";
+import type { AppendResult, LogPage, StoreAppend } from "../store.ts";
 import type { StoreClock } from "./clock.ts";
 import type { Rows } from "./rows.ts";
 
@@ -27,7 +27,7 @@ export class Log {
     return results;
   }
 
-  read(user: UserName, id: ConversationId, after: number, limit: number): Record[] | undefined {
+  read(user: UserName, id: ConversationId, after: number, limit: number): LogPage | undefined {
     const conversation = this.#rows.conversation(id);
     if (!conversation?.members.includes(user)) return undefined;
     const records: Record[] = [];
@@ -47,7 +47,7 @@ export class Log {
         body,
       });
     }
-    return records;
+    return { records, begins: conversation.begins };
   }
 
   #append(record: StoreAppend, stale: StaleSenders, notices: Notices): AppendResult {
@@ -75,7 +75,7 @@ export class Log {
       assert(first !== undefined, "A row that is not new is a repeat");
       return duplicateOf(first);
     }
-    conversation.head = seq;
+    this.#rows.setHead(conversation, seq);
     const { user: sender, nowMs: timeMs } = record;
     notices.committed({
       record: {

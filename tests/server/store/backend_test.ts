@@ -6,6 +6,7 @@ import { MIGRATIONS, StoreVersionError } from "../../../server/store/migrations.
 import { type Store, StoreUnavailableError } from "../../../server/store/store.ts";
 import type { BusListener, Committed, DevicesChanged, SessionsEnded } from "../../../server/bus/bus.ts";
 import { silentLogger } from "../../../shared/log.ts";
+import type { Record } from "../../../shared/protocol/mod.ts";
 import { befriend, deviceOf, nameOf, newDevice, recordOf } from "./fixtures.ts";
 
 Deno.test("openBackend() gives one leader, and the others its store", async () => {
@@ -16,7 +17,7 @@ Deno.test("openBackend() gives one leader, and the others its store", async () =
       backends.map((backend, at) => backend.store.append([recordOf("alice", "bob", at)])),
     );
     assert.deepEqual(results.map(([result]) => result?.status === "stored" && result.seq).sort(), [1, 2, 3]);
-    for (const { store } of backends) assert.equal((await store.read(nameOf("bob"), id, 0, 10))?.length, 3);
+    for (const { store } of backends) assert.equal((await store.read(nameOf("bob"), id, 0, 10))?.records.length, 3);
   });
 });
 
@@ -125,7 +126,8 @@ Deno.test("openBackend(): a gap is told after the leader knows who is here", asy
       onDevicesChanged: () => {},
       onReceipts: () => {},
       onSessionsEnded: () => {},
-      onGap: () => void follower!.store.read(nameOf("bob"), id, 0, 10).then((records) => read.resolve(records?.length)),
+      onGap: () =>
+        void follower!.store.read(nameOf("bob"), id, 0, 10).then((page) => read.resolve(page?.records.length)),
     };
     await follower!.store.append([recordOf("alice", "bob", 1)]);
     await leader!.close();
@@ -256,11 +258,11 @@ async function allKnow(backends: Backend[], users: string[]): Promise<void> {
 }
 
 async function allOf(store: Store, id: Parameters<Store["read"]>[1]) {
-  const records = [];
+  const records: Record[] = [];
   while (true) {
-    const page = await store.read(nameOf("bob"), id, records.length, 100);
-    if (page!.length === 0) return records;
-    records.push(...page!);
+    const page = (await store.read(nameOf("bob"), id, records.length, 100))!;
+    if (page.records.length === 0) return records;
+    records.push(...page.records);
   }
 }
 

@@ -199,7 +199,7 @@ export function storeContract(name: string, open: () => Promise<Opened>): void {
     await store.createUser(newUser("alice"));
     await store.createUser(newUser("bob"));
     const id = directOf("alice", "bob");
-    const head = { conversation: id, kind: 1, members: ["alice", "bob"], head: 0, cursor: 0, epoch: 2 };
+    const head = { conversation: id, kind: 1, members: ["alice", "bob"], head: 0, begins: 0, cursor: 0, epoch: 2 };
     assert.deepEqual(plain(await store.openDirect(id, nameOf("bob"), nameOf("alice"))), head);
     assert.deepEqual(plain(await store.openDirect(id, nameOf("alice"), nameOf("bob"))), head);
     assert.equal(await store.openDirect(directOf("alice", "nobody"), nameOf("alice"), nameOf("nobody")), undefined);
@@ -230,7 +230,15 @@ export function storeContract(name: string, open: () => Promise<Opened>): void {
     await store.createUser(newUser("alice"));
     const id = directOf("alice", "alice");
     const head = await store.openDirect(id, nameOf("alice"), nameOf("alice"));
-    assert.deepEqual(plain(head), { conversation: id, kind: 1, members: ["alice"], head: 0, cursor: 0, epoch: 1 });
+    assert.deepEqual(plain(head), {
+      conversation: id,
+      kind: 1,
+      members: ["alice"],
+      head: 0,
+      begins: 0,
+      cursor: 0,
+      epoch: 1,
+    });
     const [result] = await store.append([recordOf("alice", "alice", 1, { epoch: 1 })]);
     assert.equal(result?.status, "stored");
     await opened.settle();
@@ -269,9 +277,9 @@ export function storeContract(name: string, open: () => Promise<Opened>): void {
       opened.told.records.map(({ record, members }) => [record.seq, record.sender, members]),
       [[1, "alice", ["alice", "bob"]], [1, "alice", ["alice", "carol"]], [2, "bob", ["alice", "bob"]]],
     );
-    const records = await store.read(nameOf("bob"), directOf("alice", "bob"), 0, 10);
+    const { records } = (await store.read(nameOf("bob"), directOf("alice", "bob"), 0, 10))!;
     assert.deepEqual(records, opened.told.records.filter((_, at) => at !== 1).map(({ record }) => record));
-    assert.deepEqual(plain(records?.[1]), {
+    assert.deepEqual(plain(records[1]), {
       conversation: directOf("alice", "bob"),
       seq: 2,
       timeMs: 12,
@@ -298,8 +306,8 @@ export function storeContract(name: string, open: () => Promise<Opened>): void {
       { status: "stored", seq: 3, timeMs: 12, duplicate: false },
       { status: "stored", seq: 3, timeMs: 12, duplicate: true },
     ]);
-    const records = await store.read(nameOf("bob"), id, 0, 10);
-    assert.deepEqual(records?.map(({ seq, body }) => [seq, new TextDecoder().decode(body)]), [
+    const page = await store.read(nameOf("bob"), id, 0, 10);
+    assert.deepEqual(page?.records.map(({ seq, body }) => [seq, new TextDecoder().decode(body)]), [
       [1, "body 1"],
       [2, "body 2"],
       [3, "body 3"],
@@ -377,9 +385,9 @@ export function storeContract(name: string, open: () => Promise<Opened>): void {
       results.map(([result]) => result?.status === "stored" && result.seq),
       results.map((_, at) => at + 1),
     );
-    const records = await store.read(nameOf("alice"), id, 0, 100);
+    const page = await store.read(nameOf("alice"), id, 0, 100);
     assert.deepEqual(
-      records?.map(({ messageId }) => messageId),
+      page?.records.map(({ messageId }) => messageId),
       results.map((_, at) => recordOf("a", "b", at).messageId),
     );
   });
@@ -389,7 +397,7 @@ export function storeContract(name: string, open: () => Promise<Opened>): void {
     await store.createUser(newUser("carol"));
     await store.append([1, 2, 3, 4, 5].map((number) => recordOf("alice", "bob", number)));
     const seqs = async (user: string, after: number, limit: number) =>
-      (await store.read(nameOf(user), id, after, limit))?.map(({ seq }) => seq);
+      (await store.read(nameOf(user), id, after, limit))?.records.map(({ seq }) => seq);
     assert.deepEqual(await seqs("bob", 0, 2), [1, 2]);
     assert.deepEqual(await seqs("bob", 2, 100), [3, 4, 5]);
     assert.deepEqual(await seqs("alice", 5, 100), []);
@@ -406,10 +414,10 @@ export function storeContract(name: string, open: () => Promise<Opened>): void {
     await store.append(sizes.map((size, at) => recordOf("alice", "bob", at, { body: new Uint8Array(size).fill(at) })));
     const pages: number[][] = [];
     for (let after = 0; after < sizes.length;) {
-      const page = await store.read(nameOf("bob"), id, after, 100);
-      pages.push(page!.map(({ body }) => body.length));
-      assert.ok(page!.every(({ body, seq }) => body.every((byte) => byte === seq - 1)));
-      after = page!.at(-1)!.seq;
+      const { records: page } = (await store.read(nameOf("bob"), id, after, 100))!;
+      pages.push(page.map(({ body }) => body.length));
+      assert.ok(page.every(({ body, seq }) => body.every((byte) => byte === seq - 1)));
+      after = page.at(-1)!.seq;
     }
     assert.deepEqual(pages, [[10], [large], [READ_BYTES_MAX - 10, 10], [1]]);
   });
@@ -447,8 +455,8 @@ export function storeContract(name: string, open: () => Promise<Opened>): void {
     await store.append([recordOf("alice", "bob", 2, { epoch: 3 })]);
     const [head] = await store.conversations(nameOf("bob"), deviceOf("bob", 2), undefined, 10);
     assert.deepEqual([head?.cursor, head?.head], [1, 2]);
-    const records = await store.read(nameOf("bob"), id, head!.cursor, 10);
-    assert.deepEqual(records?.map(({ seq }) => seq), [2]);
+    const page = await store.read(nameOf("bob"), id, head!.cursor, 10);
+    assert.deepEqual(page?.records.map(({ seq }) => seq), [2]);
   });
 }
 

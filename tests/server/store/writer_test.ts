@@ -49,7 +49,7 @@ Deno.test("GroupWriter acknowledges nothing that another connection cannot read"
       assert.equal(count.get()!["count"], at);
     }
     reader.close();
-    assert.equal((await store.read(nameOf("bob"), id, 0, 100))?.length, 20);
+    assert.equal((await store.read(nameOf("bob"), id, 0, 100))?.records.length, 20);
     await store.close();
   });
 });
@@ -136,9 +136,9 @@ Deno.test("SqliteStore: a full disk refuses the batch, keeps everything before i
     const read = async () => {
       const seqs: number[] = [];
       while (true) {
-        const page = await store.read(nameOf("bob"), id, seqs.at(-1) ?? 0, 100);
-        if (page!.length === 0) return seqs;
-        seqs.push(...page!.map(({ seq }) => seq));
+        const { records } = (await store.read(nameOf("bob"), id, seqs.at(-1) ?? 0, 100))!;
+        if (records.length === 0) return seqs;
+        seqs.push(...records.map(({ seq }) => seq));
       }
     };
     assert.equal((await read()).length, stored);
