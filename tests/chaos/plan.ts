@@ -40,6 +40,10 @@ export interface Kill {
   readonly delayMs: number;
   /** Picks among those who live then: 0 to below 1. */
   readonly choice: number;
+  /** Lines that are typed at once just before, by the victim where it is a client, so that it happens to what is on its way … */
+  readonly burst: number;
+  /** … for so long. */
+  readonly fuseMs: number;
   /** A client or a balancer is started again after this. */
   readonly pauseMs: number;
 }
@@ -110,6 +114,8 @@ function makeKills(
         afterShown: follows?.afterShown ?? Math.floor(messages * (0.03 + 0.87 * prng.float())),
         delayMs: prng.integer(0, follows ? 300 : 50),
         choice: prng.float(),
+        burst: prng.integer(0, Math.min(BURST_MAX, messages / (4 * killsEach * kinds.length))),
+        fuseMs: prng.pick([0, 5, 20, 80]),
         pauseMs: prng.integer(0, 1_500),
       });
     }
@@ -117,6 +123,7 @@ function makeKills(
   return kills.sort((a, b) => a.afterShown - b.afterShown);
 }
 
+const BURST_MAX = 40;
 const NAMES = [
   "alice",
   "bob",

@@ -65,6 +65,8 @@ class Run {
   readonly #network: Network;
   readonly #cluster: ChaosCluster;
   readonly #people = new Map<string, Person>();
+  /** What each has left to say, the next at the end. */
+  readonly #queues: ReadonlyMap<string, Line[]>;
   readonly #kills: Record<KillKind, number> = { server: 0, leader: 0, balancer: 0, client: 0 };
   readonly #restarts = new Set<Promise<void>>();
   readonly #startMs = performance.now();
@@ -77,6 +79,8 @@ class Run {
   constructor(options: ChaosOptions) {
     this.#options = options;
     this.#plan = makePlan(options);
+    this.#queues = new Map(this.#plan.names.map((name) => [name, []]));
+    for (const line of this.#plan.lines.toReversed()) this.#queues.get(line.from)!.push(line);
     const { seed, loss, duplicate, reorder } = options, { delayMs, jitterMs } = this.#plan;
     this.#network = new Network({ seed, delayMs, jitterMs, loss, duplicate, reorder });
     const onDeath = (what: string) => this.#onDeath(what);
@@ -133,28 +137,32 @@ class Run {
 
   /** Lines are typed at a rate that lasts for all the kills, by whoever can type; each waits for their own outbox at times. */
   async #talk(): Promise<void> {
-    const queues = new Map(this.#plan.names.map((name) => [name, [] as Line[]]));
-    for (const line of this.#plan.lines.toReversed()) queues.get(line.from)!.push(line);
     const perMs = this.#plan.lines.length / (TALK_MS_MIN + this.#plan.kills.length * TALK_MS_EACH_KILL);
-    let left = this.#plan.lines.length, due = 0, thenMs = performance.now();
-    this.#progressMs = thenMs;
-    while (left > 0) {
+    let due = 0, thenMs = performance.now();
+    this.#progress();
+    while (this.#notebook.typed.length < this.#plan.lines.length) {
       await this.#breathe();
       const nowMs = performance.now();
-      due = Math.min(left, due + (nowMs - thenMs) * perMs, DUE_MAX);
+      due = Math.min(due + (nowMs - thenMs) * perMs, DUE_MAX);
       thenMs = nowMs;
-      while (due >= 1) {
-        const able = [...this.#people.values()].filter((person) =>
-          person.isOpen && person.waiting < WAITING_MAX && queues.get(person.name)!.length > 0
-        );
-        if (able.length === 0) break;
-        // Whoever has most left to say.
-        const person = able.reduce((a, b) => queues.get(b.name)!.length > queues.get(a.name)!.length ? b : a);
-        person.say(queues.get(person.name)!.pop()!);
-        due--;
-        left--;
-      }
+      while (due >= 1 && this.#sayNext(WAITING_MAX)) due--;
     }
+  }
+
+  /** Whoever has most left to say types the next line, of those who have not too much on its way. @returns Whether anybody could. */
+  #sayNext(waitingMax: number, who: Iterable<Person> = this.#people.values()): boolean {
+    const left = (person: Person) => this.#queues.get(person.name)!.length;
+    const able = [...who].filter((person) => person.isOpen && person.waiting < waitingMax && left(person) > 0);
+    if (able.length === 0) return false;
+    const person = able.reduce((a, b) => left(b) > left(a) ? b : a);
+    person.say(this.#queues.get(person.name)!.pop()!);
+    return true;
+  }
+
+  /** Many lines at once, a moment before somebody dies. */
+  async #burst({ burst, fuseMs }: Kill, who?: Iterable<Person>): Promise<void> {
+    for (let left = burst; left > 0 && this.#sayNext(Infinity, who); left--);
+    await this.#pause(fuseMs);
   }
 
   async #killAll(): Promise<void> {
@@ -176,6 +184,7 @@ class Run {
         }, `a ${kill.kind} to kill`);
         const victim = victims[Math.floor(kill.choice * victims.length)]!;
         this.#mapPorts();
+        await this.#burst(kill);
         const cutOff = [...this.#people.values()].filter((person) =>
           this.#network.behind(person.connectedTo) === victim.port
         ).map(({ name }) => name);
@@ -188,6 +197,7 @@ class Run {
       }
       case "balancer": {
         await this.#waitFor(() => this.#cluster.hasBalancer || undefined, "a balancer to kill");
+        await this.#burst(kill);
         const pid = await this.#cluster.killBalancer();
         this.#killed("balancer", `pid ${pid}`);
         return this.#restart(kill.pauseMs, async () => {
@@ -202,6 +212,7 @@ class Run {
           return found.length > 0 ? found : undefined;
         }, "a client to kill");
         const victim = alive[Math.floor(kill.choice * alive.length)]!;
+        await this.#burst(kill, [victim]);
         this.#times.clientKilled(victim.name);
         this.#killed("client", `${victim.name}, ${victim.waiting} messages not yet stored`);
         await victim.kill();
