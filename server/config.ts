@@ -12,6 +12,7 @@ import {
 } from "../shared/limits.ts";
 import type { LogLevel } from "../shared/log.ts";
 import { DEFAULT_RSA_LIMITS as RSA } from "../shared/net/mod.ts";
+import type { RetentionSettings } from "./store/retention.ts";
 import { THROTTLE_DEFAULTS, type ThrottleSettings } from "./throttles.ts";
 
 export type Command =
@@ -45,6 +46,7 @@ export interface ServerConfig {
   /** The largest datagram that is sent (SECURITY H10). */
   readonly datagramBytes: number;
   readonly sessionDays: number;
+  readonly retention: RetentionSettings;
   readonly logLevel: LogLevel;
   /** log2 of scrypt's N: proposed to clients, and the least accepted. */
   readonly scryptLog2N: number;
@@ -113,6 +115,10 @@ export function parseCommand(
     connectionsMax: numberFlag(values, "connections", CONNECTIONS_MAX, 1, 2 ** 24),
     datagramBytes: numberFlag(values, "datagram-bytes", DATAGRAM_BYTES, DATAGRAM_BYTES, DATAGRAM_BYTES_MAX),
     sessionDays: numberFlag(values, "session-days", SESSION_DAYS, 1, 3650),
+    retention: {
+      days: numberFlag(values, "retention-days", 0, 0, 36_500),
+      mebibytes: numberFlag(values, "retention-mib", 0, 0, 100_000_000),
+    },
     logLevel: choiceFlag(values, "log-level", ["info", "debug", "warn", "error"]),
     scryptLog2N: scryptLog2N(env(SCRYPT_TEST_SETTING)),
   };
@@ -163,6 +169,11 @@ Where
 Who may what
   --registration R   who may sign up: open (default) or closed
   --session-days N   how long a log-in lasts (default ${SESSION_DAYS})
+
+How long messages are kept
+  --retention-days N   messages older than N days are removed (default 0 = kept for ever)
+  --retention-mib N    the oldest are removed while the database takes more than N MiB (default 0 = any size)
+                       Whatever either says: not what is younger than a day
 
 Limits (0 = none, where it says so)
   --signup-rate N    sign-ups a second from one address (default ${THROTTLE_DEFAULTS.signUpRate}, 0 = none)

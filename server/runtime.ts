@@ -130,13 +130,13 @@ export class Runtime {
   }
 
   async #start(): Promise<void> {
-    const { dataDir } = this.#config;
+    const { dataDir, retention } = this.#config;
     await this.#openDirectory();
     const keys = await loadKeys(dataDir);
     const ticketKeys = this.#ticketKeys = await loadTicketKeys(dataDir, this.#log);
     this.#undo.push(() => ticketKeys.close());
     const primitives = await createPrimitives();
-    this.#backend = await openBackend({ dataDir, serverNumber: this.number, logger: this.#log });
+    this.#backend = await openBackend({ dataDir, serverNumber: this.number, logger: this.#log, retention });
     this.#undo.push(() => this.#backend.close());
     this.#wire(keys, primitives);
     this.#list = new ServerList(dataDir, this.#log, (servers) => this.#server.fanout.servers = servers);

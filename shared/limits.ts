@@ -18,6 +18,8 @@ export const DEVICES_PER_USER_MAX = 32;
 /** Records that one `read` may ask for, and the bytes of bodies it answers with (at least one record is always given). */
 export const READ_RECORDS_MAX = 256;
 export const READ_BYTES_MAX = 1 << 20;
+/** Messages younger than this are never removed: so long a repeated append is known as one. */
+export const RECORD_AGE_MS_MIN = 24 * 3600 * 1000;
 /** Receipts that one request hands in, conversations that one asks about, and receipts that one answer holds. */
 export const RECEIPTS_MAX = 256;
 export const RECEIPTS_PAGE_MAX = 1024;

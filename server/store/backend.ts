@@ -10,6 +10,7 @@ import { Follower } from "./follower.ts";
 import { Leader, storePaths } from "./leader.ts";
 import { operations } from "./operations.ts";
 import { RemoteStore } from "./remote.ts";
+import type { RetentionSettings } from "./retention.ts";
 import { type Store, StoreUnavailableError } from "./store.ts";
 
 export type Role = "leader" | "follower" | "none";
@@ -30,6 +31,8 @@ export interface BackendOptions {
   readonly dataDir: string;
   readonly serverNumber: number;
   readonly logger: Logger;
+  /** What this server does with old messages while it leads; everything is kept where it is not given. */
+  readonly retention?: RetentionSettings;
 }
 
 /**
@@ -117,8 +120,8 @@ class ClusterBackend implements Backend {
 
   /** One attempt to lead, and one to follow. Nothing is told of a role before the other side knows who is here. */
   async #join(): Promise<boolean> {
-    const { dataDir, serverNumber, logger } = this.#options;
-    const leader = await Leader.tryLead({ dataDir, logger });
+    const { dataDir, serverNumber, logger, retention } = this.#options;
+    const leader = await Leader.tryLead({ dataDir, logger, retention });
     if (leader !== undefined) {
       this.#leader = leader;
       this.#leadership = leader.leadership;

@@ -28,6 +28,7 @@ import {
 import { SqliteDatabase } from "./sqlite/database.ts";
 import { RefusedError } from "./sqlite/errors.ts";
 import { SqliteStore } from "./sqlite_store.ts";
+import { Retention, type RetentionSettings } from "./retention.ts";
 import { StoreFullError, StoreUnavailableError } from "./store.ts";
 
 /** Where things lie in the data directory. */
@@ -41,6 +42,8 @@ export const storePaths = (dataDir: string) => ({
 export interface LeaderOptions {
   readonly dataDir: string;
   readonly logger: Logger;
+  /** Everything is kept where it is not given. */
+  readonly retention?: RetentionSettings | undefined;
 }
 
 export class Leader implements Served {
@@ -54,13 +57,14 @@ export class Leader implements Served {
   readonly #listener: LocalListener;
   readonly #logger: Logger;
   readonly #followers = new Set<FollowerPort>();
+  readonly #retention: Retention;
   #closing: Promise<void> | undefined;
 
   private constructor(
     lock: FileLock,
     listener: LocalListener,
     database: SqliteDatabase,
-    logger: Logger,
+    { logger, retention = KEEP_ALL }: LeaderOptions,
   ) {
     const superseded = Promise.withResolvers<void>();
     this.#lock = lock;
@@ -70,6 +74,8 @@ export class Leader implements Served {
     this.leadership = database.leadership;
     this.superseded = superseded.promise;
     this.store = new SqliteStore(database, { listener: this.hub, logger, onSuperseded: superseded.resolve });
+    this.#retention = new Retention({ store: this.store, settings: retention, nowMs: Date.now, logger });
+    this.#retention.start();
     this.#accept();
   }
 
@@ -79,8 +85,8 @@ export class Leader implements Served {
    * @returns `undefined` while another process holds the lock.
    * @throws StoreVersionError, or what the system says of the files.
    */
-  static async tryLead({ dataDir, logger }: LeaderOptions): Promise<Leader | undefined> {
-    const paths = storePaths(dataDir);
+  static async tryLead(options: LeaderOptions): Promise<Leader | undefined> {
+    const paths = storePaths(options.dataDir);
     const lock = await FileLock.tryAcquire(paths.lock);
     if (lock === undefined) return undefined;
     let database: SqliteDatabase | undefined;
@@ -89,7 +95,7 @@ export class Leader implements Served {
       database = new SqliteDatabase(paths.database);
       // A killed leader's socket stays behind; holding the lock, we know that nobody listens on it.
       await removeStaleSocket(paths.socket);
-      return new Leader(lock, await listenLocal(paths.socket), database, logger);
+      return new Leader(lock, await listenLocal(paths.socket), database, options);
     } catch (error) {
       database?.close();
       lock.release();
@@ -107,6 +113,7 @@ export class Leader implements Served {
     // What followers have not been answered they ask again, of the next leader.
     const left = Promise.all([...this.#followers].map((follower) => follower.leave()));
     try {
+      await this.#retention.stop();
       await this.store.close();
       // A follower that reads no more must not keep us.
       await withinMs(LEAVE_MS_MAX, left);
@@ -308,6 +315,7 @@ function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
+const KEEP_ALL: RetentionSettings = { days: 0, mebibytes: 0 };
 /** Bytes of one server's requests in work; beyond it the leader reads no more of them. */
 const OPEN_BYTES_MAX = 32 << 20;
 const NOTICE_BYTES_MAX = 4 << 20;

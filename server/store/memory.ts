@@ -17,6 +17,7 @@ import type {
 } from "../../shared/protocol/mod.ts";
 import type { CommitListener, Committed, ReceiptMoved } from "../bus/bus.ts";
 import { sameBytes } from "./bytes.ts";
+import { type Aged, countToTrim, RECORD_BYTES } from "./retention.ts";
 import { StaleSenders } from "./stale_senders.ts";
 import {
   type Account,
@@ -29,6 +30,7 @@ import {
   type Store,
   type StoreAppend,
   StoreUnavailableError,
+  type TrimLimits,
 } from "./store.ts";
 
 export class MemoryStore implements Store {
@@ -37,6 +39,8 @@ export class MemoryStore implements Store {
   readonly #devices = new Map<DeviceId, Device>();
   readonly #sessions = new Map<string, Session>();
   readonly #conversations = new Map<ConversationId, Conversation>();
+  /** All of them, in the order in which they came. */
+  readonly #records: Record[] = [];
   #closed = false;
 
   constructor(listener?: CommitListener) {
@@ -278,6 +282,23 @@ export class MemoryStore implements Store {
   }
 
   // deno-lint-ignore require-await
+  async trim(limits: TrimLimits): Promise<number> {
+    this.#open();
+    const aged = function* (records: readonly Record[]): Generator<Aged> {
+      for (const { timeMs, body } of records) yield { timeMs, bytes: body.length };
+    };
+    const bytes = this.#records.reduce((sum, { body }) => sum + body.length + RECORD_BYTES, 0);
+    const removed = this.#records.splice(0, countToTrim(aged(this.#records), limits, bytes));
+    for (const { conversation: id, device, messageId, seq } of removed) {
+      const conversation = this.#conversations.get(id)!;
+      conversation.log.shift();
+      conversation.numbers.delete(`${device}/${messageId}`);
+      conversation.begins = seq;
+    }
+    return removed.length;
+  }
+
+  // deno-lint-ignore require-await
   async close(): Promise<void> {
     this.#closed = true;
   }
@@ -305,6 +326,7 @@ export class MemoryStore implements Store {
       body: record.body,
     };
     conversation.log.push(stored);
+    this.#records.push(stored);
     conversation.numbers.set(number, stored);
     committed.push({ record: stored, members: namesOf(conversation) });
     return { status: "stored", seq: stored.seq, timeMs: stored.timeMs, duplicate: false };

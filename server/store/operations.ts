@@ -220,6 +220,12 @@ export const operations = {
     array(receipt, RECEIPTS_PAGE_MAX),
     ({ store }, { user, conversations, after, limit }) => store.receipts(user, conversations, after, limit),
   ),
+  trim: operation(
+    18,
+    struct({ nowMs: u48, ageMsMax: optional(varint), bytesMax: optional(varint), recordsMax: varint }),
+    struct({ removed: varint }),
+    ({ store }, limits) => store.trim(limits).then((removed) => ({ removed })),
+  ),
   /** Not the store's but the bus's: the leader knows who is where. */
   online: operation(14, nothing, names, ({ hub }) => Promise.resolve(hub.online().slice(0, LIST_ITEMS_MAX))),
 };

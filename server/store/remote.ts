@@ -15,6 +15,7 @@ import type {
   Session,
   Store,
   StoreAppend,
+  TrimLimits,
 } from "./store.ts";
 
 export class RemoteStore implements Store {
@@ -125,6 +126,10 @@ export class RemoteStore implements Store {
       after,
       limit: Math.min(limit, RECEIPTS_PAGE_MAX),
     });
+  }
+
+  async trim(limits: TrimLimits): Promise<number> {
+    return (await this.#calls.call(operations.trim, limits)).removed;
   }
 
   // deno-lint-ignore require-await

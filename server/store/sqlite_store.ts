@@ -13,6 +13,7 @@ import {
   type Store,
   type StoreAppend,
   StoreUnavailableError,
+  type TrimLimits,
 } from "./store.ts";
 import { type Change, GroupWriter, type GroupWriterOptions, storeError } from "./writer.ts";
 
@@ -125,6 +126,10 @@ export class SqliteStore implements Store {
     limit: number,
   ): Promise<Receipt[]> {
     return this.#read(() => this.#database.receipts.of(user, conversations, after, limit));
+  }
+
+  trim(limits: TrimLimits): Promise<number> {
+    return this.#write(ROW_BYTES, (database) => database.log.trim(limits));
   }
 
   /** Commits what is queued, writes the WAL back and closes the database. */

@@ -116,7 +116,27 @@ export interface Store {
     limit: number,
   ): Promise<Receipt[]>;
 
+  /**
+   * Removes some of the oldest records: those that are older than wanted, or as many as it takes to come down to a size, and
+   * with each all that came before it; never one that came less than RECORD_AGE_MS_MIN ago. A conversation's `begins` rises
+   * with it, its head never goes back. To be called until the answer is 0.
+   *
+   * @returns How many it removed.
+   */
+  trim(limits: TrimLimits): Promise<number>;
+
   close(): Promise<void>;
+}
+
+export interface TrimLimits {
+  /** Milliseconds since 1970. */
+  readonly nowMs: number;
+  /** Older ones go; `undefined` for any age. */
+  readonly ageMsMax: number | undefined;
+  /** About what all records may take, with all that belongs to them; `undefined` for any size. */
+  readonly bytesMax: number | undefined;
+  /** At most so many at once. */
+  readonly recordsMax: number;
 }
 
 export interface NewDevice {

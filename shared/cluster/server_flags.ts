@@ -5,6 +5,8 @@
 export const SERVER_FLAGS = {
   "registration": { type: "string" },
   "session-days": { type: "string" },
+  "retention-days": { type: "string" },
+  "retention-mib": { type: "string" },
   "signup-rate": { type: "string" },
   "login-rate": { type: "string" },
   "login-burst": { type: "string" },

@@ -4,8 +4,9 @@ import { assert } from "../../../shared/assert.ts";
 import { READ_BYTES_MAX } from "../../../shared/limits.ts";
 import type { ConversationId, DeviceId, MessageId, Record, UserName } from "../../../shared/protocol/mod.ts";
 import type { Notices } from "../notices.ts";
+import { type Aged, countToTrim } from "../retention.ts";
 import { StaleSenders } from "../stale_senders.ts";
-import type { AppendResult, LogPage, StoreAppend } from "../store.ts";
+import type { AppendResult, LogPage, StoreAppend, TrimLimits } from "../store.ts";
 import type { StoreClock } from "./clock.ts";
 import type { Rows } from "./rows.ts";
 
@@ -48,6 +49,27 @@ export class Log {
       });
     }
     return { records, begins: conversation.begins };
+  }
+
+  trim(limits: TrimLimits): number {
+    const oldest = this.#sql.oldest.all(limits.recordsMax) as unknown as OldRow[];
+    const count = countToTrim(oldest, limits, this.#storedBytes());
+    if (count === 0) return 0;
+    const begins = new Map<number, OldRow>();
+    for (const row of oldest.slice(0, count)) begins.set(row.conversation, row);
+    this.#sql.remove.run(oldest[count - 1]!.id);
+    for (const { conversation, key, seq } of begins.values()) {
+      this.#rows.setBegins(conversation, key.toHex() as ConversationId, seq);
+    }
+    return count;
+  }
+
+  /** Pages in use: next to the log nothing in the database takes much. */
+  #storedBytes(): number {
+    const [pages, free, pageBytes] = [this.#sql.pages, this.#sql.freePages, this.#sql.pageBytes].map((statement) =>
+      Object.values(statement.get()!)[0] as number
+    ) as [number, number, number];
+    return (pages - free) * pageBytes;
   }
 
   #append(record: StoreAppend, stale: StaleSenders, notices: Notices): AppendResult {
@@ -100,6 +122,14 @@ function prepare(database: DatabaseSync) {
       `INSERT INTO log (conversation, seq, device, message_id, time_ms, body) VALUES (?, ?, ?, ?, ?, ?)
        ON CONFLICT (conversation, device, message_id) DO NOTHING`,
     ),
+    oldest: sql(
+      `SELECT log.rowid AS id, conversation, conversations.key, seq, time_ms AS timeMs, length(body) AS bytes
+       FROM log JOIN conversations ON conversations.id = log.conversation ORDER BY log.rowid LIMIT ?`,
+    ),
+    remove: sql("DELETE FROM log WHERE rowid <= ?"),
+    pages: sql("PRAGMA page_count"),
+    freePages: sql("PRAGMA freelist_count"),
+    pageBytes: sql("PRAGMA page_size"),
     number: sql("SELECT seq, time_ms FROM log WHERE conversation = ? AND device = ? AND message_id = ?"),
     read: sql(
       `SELECT log.seq, log.time_ms, log.message_id, log.body, devices.key, users.name
@@ -111,6 +141,14 @@ function prepare(database: DatabaseSync) {
 
 function duplicateOf(row: { [column: string]: unknown }): AppendResult {
   return { status: "stored", seq: row["seq"] as number, timeMs: row["time_ms"] as number, duplicate: true };
+}
+
+/** Rows are numbered in the order in which they were inserted. */
+interface OldRow extends Aged {
+  readonly id: number;
+  readonly conversation: number;
+  readonly key: Uint8Array;
+  readonly seq: number;
 }
 
 const NOT_MEMBER: AppendResult = { status: "not-member" };

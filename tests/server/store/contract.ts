@@ -4,6 +4,7 @@ import type { Store } from "../../../server/store/store.ts";
 import { DEVICES_PER_USER_MAX, READ_BYTES_MAX } from "../../../shared/limits.ts";
 import type { ConversationId } from "../../../shared/protocol/mod.ts";
 import { receiptsContract } from "./receipts_contract.ts";
+import { trimContract } from "./trim_contract.ts";
 import { befriend, bytesOf, deviceOf, directOf, nameOf, newDevice, newUser, recordOf, Told } from "./fixtures.ts";
 
 /** A store under test, what it told of, and the way to end it. */
@@ -447,6 +448,8 @@ export function storeContract(name: string, open: () => Promise<Opened>): void {
   });
 
   receiptsContract(test);
+
+  trimContract(test);
 
   test("a new device reads on from the heads it began at", async (store) => {
     const id = await befriend(store);

@@ -6,6 +6,7 @@ import { SqliteDatabase } from "../../../server/store/sqlite/database.ts";
 import { SqliteStore } from "../../../server/store/sqlite_store.ts";
 import type { Store } from "../../../server/store/store.ts";
 import type { MessageId } from "../../../shared/protocol/mod.ts";
+import { RECORD_AGE_MS_MIN } from "../../../shared/limits.ts";
 import { silentLogger } from "../../../shared/log.ts";
 import { plain } from "./contract.ts";
 import { bytesOf, deviceOf, directOf, idOf, nameOf, newDevice, newUser, Told } from "./fixtures.ts";
@@ -148,6 +149,17 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: call(
       fc.tuple(user, fc.option(fc.nat(3), { nil: undefined })),
       (store, [name, keep]) => store.raiseGeneration(nameOf(name), keep === undefined ? undefined : tokenOf(keep)),
+    ),
+  },
+  {
+    weight: 2,
+    arbitrary: call(
+      fc.record({
+        nowMs: fc.integer({ min: RECORD_AGE_MS_MIN, max: RECORD_AGE_MS_MIN + 2e6 }),
+        ageMsMax: fc.integer({ min: RECORD_AGE_MS_MIN, max: RECORD_AGE_MS_MIN + 1e6 }),
+        recordsMax: fc.integer({ min: 1, max: 5 }),
+      }),
+      (store, limits) => store.trim({ ...limits, bytesMax: undefined }),
     ),
   },
   { weight: 1, arbitrary: fc.constant("reopen" as const) },
