@@ -1,0 +1,56 @@
+/**
+ * MLS groups (RFC 9420) on the client: a thin layer over `ts-mls`. This door is loaded with `import()` when the first group
+ * is touched, so that commands which touch none do not load the library.
+ */
+export { type CommitNotes, NO_NOTES } from "./commit_notes.ts";
+export { Credentials, type Holder, makeCredential, readCredential } from "./credential.ts";
+export { type Invitation, joinByItself, makeInvitation, type SelfJoin } from "./external.ts";
+export {
+  authenticatorOf,
+  ChangeRefused,
+  commitChange,
+  type Committed,
+  createGroup,
+  epochOf,
+  forgetOldEpochs,
+  type Group,
+  type Intent,
+  type MessageToSeal,
+  type Pending,
+  rosterOf,
+  sealMessage,
+  selfIn,
+  type WelcomeFor,
+  withoutPending,
+} from "./group.ts";
+export { GROUP_INFO_EXTENSION, type GroupInfo, Kind, Role, type RoleEntry, roleOf } from "./group_info.ts";
+export { type Joined, joinFromWelcome, type JoinOptions, JoinRefused, welcomeRefs } from "./join.ts";
+export {
+  type CheckedKeyPackage,
+  type KeyPackageFault,
+  type KeyPackageVerdict,
+  makeKeyPackage,
+  type OwnKeyPackage,
+  readKeyPackage,
+} from "./key_packages.ts";
+export { ContentType, type Plaintext } from "./plaintext.ts";
+export {
+  allowed,
+  type Change,
+  type Grounds,
+  type Member,
+  type PolicyFault,
+  type Roster,
+  withoutAbsent,
+} from "./policy.ts";
+export type { Mls, OwnDevice } from "./profile.ts";
+export {
+  type Outcome,
+  peekNotes,
+  receive,
+  type ReceiveOptions,
+  type RefusalReason,
+  type SkipReason,
+} from "./receive.ts";
+export { loadSuite, type Suite, type SuiteName } from "./suite.ts";
+export { judgeView, type Known, nextHistory, NO_HISTORY, type View, type ViewVerdict } from "./view.ts";

@@ -1,0 +1,187 @@
+/**
+ * Who may change a group (SECURITY M5, M6, M9): one pure function of the group before, the committer and the change, so that
+ * every member comes to the same answer whenever it reads the commit. No clock, no pins, no server's word.
+ */
+import type { Holder } from "./credential.ts";
+import { type GroupInfo, Kind, Role, type RoleEntry, roleOf } from "./group_info.ts";
+
+/** A device in a group. */
+export interface Member extends Omit<Holder, "leafKey"> {
+  readonly leaf: number;
+}
+
+/** A group as the policy sees it. */
+export interface Roster {
+  readonly members: readonly Member[];
+  readonly info: GroupInfo;
+}
+
+/** What a commit would do, besides giving its author new keys. */
+export interface Change {
+  /** A member's commit, or an external one, by which a device adds itself. */
+  readonly by: "member" | "itself";
+  readonly added: readonly Omit<Member, "leaf">[];
+  /** Leaf indices in the old tree. */
+  readonly removed: readonly number[];
+  /** The new description, where the commit carries one. */
+  readonly info?: GroupInfo;
+}
+
+/**
+ * Why a device may be removed by anybody: its revocation is in the key log, or its user's signed leave notice is in the
+ * conversation, both before the commit and cited by it, so that every member finds the same.
+ */
+export type Grounds = (member: Member) => boolean;
+
+export type PolicyFault =
+  | "not a member"
+  | "adds a device twice"
+  | "adds a name under another identity"
+  | "may not add users"
+  | "direct conversations have two users"
+  | "removes nobody"
+  | "removes a device twice"
+  | "removes itself"
+  | "may not remove"
+  | "may not change the description"
+  | "may not change roles"
+  | "gives a role to somebody who is not there"
+  | "leaves the group headless"
+  | "changes the kind"
+  | "adds more than itself"
+  | "removes more than its own old leaf";
+
+/**
+ * Whether `committer` may make `change` to `old`; the fault where not.
+ *
+ * @param committer The leaf that wrote the commit; for a device that adds itself, the device.
+ */
+export function allowed(
+  old: Roster,
+  committer: Omit<Member, "leaf">,
+  change: Change,
+  grounds: Grounds = () => false,
+): PolicyFault | undefined {
+  const removed: Member[] = [];
+  for (const leaf of change.removed) {
+    const member = old.members.find((other) => other.leaf === leaf);
+    if (member === undefined) return "removes nobody";
+    if (removed.includes(member)) return "removes a device twice";
+    removed.push(member);
+  }
+  const staying = old.members.filter((member) => !removed.includes(member));
+  const next = { members: [...staying, ...change.added], info: change.info ?? old.info };
+  const fault = change.by === "itself"
+    ? selfJoinFault(old, committer, change, removed)
+    : memberFault(old, committer, removed, grounds);
+  return fault ?? addFault(old, staying, committer, change) ?? infoFault(old, next, committer) ?? rolesFault(old, next);
+}
+
+/** An external commit: this one device, of a user who is there, in place of its own old leaf at most. */
+function selfJoinFault(
+  { members }: Roster,
+  committer: Omit<Member, "leaf">,
+  { added, info }: Change,
+  removed: readonly Member[],
+): PolicyFault | undefined {
+  if (added.length !== 1 || !sameDevice(added[0]!, committer)) return "adds more than itself";
+  if (info !== undefined) return "may not change the description";
+  if (!members.some((member) => sameUser(member, committer))) return "not a member";
+  return removed.every((member) => sameDevice(member, committer)) ? undefined : "removes more than its own old leaf";
+}
+
+function memberFault(
+  { members, info }: Roster,
+  committer: Omit<Member, "leaf">,
+  removed: readonly Member[],
+  grounds: Grounds,
+): PolicyFault | undefined {
+  if (!members.some((member) => sameDevice(member, committer))) return "not a member";
+  const rank = roleOf(info, committer);
+  for (const member of removed) {
+    if (sameDevice(member, committer)) return "removes itself";
+    const outranks = info.kind === Kind.group && rank >= Role.admin && roleOf(info, member) <= rank;
+    if (!sameUser(member, committer) && !outranks && !grounds(member)) return "may not remove";
+  }
+  return undefined;
+}
+
+/** Devices of members by anybody; users by whoever has that right; a name never under a second identity. */
+function addFault(
+  { info, members }: Roster,
+  staying: readonly Member[],
+  committer: Omit<Member, "leaf">,
+  { added }: Change,
+): PolicyFault | undefined {
+  const there: Omit<Member, "leaf">[] = [...staying];
+  for (const device of added) {
+    if (there.some((other) => other.device === device.device)) return "adds a device twice";
+    if (there.some((other) => other.user === device.user && other.identity !== device.identity)) {
+      return "adds a name under another identity";
+    }
+    const known = members.some((member) => sameUser(member, device));
+    if (!known && info.kind === Kind.direct) return "direct conversations have two users";
+    if (!known && !info.membersAdd && roleOf(info, committer) < Role.admin) return "may not add users";
+    there.push(device);
+  }
+  return undefined;
+}
+
+/** The description: admins, and roles within their rank. */
+function infoFault(old: Roster, next: RosterAfter, committer: Omit<Member, "leaf">): PolicyFault | undefined {
+  const before = old.info, after = next.info;
+  if (before === after) return undefined;
+  if (before.kind !== after.kind) return "changes the kind";
+  const rank = roleOf(before, committer);
+  if (rank < Role.admin && !sameButRoles(before, after)) return "may not change the description";
+  for (const { user, identity } of [...before.roles, ...after.roles]) {
+    const who = { user, identity }, was = roleOf(before, who), becomes = roleOf(after, who);
+    if (was === becomes) continue;
+    // Whoever commits the removal of somebody with a role takes the role away too.
+    if (becomes === Role.member && !next.members.some((member) => sameUser(member, who))) continue;
+    if (before.kind === Kind.direct || rank < Role.admin) return "may not change roles";
+    if (rank < Role.owner && Math.max(was, becomes) > rank) return "may not change roles";
+  }
+  return undefined;
+}
+
+/** A role is somebody's who is there, so nobody who comes back later finds an old one; and a group keeps an admin. */
+function rolesFault(old: Roster, { members, info }: RosterAfter): PolicyFault | undefined {
+  const present = (entry: RoleEntry) => members.some((member) => sameUser(member, entry));
+  if (!info.roles.every(present)) return "gives a role to somebody who is not there";
+  // An owner outranks an admin, so the highest that is left rules; without either nobody could.
+  const headed = old.info.kind === Kind.direct || info.roles.length > 0 || members.length === 0;
+  return headed ? undefined : "leaves the group headless";
+}
+
+interface RosterAfter {
+  readonly members: readonly Omit<Member, "leaf">[];
+  readonly info: GroupInfo;
+}
+
+function sameButRoles(a: GroupInfo, b: GroupInfo): boolean {
+  return a.kind === b.kind && a.name === b.name && a.topic === b.topic && a.membersAdd === b.membersAdd &&
+    a.historySinceMs === b.historySinceMs && a.invites.length === b.invites.length &&
+    a.invites.every((invite, index) =>
+      invite.id === b.invites[index]!.id && invite.secret.toHex() === b.invites[index]!.secret.toHex()
+    );
+}
+
+interface Person {
+  readonly user: string;
+  readonly identity: string;
+}
+
+function sameUser(a: Person, b: Person): boolean {
+  return a.user === b.user && a.identity === b.identity;
+}
+
+function sameDevice(a: Omit<Member, "leaf">, b: Omit<Member, "leaf">): boolean {
+  return a.device === b.device && sameUser(a, b);
+}
+
+/** The description without the roles of users who would be gone: what a commit that removes them must carry along. */
+export function withoutAbsent(info: GroupInfo, members: readonly Omit<Member, "leaf">[]): GroupInfo {
+  const roles = info.roles.filter((entry) => members.some((member) => sameUser(member, entry)));
+  return roles.length === info.roles.length ? info : { ...info, roles };
+}
