@@ -295,9 +295,9 @@ class Run {
         // Shown at the other end: stored, whether its sender has heard or was dead then.
         return this.#people.get(report.key.split(">")[0]!)?.stored(report.key);
       case "acknowledged":
-        return this.#times.acknowledged(report.storedMs, report.atMs);
+        return this.#tell(this.#times.acknowledged(report.storedMs, report.atMs));
       case "connected":
-        return this.#times.connected(person.name, report.atMs);
+        return this.#tell(this.#times.connected(person.name, report.atMs));
       case "open":
         return this.#progress();
       case "complaint":
@@ -372,7 +372,8 @@ class Run {
     return this.#options.patienceMs ?? PATIENCE_MS;
   }
 
-  #tell(line: string): void {
+  #tell(line: string | undefined): void {
+    if (line === undefined) return;
     const seconds = ((performance.now() - this.#startMs) / 1000).toFixed(1).padStart(6);
     this.#options.report?.(`${seconds} s  ${line}`);
   }

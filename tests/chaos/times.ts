@@ -32,25 +32,31 @@ export class Times {
     this.#starting.delete(name);
   }
 
-  connected(name: string, atMs: number): void {
+  /** @returns What took how long, in words, where anything was waited for. */
+  connected(name: string, atMs: number): string | undefined {
     const killedMs = this.#cutOff.get(name), startedMs = this.#starting.get(name);
     // What it told before it could know of the kill was still on its way to us.
     if (killedMs !== undefined && atMs >= killedMs) {
       this.reconnectMs.push(atMs - killedMs);
       this.#cutOff.delete(name);
+      return `${name} is served again after ${atMs - killedMs} ms`;
     }
-    if (startedMs === undefined) return;
+    if (startedMs === undefined) return undefined;
     this.clientStartMs.push(atMs - startedMs);
     this.#starting.delete(name);
+    return `${name} is back after ${atMs - startedMs} ms`;
   }
 
-  /** @param storedMs When the server that took it got it. @param atMs When its sender heard that it is stored. */
-  acknowledged(storedMs: number, atMs: number): void {
+  /** As {@linkcode connected}. @param storedMs When the server that took it got it. @param atMs When its sender heard that it is stored. */
+  acknowledged(storedMs: number, atMs: number): string | undefined {
+    const words: string[] = [];
     for (let at = this.#leaders.length - 1; at >= 0; at--) {
       const killedMs = this.#leaders[at]!;
       if (storedMs <= killedMs) continue;
       this.takeoverMs.push(atMs - killedMs);
       this.#leaders.splice(at, 1);
+      words.push(`the store goes on after ${atMs - killedMs} ms`);
     }
+    return words.join(", ") || undefined;
   }
 }
