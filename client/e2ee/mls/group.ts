@@ -12,6 +12,7 @@ import { makeKeyPackageRef } from "ts-mls/keyPackage.js";
 import { consumeRatchet } from "ts-mls/secretTree.js";
 import { leafToNodeIndex, toLeafIndex } from "ts-mls/treemath.js";
 import { zeroOutUint8Array } from "ts-mls/util/byteArray.js";
+import { assert } from "../../../shared/assert.ts";
 import { sha256 } from "../../../shared/crypto/mod.ts";
 import type { ConversationId, DeviceId, UserName } from "../../../shared/protocol/mod.ts";
 import { type CommitNotes, encodeNotes, NO_NOTES } from "./commit_notes.ts";
@@ -144,6 +145,9 @@ export async function sealMessage(
   group: Group,
   message: MessageToSeal,
 ): Promise<{ readonly group: Group; readonly body: Uint8Array; readonly wipe: () => void }> {
+  const ratchet = group.state.secretTree[leafToNodeIndex(toLeafIndex(group.state.privatePath.leafIndex))];
+  // A group that was replaced and wiped has zeros for a key, which anybody knows.
+  assert(ratchet?.application.secret.some((byte) => byte !== 0), "Cannot seal: this group's key is used up");
   const plaintext = encodePlaintext({
     ...message,
     device: selfIn(group).device,

@@ -52,5 +52,6 @@ export {
   type RefusalReason,
   type SkipReason,
 } from "./receive.ts";
+export { type Changes, changesOf, loadGroup } from "./state.ts";
 export { loadSuite, type Suite, type SuiteName } from "./suite.ts";
 export { judgeView, type Known, nextHistory, NO_HISTORY, type View, type ViewVerdict } from "./view.ts";

@@ -1,0 +1,205 @@
+/** Who may change a group, as a table (SECURITY M5, M9). */
+import assert from "node:assert/strict";
+import {
+  allowed,
+  type Change,
+  type GroupInfo,
+  Kind,
+  type Member,
+  Role,
+  withoutAbsent,
+} from "../../../../client/e2ee/mls/mod.ts";
+
+const IDENTITY = { owner: "0a", admin: "0b", admin2: "0c", bob: "0d", carol: "0e", dave: "0f", mallory: "66" } as const;
+type Name = keyof typeof IDENTITY;
+
+/** A device: `bob` is bob's first, `bob/2` his second; `bob=mallory` a device named bob under Mallory's identity. */
+function device(text: string): Omit<Member, "leaf"> {
+  const [, user, number = "1", identity] = /^([a-z0-9]+?)(?:\/(\d))?(?:=([a-z0-9]+))?$/.exec(text)!;
+  return {
+    user: user as never,
+    device: `${user}/${number}` as never,
+    identity: IDENTITY[(identity ?? user) as Name].repeat(32),
+    serial: 1,
+    notAfterMs: 0,
+  };
+}
+
+const MEMBERS = ["owner", "admin", "admin2", "bob", "bob/2", "carol"];
+const leafOf = (text: string) => text === "nobody" ? 99 : MEMBERS.indexOf(text);
+const members: Member[] = MEMBERS.map((text, leaf) => ({ ...device(text), leaf }));
+
+function info(roles: Partial<Record<Name, number>>, change: Partial<GroupInfo> = {}): GroupInfo {
+  return {
+    kind: Kind.group,
+    name: "friends",
+    topic: "",
+    roles: Object.entries(roles).map(([user, role]) => ({
+      user: user as never,
+      identity: device(user).identity,
+      role,
+    })),
+    membersAdd: false,
+    historySinceMs: 0,
+    invites: [],
+    ...change,
+  };
+}
+
+const { owner, admin } = Role;
+const BASE = { owner, admin, admin2: admin };
+const OPEN = info(BASE, { membersAdd: true }), CLOSED = info(BASE);
+const DIRECT = info({}, { kind: Kind.direct });
+
+interface Case {
+  readonly by: string;
+  readonly itself?: true;
+  readonly add?: string[];
+  readonly remove?: string[];
+  readonly info?: GroupInfo;
+  readonly in?: GroupInfo;
+  readonly grounds?: string;
+  readonly fault?: string;
+}
+
+const TABLE: Record<string, Case> = {
+  "new keys by anybody": { by: "carol" },
+  "by a stranger": { by: "mallory", fault: "not a member" },
+  "by another identity of a member's name": { by: "bob=mallory", fault: "not a member" },
+  // Adds.
+  "a member's device by anybody": { by: "carol", add: ["bob/3"] },
+  "a user by an admin": { by: "admin", add: ["dave"] },
+  "a user by a member where they may": { by: "bob", add: ["dave"], in: OPEN },
+  "a user by a member where they may not": { by: "bob", add: ["dave"], fault: "may not add users" },
+  "a device that is there": { by: "admin", add: ["bob/2"], fault: "adds a device twice" },
+  "one device twice": { by: "admin", add: ["dave", "dave"], fault: "adds a device twice" },
+  "a member's name under another identity": {
+    by: "owner",
+    add: ["bob/3=mallory"],
+    fault: "adds a name under another identity",
+  },
+  "one name under two identities": {
+    by: "owner",
+    add: ["dave", "dave/2=mallory"],
+    fault: "adds a name under another identity",
+  },
+  "a name anew, the old identity out": { by: "owner", add: ["bob/3=mallory"], remove: ["bob", "bob/2"] },
+  "a device in place of its old leaf": { by: "bob", add: ["bob/2"], remove: ["bob/2"] },
+  "a third user to a direct conversation": {
+    by: "bob",
+    add: ["dave"],
+    in: DIRECT,
+    fault: "direct conversations have two users",
+  },
+  "a device to a direct conversation": { by: "carol", add: ["bob/3"], in: DIRECT },
+  // Removals.
+  "a member by an admin": { by: "admin", remove: ["carol"] },
+  "a member by a member": { by: "bob", remove: ["carol"], fault: "may not remove" },
+  "an own device by a member": { by: "bob", remove: ["bob/2"] },
+  "oneself": { by: "bob", remove: ["bob"], fault: "removes itself" },
+  "an admin by an admin, with the role": { by: "admin", remove: ["admin2"], info: info({ owner, admin }) },
+  "an admin whose role stays behind": {
+    by: "admin",
+    remove: ["admin2"],
+    fault: "gives a role to somebody who is not there",
+  },
+  "the owner by an admin": {
+    by: "admin",
+    remove: ["owner"],
+    info: info({ admin, admin2: admin }),
+    fault: "may not remove",
+  },
+  "an admin by the owner": { by: "owner", remove: ["admin"], info: info({ owner, admin2: admin }) },
+  "on grounds, by anybody": { by: "bob", remove: ["carol"], grounds: "carol" },
+  "an admin on grounds, by anybody, with the role": {
+    by: "bob",
+    remove: ["admin"],
+    grounds: "admin",
+    info: info({ owner, admin2: admin }),
+  },
+  "an admin on grounds, and another's role with it": {
+    by: "bob",
+    remove: ["admin"],
+    grounds: "admin",
+    info: info({ owner }),
+    fault: "may not change roles",
+  },
+  "the other one of a direct conversation": { by: "bob", remove: ["carol"], in: DIRECT, fault: "may not remove" },
+  "nobody": { by: "admin", remove: ["nobody"], fault: "removes nobody" },
+  "somebody twice": { by: "admin", remove: ["bob", "bob"], fault: "removes a device twice" },
+  // The description.
+  "a topic by an admin": { by: "admin", info: info(BASE, { topic: "x" }) },
+  "a topic by a member": { by: "bob", info: info(BASE, { topic: "x" }), fault: "may not change the description" },
+  "an invite by a member": {
+    by: "bob",
+    info: info(BASE, { invites: [{ id: "00".repeat(16), secret: new Uint8Array(32) }] }),
+    fault: "may not change the description",
+  },
+  "the kind": { by: "owner", info: info(BASE, { kind: Kind.direct }), fault: "changes the kind" },
+  "a promotion by an admin": { by: "admin", info: info({ ...BASE, bob: admin }) },
+  "a promotion by a member": { by: "bob", info: info({ ...BASE, bob: admin }), fault: "may not change roles" },
+  "a demotion by an admin": { by: "admin", info: info({ owner, admin }) },
+  "a demotion of oneself": { by: "admin", info: info({ owner, admin2: admin }) },
+  "an owner by an admin": { by: "admin", info: info({ ...BASE, admin: owner }), fault: "may not change roles" },
+  "the owner's demotion by an admin": {
+    by: "admin",
+    info: info({ owner: admin, admin, admin2: admin }),
+    fault: "may not change roles",
+  },
+  "the owner passes it on": { by: "owner", info: info({ owner: admin, admin: owner, admin2: admin }) },
+  "a role for a stranger": {
+    by: "owner",
+    info: info({ ...BASE, dave: admin }),
+    fault: "gives a role to somebody who is not there",
+  },
+  "a role for a newcomer": { by: "owner", add: ["dave"], info: info({ ...BASE, dave: admin }) },
+  "nobody in charge": { by: "owner", info: info({}), fault: "leaves the group headless" },
+  "a role in a direct conversation": {
+    by: "bob",
+    in: DIRECT,
+    info: info({ bob: admin }, { kind: Kind.direct }),
+    fault: "may not change roles",
+  },
+  "a direct conversation's name": {
+    by: "bob",
+    in: DIRECT,
+    info: info({}, { kind: Kind.direct, name: "x" }),
+    fault: "may not change the description",
+  },
+  // External commits.
+  "a member's new device": { by: "bob/3", itself: true, add: ["bob/3"] },
+  "a member's device in its old place": { by: "bob/2", itself: true, add: ["bob/2"], remove: ["bob/2"] },
+  "a member's device a second time": { by: "bob/2", itself: true, add: ["bob/2"], fault: "adds a device twice" },
+  "a device that pushes another out": {
+    by: "bob/3",
+    itself: true,
+    add: ["bob/3"],
+    remove: ["bob/2"],
+    fault: "removes more than its own old leaf",
+  },
+  "a stranger by itself": { by: "mallory", itself: true, add: ["mallory"], in: OPEN, fault: "not a member" },
+  "a ghost by itself": { by: "bob/3=mallory", itself: true, add: ["bob/3=mallory"], fault: "not a member" },
+  "two by themselves": { by: "bob/3", itself: true, add: ["bob/3", "bob/4"], fault: "adds more than itself" },
+};
+
+for (
+  const [name, { by, itself, add = [], remove = [], info: after, in: before = CLOSED, grounds, fault }] of Object
+    .entries(TABLE)
+) {
+  Deno.test(`allowed() ${name}: ${fault ?? "yes"}`, () => {
+    const change: Change = {
+      by: itself ? "itself" : "member",
+      added: add.map(device),
+      removed: remove.map(leafOf),
+      ...(after === undefined ? {} : { info: after }),
+    };
+    assert.equal(allowed({ members, info: before }, device(by), change, ({ user }) => user === grounds), fault);
+  });
+}
+
+Deno.test("withoutAbsent() is what makes the removal of somebody with a role allowed", () => {
+  const staying = members.filter(({ user }) => user !== "admin");
+  const change: Change = { by: "member", added: [], removed: [leafOf("admin")], info: withoutAbsent(CLOSED, staying) };
+  assert.equal(allowed({ members, info: CLOSED }, device("owner"), change), undefined);
+  assert.equal(withoutAbsent(CLOSED, members), CLOSED);
+});
