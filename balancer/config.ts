@@ -149,8 +149,9 @@ Options
                       round-robin         in turn
                       least-connections   the emptiest
   --hung-after S    seconds without an answer after which a server is killed and started anew (default 5)
-  --registration R  who may sign up, handed on to the servers: open (default) or closed; so are the limits that
-                    fastchat-server --help lists (--login-rate, --handshake-rate and others)
+  --registration R  who may sign up, handed on to the servers: open (default) or closed; so are how long
+                    messages are kept (--retention-days, --retention-mib) and the limits that fastchat-server --help
+                    lists (--login-rate, --handshake-rate and others)
   -h, --help        this text
   -V, --version     the version
 

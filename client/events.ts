@@ -19,7 +19,10 @@ export interface MessageEvent {
   readonly state?: MessageState;
 }
 
-/** A row that could not be shown as a message: never hidden, always with its reason (SECURITY M2). */
+/**
+ * A row that could not be shown as a message: never hidden, always with its reason (SECURITY M2). One stands for all that the
+ * server had removed before this device read it, at the place of the last of them.
+ */
 export interface RefusedEvent {
   readonly type: "refused";
   readonly conversation: ConversationId;

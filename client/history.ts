@@ -8,7 +8,7 @@ export interface Conversation {
   readonly peer: UserName;
   /** Rows of the log up to and including this one are dealt with. */
   readonly cursor: number;
-  /** Where this device began: it never reads up to here. */
+  /** Where this device began, or the server's log did when it was read last: nothing up to here is read. */
   readonly begins: number;
 }
 
@@ -54,7 +54,7 @@ export interface NewMessage {
 /** The last envelope of one device in one conversation. */
 export interface Chain {
   readonly counter: number;
-  /** SHA-256 of its body: 32 bytes. */
+  /** SHA-256 of its body: 32 bytes; empty where the server has removed what came behind it. */
   readonly hash: Uint8Array;
 }
 
@@ -88,6 +88,27 @@ export class History {
   /** @param hash SHA-256 of the body of the row there; without it nothing can be said of that place. */
   setCursor(id: ConversationId, cursor: number, hash?: Uint8Array): void {
     this.#db.run("UPDATE conversations SET cursor = ?, cursor_hash = ? WHERE id = ?", cursor, hash ?? null, id);
+  }
+
+  /**
+   * The server has removed everything up to a place, as old messages are: the cursor steps over it. What devices sent before is
+   * not missed, and what they send next follows nothing that we know.
+   *
+   * @returns How many of the rows this home does not have, and the place of the last of them.
+   */
+  passRemoved(id: ConversationId, upTo: number): { readonly count: number; readonly last: number } {
+    const { cursor } = this.conversation(id)!;
+    if (cursor >= upTo) return { count: 0, last: upTo };
+    const held = new Set(
+      this.#db.all("SELECT seq FROM messages WHERE conversation = ? AND seq > ? AND seq <= ?", id, cursor, upTo)
+        .map((row) => row["seq"] as number),
+    );
+    this.setCursor(id, upTo);
+    this.#db.run("UPDATE conversations SET begins = ? WHERE id = ?", upTo, id);
+    this.#db.run("UPDATE chains SET hash = x'' WHERE conversation = ?", id);
+    let last = upTo;
+    while (held.has(last)) last--;
+    return { count: upTo - cursor - held.size, last };
   }
 
   /** SHA-256 of the body at a place, where this home knows it. */

@@ -7,7 +7,14 @@
  */
 import { directConversationId, envelopeHash, equalBytes, readEnvelope } from "../shared/crypto/mod.ts";
 import { READ_RECORDS_MAX } from "../shared/limits.ts";
-import type { ConversationHead, ConversationId, MessageId, Record, UserName } from "../shared/protocol/mod.ts";
+import type {
+  ConversationHead,
+  ConversationId,
+  DeviceId,
+  MessageId,
+  Record,
+  UserName,
+} from "../shared/protocol/mod.ts";
 import { type Database, isStorageError } from "./database.ts";
 import type { OpenedRecord } from "./e2ee/mod.ts";
 import type { NoticeEvent } from "./events.ts";
@@ -310,14 +317,17 @@ class InLane {
   }
 
   async #read({ cursor, peer }: Conversation): Promise<void> {
-    const { records } = await this.#options.link.ask<"read">({
+    const { records, begins } = await this.#options.link.ask<"read">({
       type: "read",
       conversation: this.#id,
       after: cursor,
       limit: READ_RECORDS_MAX,
     });
     const first = records[0];
-    if (first === undefined || first.seq !== cursor + 1) {
+    if (first?.seq !== cursor + 1 && begins > cursor && (first?.seq ?? this.#head + 1) > begins) {
+      // The answer begins behind what was removed, or there is nothing behind it.
+      this.#passRemoved(begins, peer);
+    } else if (first === undefined || first.seq !== cursor + 1) {
       // Whatever was said to be there is not given out. It is asked for again when there is news.
       this.#clear();
       if (first === undefined) return;
@@ -327,6 +337,28 @@ class InLane {
     for (const record of records) {
       if (record.conversation === this.#id) this.#keep(record);
     }
+  }
+
+  /** Messages are not kept for ever: for all that this device was too late for there is one row that says so. */
+  #passRemoved(begins: number, peer: UserName): void {
+    const { database, history, self } = this.#options;
+    database.transaction(() => {
+      const { count, last } = history.passRemoved(this.#id, begins);
+      if (count === 0) return;
+      const what = count === 1 ? "An earlier message was" : `${count} earlier messages were`;
+      history.add({
+        conversation: this.#id,
+        seq: last,
+        id: NOBODYS_ID as MessageId,
+        sender: peer,
+        recipient: self.name,
+        device: NOBODYS_ID as DeviceId,
+        timeMs: Date.now(),
+        own: Own.no,
+        reason: `${what} removed by the server, which does not keep them for ever`,
+      });
+    });
+    this.#owner.applied(false);
   }
 
   async #apply({ peer, cursor }: Conversation): Promise<void> {
@@ -421,10 +453,11 @@ class InLane {
       const read = readEnvelope(record.body);
       if (read.ok) states.sealedFor(this.#id, record.seq, read.envelope.header.devices);
     }
-    // A device that began before this one did misses nothing by beginning in the middle.
-    const missed = last ? chain.counter - last.counter - 1 : conversation.begins === 0 ? chain.counter - 1 : 0;
+    // Who began before this device did, or before what the server still has, begins in the middle: nothing is missing.
+    const isBeginning = last === undefined ? conversation.begins > 0 : last.hash.length === 0;
+    const missed = isBeginning ? 0 : chain.counter - (last?.counter ?? 0) - 1;
     if (missed > 0) after.push(() => onNotice(gap(from, `${missed} messages of ${from} before this one never came`)));
-    else if (last && !follows(record, last.hash)) {
+    else if (last && !isBeginning && !follows(record, last.hash)) {
       after.push(() => onNotice(gap(from, `${from} sent this after another message than the one that came before it`)));
     }
   }
@@ -484,6 +517,8 @@ function gap(name: UserName, text: string): NoticeEvent {
   return { type: "notice", code: "gap", name, text };
 }
 
+/** Of a row that stands for others. */
+const NOBODYS_ID = "0".repeat(32);
 /** Rows opened and then applied in one transaction. */
 const BATCH_ROWS = 32;
 /** Delivered rows of one conversation that wait for their turn; more is read from the log later. */

@@ -171,8 +171,9 @@ function place({ record, chainOf }: OpenRecordOptions, header: EnvelopeHeader, m
     message,
     chain: { counter, hash: envelopeHash(record.body) },
     // A device that was added later begins in the middle, and misses nothing by that.
-    missed: last === undefined ? 0 : counter - last.counter - 1,
-    forked: last !== undefined && counter === last.counter + 1 && !equalBytes(previous, last.hash),
+    missed: last === undefined || last.hash.length === 0 ? 0 : counter - last.counter - 1,
+    forked: last !== undefined && last.hash.length > 0 && counter === last.counter + 1 &&
+      !equalBytes(previous, last.hash),
   };
 }
 

@@ -51,6 +51,8 @@ Deno.test("parseCommand() says what was wanted", () => {
     ["--data d --nonsense", /--nonsense/],
     ["--data d 9001", /'9001' is one word too many/],
     ["--data d --session-days 0", /1 to 3650/],
+    ["--data d --retention-days -1", /-1/],
+    ["--data d --retention-mib 1g", /--retention-mib takes a number from 0/],
     ["--data d --datagram-bytes 1500", /1200 to 1452/],
   ];
   for (const [line, reason] of wrong) {
