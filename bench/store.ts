@@ -48,6 +48,8 @@ async function link(): Promise<Row[]> {
     onDevicesChanged() {},
     onReceipts() {},
     onSessionsEnded() {},
+    onPresence() {},
+    onTyping() {},
     onGap() {},
   };
   for (let user = 0; user < USERS; user++) backend.bus.announce(nameOf(user), true);

@@ -68,6 +68,7 @@ interface Answers {
   subscribe: "ok";
   receipts: "ok";
   receiptsOf: "receipts";
+  watch: "presence";
 }
 /** Appends go on their conversation's stream: see {@linkcode Remote.append}. */
 export type Askable = Exclude<RequestType, "append">;
@@ -312,6 +313,7 @@ const ANSWERS: { readonly [K in Askable]: readonly Response["type"][] } = {
   subscribe: ["ok"],
   receipts: ["ok"],
   receiptsOf: ["receipts"],
+  watch: ["presence"],
 };
 
 /** Streams for sending that one client keeps open; well under STREAMS_OPEN_MAX, which requests need too. */

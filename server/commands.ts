@@ -11,6 +11,7 @@ import {
   NAME_CHARS_MAX,
   PAGE_ENTRIES_MAX,
   RECEIPTS_MAX,
+  WATCH_NAMES_MAX,
 } from "../shared/limits.ts";
 import type { RequestOf, RequestType, Response } from "../shared/protocol/mod.ts";
 import type { Caller, Services } from "./context.ts";
@@ -18,6 +19,7 @@ import * as auth from "./handlers/auth.ts";
 import * as conversations from "./handlers/conversations.ts";
 import * as directory from "./handlers/directory.ts";
 import * as log from "./handlers/log.ts";
+import * as presence from "./handlers/presence.ts";
 import * as receipts from "./handlers/receipts.ts";
 import type { RightsNeeded } from "./rights.ts";
 
@@ -93,4 +95,10 @@ export const commands: Commands = {
     handle: receipts.receiptsOf,
   },
   subscribe: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: conversations.subscribe },
+  watch: {
+    rights: "session",
+    bytesMax: FRAME_BYTES + WATCH_NAMES_MAX * (2 + NAME_BYTES),
+    rate: "request",
+    handle: presence.watch,
+  },
 };

@@ -11,6 +11,8 @@ import type { Ticket } from "../shared/handshake/mod.ts";
 import type { Channel, ChannelHandler, ChannelStream, StreamHandler } from "../shared/net/channel.ts";
 import {
   type DeviceId,
+  hintUp,
+  readHint,
   type Request,
   request as requestSchema,
   type RequestOf,
@@ -34,6 +36,7 @@ import {
   StoreUnavailableError,
 } from "./store/store.ts";
 import { type Held, Turns } from "./turns.ts";
+import { HINTS_BURST, HINTS_PER_SECOND } from "./typing.ts";
 
 export interface ConnectionOptions {
   readonly services: Services;
@@ -49,7 +52,7 @@ export class Connection implements ChannelHandler, Caller {
   readonly options: ConnectionOptions;
   readonly turns: Turns;
   readonly #channel: Channel;
-  readonly #buckets: Readonly<Record<"request" | "append", Bucket>>;
+  readonly #buckets: Readonly<Record<"request" | "append" | "hint", Bucket>>;
   #standing: Standing = NOBODY;
   #closed = false;
   /** Streams that came while it is not known yet who asks: they wait. */
@@ -66,6 +69,7 @@ export class Connection implements ChannelHandler, Caller {
     this.#buckets = {
       request: new Bucket({ ratePerSecond: requestRate, burst: BURST_SECONDS * requestRate }, nowUs),
       append: new Bucket({ ratePerSecond: appendRate, burst: BURST_SECONDS * appendRate }, nowUs),
+      hint: new Bucket({ ratePerSecond: HINTS_PER_SECOND, burst: HINTS_BURST }, nowUs),
     };
     server.connected(channel, nowUs);
     if (channel.ticket !== undefined) {
@@ -82,6 +86,14 @@ export class Connection implements ChannelHandler, Caller {
 
   #serve(stream: ChannelStream): void {
     stream.handler = new RequestStream(stream, this);
+  }
+
+  /** What is too much, or no hint at all, is dropped: nobody waits for it. */
+  onHint(bytes: Uint8Array): void {
+    const { services } = this.options;
+    if (this.#standing.rights !== "session" || this.#buckets.hint.take(services.clock.nowUs()) > 0) return;
+    const hint = readHint(hintUp, bytes);
+    if (hint !== undefined) void services.typing.typed(this.#standing.session, hint.conversation, hint.active);
   }
 
   onClose(reason: CloseReason): void {
@@ -165,6 +177,15 @@ export class Connection implements ChannelHandler, Caller {
 
   subscribe(): void {
     if (this.#standing.rights === "session") this.options.server.fanout.subscribe(this.#standing.session);
+  }
+
+  watch(names: readonly UserName[]): UserName[] | undefined {
+    if (this.#standing.rights !== "session") return [];
+    const { services, server } = this.options;
+    if (server.presence.watch(this.#standing.session, names, services.clock.nowUs())) {
+      return server.presence.among(names);
+    }
+    throw new RequestError(ErrorCode.busy, "Too many people are watched on this server", WATCH_RETRY_MS);
   }
 
   /** Takes from this connection's bucket: 0, or the milliseconds to wait. */
@@ -494,5 +515,6 @@ const QUEUE_BYTES_MAX = 8 << 20;
 /** How many seconds' worth of its rate a connection may use at once. */
 const BURST_SECONDS = 4;
 const BUSY_MS = 500;
+const WATCH_RETRY_MS = 10_000;
 /** Above this a connection's own records come back to it as deliveries too, which it recognises. */
 const SENT_MARKS_MAX = 16_384;

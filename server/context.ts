@@ -9,10 +9,12 @@ import type { Pepper } from "./pepper.ts";
 import type { Session } from "./sessions.ts";
 import type { Store } from "./store/store.ts";
 import type { Throttles } from "./throttles.ts";
+import type { Typing } from "./typing.ts";
 
 export interface Services {
   readonly store: Store;
   readonly bus: Bus;
+  readonly typing: Typing;
   readonly primitives: Primitives;
   readonly clock: Clock;
   /** Milliseconds since 1970. */
@@ -98,4 +100,11 @@ export interface Caller {
   endSession(): void;
   /** From now on what is committed is delivered here. */
   subscribe(): void;
+  /**
+   * From now on the coming and going of these is told here, and of no others.
+   *
+   * @returns Those who are here, where that is known of all.
+   * @throws RequestError where too many are watched.
+   */
+  watch(names: readonly UserName[]): UserName[] | undefined;
 }

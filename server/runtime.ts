@@ -47,6 +47,7 @@ import { type HeldNumber, holdNumber } from "./server_number.ts";
 import { StartError } from "./start_error.ts";
 import { type Backend, openBackend } from "./store/backend.ts";
 import { Throttles } from "./throttles.ts";
+import { Typing } from "./typing.ts";
 
 export class Runtime {
   readonly #config: ServerConfig;
@@ -189,7 +190,10 @@ export class Runtime {
       logger,
     });
     this.#undo.push(() => passwords.close());
-    const server = this.#server = new Server({ announce: (user, online) => bus.announce(user, online) });
+    const server = this.#server = new Server({
+      announce: (user, online) => bus.announce(user, online),
+      watch: (user, on) => bus.watch(user, on),
+    });
     const gaps = new GapRepair({ store, server, logger, pause, nowMs: Date.now });
     this.#undo.push(() => gaps.stop());
     bus.listener = {
@@ -197,6 +201,8 @@ export class Runtime {
       onReceipts: (moved) => server.receipts(moved),
       onDevicesChanged: (change) => server.devicesChanged(change),
       onSessionsEnded: (ended) => server.sessionsEnded(ended),
+      onPresence: (user, online) => server.presence.changed(user, online, monotonicClock.nowUs()),
+      onTyping: (hint) => server.presence.typed(hint),
       onGap: () => gaps.start(),
     };
     const appends = this.#appends = new AppendQueue({ store, defer: setImmediate, pause, logger });
@@ -204,6 +210,7 @@ export class Runtime {
     this.#services = {
       store,
       bus,
+      typing: new Typing({ store, bus, clock: monotonicClock }),
       primitives,
       clock: monotonicClock,
       nowMs: Date.now,
@@ -303,6 +310,7 @@ export class Runtime {
       bcryptRuns: this.#passwords.runs,
       bcryptRefused: this.#passwords.refused,
       sessions: this.#server.sessions.size,
+      hintsTold: this.#server.presence.told,
       ...this.#services.counters,
     };
   }

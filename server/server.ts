@@ -7,17 +7,21 @@ import type { Channel } from "../shared/net/channel.ts";
 import type { UserName } from "../shared/protocol/mod.ts";
 import type { Committed, DevicesChanged, ReceiptMoved, SessionsEnded } from "./bus/bus.ts";
 import { Fanout } from "./fanout.ts";
+import { Presence } from "./presence.ts";
 import { type Session, Sessions } from "./sessions.ts";
 import type { Turns } from "./turns.ts";
 
 export interface ServerOptions {
   /** Told of a user's first session here and of the end of the last one. */
   readonly announce: (user: UserName, online: boolean) => void;
+  /** Told whose coming and going somebody here wants to hear of. */
+  readonly watch: (user: UserName, on: boolean) => void;
 }
 
 export class Server {
   readonly sessions = new Sessions();
   readonly fanout = new Fanout(this.sessions);
+  readonly presence: Presence;
   readonly #announce: ServerOptions["announce"];
   /** Connections that have not logged in, and since when: in order of coming. */
   readonly #strangers = new Map<Channel, number>();
@@ -32,6 +36,7 @@ export class Server {
 
   constructor(options: ServerOptions) {
     this.#announce = options.announce;
+    this.presence = new Presence({ sessions: this.sessions, watch: options.watch });
   }
 
   connected(channel: Channel, nowUs: number): void {
@@ -60,6 +65,7 @@ export class Server {
   /** Logged out, or gone. */
   sessionEnded(session: Session): void {
     this.fanout.unsubscribe(session);
+    this.presence.unwatch(session);
     if (this.sessions.remove(session)) this.#announce(session.user, false);
   }
 
@@ -95,6 +101,7 @@ export class Server {
   /** Everything that happens with time alone. Called every {@linkcode TICK_MS}. */
   tick(nowUs: number): void {
     this.fanout.catchUp();
+    this.presence.tick(nowUs);
     for (const turns of this.waiting) turns.resume();
     for (const [channel, sinceUs] of this.#strangers) {
       if (nowUs - sinceUs < STRANGER_US_MAX) break;

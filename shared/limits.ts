@@ -64,6 +64,8 @@ export const PIECES_MAX = 4096;
 /** Bytes and number of unreliable hints and tickets that wait in one connection; the oldest hint is dropped. */
 export const HINT_BYTES_MAX = 1024;
 export const HINTS_QUEUED_MAX = 64;
+/** People whose coming and going one connection hears of; a request for more is malformed. */
+export const WATCH_NAMES_MAX = 256;
 export const TICKET_BYTES_MAX = 1024;
 /** UTF-8 bytes of the reason in a CLOSE frame. */
 export const CLOSE_REASON_BYTES_MAX = 200;

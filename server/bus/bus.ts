@@ -11,6 +11,15 @@ export interface Bus {
   /** Users with at least one session on any server of the cluster. */
   online(): Promise<UserName[]>;
 
+  /** Says whose coming and going this server wants to hear of, from now on. Repeated to a new leader by the implementation. */
+  watch(user: UserName, on: boolean): void;
+
+  /** Those of them who are here, and whether the others surely are not: a new leader does not know for a moment. */
+  among(names: readonly UserName[]): Promise<{ online: UserName[]; isSure: boolean }>;
+
+  /** Tells the servers that have sessions of the members, once or not at all. */
+  hint(hint: TypingHint): void;
+
   /** What happens elsewhere, in order per conversation. Set once, at start. */
   listener: BusListener | undefined;
 }
@@ -27,6 +36,10 @@ export interface BusListener {
   onDevicesChanged(change: DevicesChanged): void;
   /** A user's credentials changed: sessions that began before are over. Told to every server, whoever is there. */
   onSessionsEnded(ended: SessionsEnded): void;
+  /** Of somebody whom this server watches: at first, with each change, and again now and then. */
+  onPresence(user: UserName, online: boolean): void;
+  /** Somebody types, or has stopped; the members have sessions here (the person's own server is told too). */
+  onTyping(hint: TypingHint): void;
   /** The link was down and notices may have been missed: every session here should be told to read its logs. */
   onGap(): void;
 }
@@ -39,6 +52,13 @@ export interface Committed {
 export interface ReceiptMoved {
   readonly receipt: Receipt;
   readonly members: readonly UserName[];
+}
+
+export interface TypingHint {
+  readonly conversation: ConversationId;
+  readonly user: UserName;
+  readonly members: readonly UserName[];
+  readonly active: boolean;
 }
 
 export interface DevicesChanged {

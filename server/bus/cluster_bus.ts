@@ -1,12 +1,21 @@
 /** The bus of one server of a cluster: beside the hub while this server leads, over the link to the leader otherwise. */
 import type { Logger } from "../../shared/log.ts";
 import type { UserName } from "../../shared/protocol/mod.ts";
-import type { Bus, BusListener, Committed, DevicesChanged, ReceiptMoved, SessionsEnded } from "./bus.ts";
+import type { Bus, BusListener, Committed, DevicesChanged, ReceiptMoved, SessionsEnded, TypingHint } from "./bus.ts";
 import type { HubPort } from "./hub.ts";
+
+/** How a server tells the leader's hub of itself. */
+export interface HubLine {
+  announce(user: UserName, online: boolean): void;
+  watch(user: UserName, on: boolean): void;
+  hint(hint: TypingHint): void;
+}
 
 export interface ClusterBusOptions {
   /** Asks the leader who is online. */
   readonly online: () => Promise<UserName[]>;
+  /** Asks the leader who of them is, and whether it is sure of the others. */
+  readonly among: (names: readonly UserName[]) => Promise<{ online: UserName[]; isSure: boolean }>;
   readonly logger: Logger;
 }
 
@@ -15,7 +24,9 @@ export class ClusterBus implements Bus, HubPort {
   readonly #options: ClusterBusOptions;
   /** What every new leader has to hear; as many as there are sessions here. */
   readonly #users = new Set<UserName>();
-  #announce: ((user: UserName, online: boolean) => void) | undefined;
+  /** The same of whom is watched. */
+  readonly #watched = new Set<UserName>();
+  #line: HubLine | undefined;
   #attached = false;
 
   constructor(options: ClusterBusOptions) {
@@ -25,17 +36,33 @@ export class ClusterBus implements Bus, HubPort {
   announce(user: UserName, online: boolean): void {
     if (online) this.#users.add(user);
     else this.#users.delete(user);
-    this.#announce?.(user, online);
+    this.#line?.announce(user, online);
+  }
+
+  watch(user: UserName, on: boolean): void {
+    if (on) this.#watched.add(user);
+    else this.#watched.delete(user);
+    this.#line?.watch(user, on);
+  }
+
+  among(names: readonly UserName[]): Promise<{ online: UserName[]; isSure: boolean }> {
+    return this.#options.among(names);
+  }
+
+  /** Lost while there is no leader. */
+  hint(hint: TypingHint): void {
+    this.#line?.hint(hint);
   }
 
   online(): Promise<UserName[]> {
     return this.#options.online();
   }
 
-  /** There is a leader: tells it who is here, from now on with every change. */
-  attach(announce: (user: UserName, online: boolean) => void): void {
-    this.#announce = announce;
-    for (const user of this.#users) announce(user, true);
+  /** There is a leader: tells it who is here and who is watched, from now on with every change. */
+  attach(line: HubLine): void {
+    this.#line = line;
+    for (const user of this.#users) line.announce(user, true);
+    for (const user of this.#watched) line.watch(user, true);
     // Its notices begin now. With an earlier leader something may have been missed in between.
     if (this.#attached) this.#guard((listener) => listener.onGap());
     this.#attached = true;
@@ -43,7 +70,7 @@ export class ClusterBus implements Bus, HubPort {
 
   /** There is no leader for now. */
   detach(): void {
-    this.#announce = undefined;
+    this.#line = undefined;
   }
 
   committed(committed: readonly Committed[]): void {
@@ -60,6 +87,14 @@ export class ClusterBus implements Bus, HubPort {
 
   sessionsEnded(ended: SessionsEnded): void {
     this.#guard((listener) => listener.onSessionsEnded(ended));
+  }
+
+  presence(user: UserName, online: boolean): void {
+    this.#guard((listener) => listener.onPresence(user, online));
+  }
+
+  typing(hint: TypingHint): void {
+    this.#guard((listener) => listener.onTyping(hint));
   }
 
   /** A fault of our own listener must not keep the other servers from hearing. */

@@ -5,10 +5,11 @@
  * that is closed takes its users with it: a dead server leaves no ghosts in the list of who is online.
  */
 import type { UserName } from "../../shared/protocol/mod.ts";
-import type { CommitListener, Committed, DevicesChanged, ReceiptMoved, SessionsEnded } from "./bus.ts";
+import type { CommitListener, Committed, DevicesChanged, ReceiptMoved, SessionsEnded, TypingHint } from "./bus.ts";
+import { PresenceBoard, type PresencePort } from "./presence_board.ts";
 
 /** One server as the hub sees it. */
-export interface HubPort {
+export interface HubPort extends PresencePort {
   /** Records for this server, ascending per conversation. The objects are shared between ports. Must not throw. */
   committed(committed: readonly Committed[]): void;
   /** Shared between ports. Must not throw. */
@@ -17,6 +18,8 @@ export interface HubPort {
   devicesChanged(change: DevicesChanged): void;
   /** Must not throw. */
   sessionsEnded(ended: SessionsEnded): void;
+  /** Must not throw. */
+  typing(hint: TypingHint): void;
 }
 
 export class Hub implements CommitListener {
@@ -26,6 +29,9 @@ export class Hub implements CommitListener {
   /** Every port, with users or without: what a login must not miss goes to all. */
   readonly #all = new Set<HubPort>();
 
+  /** Who hears of whom; {@linkcode announce} feeds it. */
+  readonly presence = new PresenceBoard<HubPort>();
+
   add(port: HubPort): void {
     this.#all.add(port);
   }
@@ -34,16 +40,19 @@ export class Hub implements CommitListener {
   announce(port: HubPort, user: UserName, online: boolean): void {
     const ports = this.#ports.get(user);
     if (online) {
-      if (ports === undefined) this.#ports.set(user, new Set([port]));
-      else ports.add(port);
+      if (ports !== undefined) return void ports.add(port);
+      this.#ports.set(user, new Set([port]));
+      this.presence.arrived(user);
     } else if (ports?.delete(port) && ports.size === 0) {
       this.#ports.delete(user);
+      this.presence.left(user);
     }
   }
 
   /** This port is gone, and its users with it. */
   remove(port: HubPort): void {
     this.#all.delete(port);
+    this.presence.forget(port);
     for (const user of [...this.#ports.keys()]) this.announce(port, user, false);
   }
 
@@ -79,6 +88,10 @@ export class Hub implements CommitListener {
   /** To every port: a server on which this user is just logging in has not announced it yet. */
   sessionsEnded(ended: SessionsEnded): void {
     for (const port of this.#all) port.sessionsEnded(ended);
+  }
+
+  typing(hint: TypingHint): void {
+    for (const port of this.#perPort([hint]).keys()) port.typing(hint);
   }
 
   /** What each port with a member on it is told. */

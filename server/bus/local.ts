@@ -1,6 +1,6 @@
 /** The bus of a server that sits beside the hub, in one process with it: the leader's own, and every server's in tests. */
 import type { UserName } from "../../shared/protocol/mod.ts";
-import type { Bus, BusListener, Committed, DevicesChanged, ReceiptMoved, SessionsEnded } from "./bus.ts";
+import type { Bus, BusListener, Committed, DevicesChanged, ReceiptMoved, SessionsEnded, TypingHint } from "./bus.ts";
 import type { Hub, HubPort } from "./hub.ts";
 
 export class LocalBus implements Bus, HubPort {
@@ -20,6 +20,18 @@ export class LocalBus implements Bus, HubPort {
     return Promise.resolve(this.#hub.online());
   }
 
+  watch(user: UserName, on: boolean): void {
+    this.#hub.presence.watch(this, user, on);
+  }
+
+  among(names: readonly UserName[]): Promise<{ online: UserName[]; isSure: boolean }> {
+    return Promise.resolve(this.#hub.presence.among(names));
+  }
+
+  hint(hint: TypingHint): void {
+    this.#hub.typing(hint);
+  }
+
   committed(committed: readonly Committed[]): void {
     this.listener?.onCommitted(committed);
   }
@@ -34,6 +46,14 @@ export class LocalBus implements Bus, HubPort {
 
   sessionsEnded(ended: SessionsEnded): void {
     this.listener?.onSessionsEnded(ended);
+  }
+
+  presence(user: UserName, online: boolean): void {
+    this.listener?.onPresence(user, online);
+  }
+
+  typing(hint: TypingHint): void {
+    this.listener?.onTyping(hint);
   }
 
   /** Leaves the hub, with all users. */

@@ -65,6 +65,7 @@ class ClusterBackend implements Backend {
     this.store = new RemoteStore(this.#calls);
     this.bus = new ClusterBus({
       online: () => this.#calls.call(operations.online, {}),
+      among: (names) => this.#calls.call(operations.among, { names: [...names] }),
       logger: options.logger,
     });
   }
@@ -128,7 +129,11 @@ class ClusterBackend implements Backend {
       logger.log("info", "store.leading", { leadership: leader.leadership });
       this.#calls.lead(leader);
       leader.hub.add(this.bus);
-      this.bus.attach((user, online) => leader.hub.announce(this.bus, user, online));
+      this.bus.attach({
+        announce: (user, online) => leader.hub.announce(this.bus, user, online),
+        watch: (user, on) => leader.hub.presence.watch(this.bus, user, on),
+        hint: (hint) => leader.hub.typing(hint),
+      });
       return true;
     }
     try {
@@ -138,7 +143,7 @@ class ClusterBackend implements Backend {
       this.#leadership = follower.leadership;
       logger.log("info", "store.following", { leadership: follower.leadership });
       // First who is here, then the calls: whatever they read, the notices behind it come.
-      this.bus.attach((user, online) => follower.announce(user, online));
+      this.bus.attach(follower);
       this.#calls.follow(follower.link);
       return true;
     } catch (error) {

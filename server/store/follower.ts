@@ -3,11 +3,18 @@ import { bool, DecodeError, read, type Reader, write } from "../../shared/codec/
 import { connectLocal } from "../../shared/host/mod.ts";
 import { userName } from "../../shared/protocol/mod.ts";
 import type { UserName } from "../../shared/protocol/mod.ts";
-import type { Committed, ReceiptMoved } from "../bus/bus.ts";
+import type { Committed, ReceiptMoved, TypingHint } from "../bus/bus.ts";
+import type { HubLine } from "../bus/cluster_bus.ts";
 import type { HubPort } from "../bus/hub.ts";
 import type { Calls } from "./calls.ts";
 import { FrameKind, Link, LINK_VERSION } from "./link.ts";
-import { committedSchema, devicesChangedSchema, receiptMovedSchema, sessionsEndedSchema } from "./operations.ts";
+import {
+  committedSchema,
+  devicesChangedSchema,
+  receiptMovedSchema,
+  sessionsEndedSchema,
+  typingSchema,
+} from "./operations.ts";
 
 export interface FollowerOptions {
   /** The leader's socket. */
@@ -18,7 +25,7 @@ export interface FollowerOptions {
   readonly port: HubPort;
 }
 
-export class Follower {
+export class Follower implements HubLine {
   /** The number of the leadership that we follow. */
   leadership = 0;
   /** Resolves with the reason when the link is gone. */
@@ -64,6 +71,17 @@ export class Follower {
     });
   }
 
+  watch(user: UserName, on: boolean): void {
+    this.link.send(FrameKind.Watch, (writer) => {
+      write(userName, writer, user);
+      write(bool, writer, on);
+    });
+  }
+
+  hint(hint: TypingHint): void {
+    this.link.send(FrameKind.Typing, (writer) => write(typingSchema, writer, hint));
+  }
+
   /** @throws DecodeError, which closes the link. */
   #receive(kind: FrameKind, reader: Reader): void {
     switch (kind) {
@@ -97,6 +115,16 @@ export class Follower {
         const ended = read(sessionsEndedSchema, reader);
         reader.finish();
         return this.#options.port.sessionsEnded(ended);
+      }
+      case FrameKind.Presence: {
+        const user = read(userName, reader), online = read(bool, reader);
+        reader.finish();
+        return this.#options.port.presence(user, online);
+      }
+      case FrameKind.Typing: {
+        const hint = read(typingSchema, reader);
+        reader.finish();
+        return this.#options.port.typing(hint);
       }
       default:
         throw new DecodeError(`The leader sent frame kind ${kind}`);

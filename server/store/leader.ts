@@ -13,8 +13,9 @@ import {
   removeStaleSocket,
 } from "../../shared/host/mod.ts";
 import type { Logger } from "../../shared/log.ts";
-import { userName } from "../../shared/protocol/mod.ts";
-import type { Committed, DevicesChanged, ReceiptMoved, SessionsEnded } from "../bus/bus.ts";
+import { monotonicClock } from "../../shared/net/mod.ts";
+import { type UserName, userName } from "../../shared/protocol/mod.ts";
+import type { Committed, DevicesChanged, ReceiptMoved, SessionsEnded, TypingHint } from "../bus/bus.ts";
 import { Hub, type HubPort } from "../bus/hub.ts";
 import { AnswerStatus, FrameKind, Link, LINK_VERSION } from "./link.ts";
 import {
@@ -24,6 +25,7 @@ import {
   receiptMovedSchema,
   type Served,
   sessionsEndedSchema,
+  typingSchema,
 } from "./operations.ts";
 import { SqliteDatabase } from "./sqlite/database.ts";
 import { RefusedError } from "./sqlite/errors.ts";
@@ -58,6 +60,7 @@ export class Leader implements Served {
   readonly #logger: Logger;
   readonly #followers = new Set<FollowerPort>();
   readonly #retention: Retention;
+  readonly #ticking: ReturnType<typeof setInterval>;
   #closing: Promise<void> | undefined;
 
   private constructor(
@@ -76,6 +79,7 @@ export class Leader implements Served {
     this.store = new SqliteStore(database, { listener: this.hub, logger, onSuperseded: superseded.resolve });
     this.#retention = new Retention({ store: this.store, settings: retention, nowMs: Date.now, logger });
     this.#retention.start();
+    this.#ticking = setInterval(() => this.hub.presence.tick(monotonicClock.nowUs()), PRESENCE_TICK_MS);
     this.#accept();
   }
 
@@ -109,6 +113,7 @@ export class Leader implements Served {
   }
 
   async #close(): Promise<void> {
+    clearInterval(this.#ticking);
     this.#listener.close();
     // What followers have not been answered they ask again, of the next leader.
     const left = Promise.all([...this.#followers].map((follower) => follower.leave()));
@@ -206,6 +211,17 @@ class FollowerPort implements HubPort {
     this.#link.send(FrameKind.SessionsEnded, (writer) => write(sessionsEndedSchema, writer, ended));
   }
 
+  presence(user: UserName, online: boolean): void {
+    this.#link.send(FrameKind.Presence, (writer) => {
+      write(userName, writer, user);
+      write(bool, writer, online);
+    });
+  }
+
+  typing(hint: TypingHint): void {
+    this.#link.send(FrameKind.Typing, (writer) => write(typingSchema, writer, hint));
+  }
+
   /** Takes no more requests; resolves when those that were taken are answered and the answers have left. */
   leave(): Promise<void> {
     this.#link.pause();
@@ -229,6 +245,16 @@ class FollowerPort implements HubPort {
         const user = read(userName, reader), online = read(bool, reader);
         reader.finish();
         return this.#leader.hub.announce(this, user, online);
+      }
+      case FrameKind.Watch: {
+        const user = read(userName, reader), on = read(bool, reader);
+        reader.finish();
+        return this.#leader.hub.presence.watch(this, user, on);
+      }
+      case FrameKind.Typing: {
+        const hint = read(typingSchema, reader);
+        reader.finish();
+        return this.#leader.hub.typing(hint);
       }
       default:
         throw new DecodeError(`A server sent frame kind ${kind}`);
@@ -325,3 +351,4 @@ const NOTICE_RECEIPTS_MAX = 4096;
 const REASON_BYTES_MAX = 1024;
 const LEAVE_MS_MAX = 2000;
 const ACCEPT_RETRY_MS = 50;
+const PRESENCE_TICK_MS = 250;

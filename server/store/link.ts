@@ -29,6 +29,12 @@ export enum FrameKind {
   SessionsEnded,
   /** Leader to server: varint count, that many receipts and who hears of each. */
   Receipts,
+  /** Server to leader: user, whether it is watched bool. */
+  Watch,
+  /** Leader to server: user, online bool. */
+  Presence,
+  /** Both ways: somebody types. */
+  Typing,
 }
 
 /** How a request ended. */

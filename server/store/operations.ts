@@ -3,7 +3,7 @@
  *
  * All of them may be repeated: a call whose leader died before it answered is made again to the next one.
  */
-import { array, bytes, optional, read, type Reader, type Schema, struct } from "../../shared/codec/mod.ts";
+import { array, bool, bytes, optional, read, type Reader, type Schema, struct } from "../../shared/codec/mod.ts";
 import { fixedBytes, text, u48, varint, write, type Writer } from "../../shared/codec/mod.ts";
 import { DecodeError } from "../../shared/codec/mod.ts";
 import {
@@ -27,7 +27,7 @@ import {
   userName,
 } from "../../shared/protocol/mod.ts";
 import { messageId } from "../../shared/protocol/mod.ts";
-import type { Committed, DevicesChanged, ReceiptMoved, SessionsEnded } from "../bus/bus.ts";
+import type { Committed, DevicesChanged, ReceiptMoved, SessionsEnded, TypingHint } from "../bus/bus.ts";
 import type { Hub } from "../bus/hub.ts";
 import type {
   Account,
@@ -227,6 +227,12 @@ export const operations = {
     ({ store }, limits) => store.trim(limits).then((removed) => ({ removed })),
   ),
   /** Not the store's but the bus's: the leader knows who is where. */
+  among: operation(
+    19,
+    struct({ names }),
+    struct({ online: names, isSure: bool }),
+    ({ hub }, { names }) => Promise.resolve(hub.presence.among(names)),
+  ),
   online: operation(14, nothing, names, ({ hub }) => Promise.resolve(hub.online().slice(0, LIST_ITEMS_MAX))),
 };
 
@@ -246,6 +252,13 @@ export const devicesChangedSchema = shaped<DevicesChanged>()(struct({
     struct({ id: conversationId, epoch: varint, members: array(userName, LIST_ITEMS_MAX) }),
     LIST_ITEMS_MAX,
   ),
+}));
+
+export const typingSchema: Schema<TypingHint> = shaped<TypingHint>()(struct({
+  conversation: conversationId,
+  user: userName,
+  members: array(userName, LIST_ITEMS_MAX),
+  active: bool,
 }));
 
 export const sessionsEndedSchema: Schema<SessionsEnded> = struct({

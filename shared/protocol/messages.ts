@@ -34,6 +34,7 @@ import {
   RECEIPTS_MAX,
   RECEIPTS_PAGE_MAX,
   SERVERS_MAX,
+  WATCH_NAMES_MAX,
 } from "../limits.ts";
 import { conversationId, deviceId, messageId, nameText, userName } from "./names.ts";
 
@@ -195,6 +196,11 @@ export const request = union({
     17,
     struct({ conversations: array(conversationId, RECEIPTS_MAX), after: optional(deviceId) }),
   ],
+  /**
+   * Who of them is here, and from now on when that changes, as hints; also who types. Takes the place of what this connection
+   * watched before, and ends after the answer's `ttlMs` unless it is asked again.
+   */
+  watch: [18, struct({ names: array(nameText, WATCH_NAMES_MAX) })],
 });
 export type Request = Infer<typeof request>;
 
@@ -225,6 +231,8 @@ export const response = union({
   /** Committed to disk. A repeated append gets the numbers of the first. */
   stored: [11, struct({ messageId, seq: varint, timeMs: u48 })],
   receipts: [12, struct({ receipts: array(receipt, RECEIPTS_PAGE_MAX), more: bool })],
+  /** Those of the watched who are here. */
+  presence: [13, struct({ online: array(userName, WATCH_NAMES_MAX), ttlMs: varint })],
 });
 export type Response = Infer<typeof response>;
 

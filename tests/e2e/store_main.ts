@@ -38,6 +38,8 @@ bus.listener = {
   onDevicesChanged() {},
   onReceipts: () => {},
   onSessionsEnded: () => {},
+  onPresence: () => {},
+  onTyping: () => {},
   onGap: () => {
     heard.clear();
     print({ gap: true });

@@ -35,6 +35,7 @@ import { Pepper } from "../../server/pepper.ts";
 import { Server } from "../../server/server.ts";
 import { MemoryStore } from "../../server/store/memory.ts";
 import type { Store } from "../../server/store/store.ts";
+import { Typing } from "../../server/typing.ts";
 import { THROTTLE_DEFAULTS, Throttles, type ThrottleSettings } from "../../server/throttles.ts";
 import { TEST_CLUSTER, TEST_NOT_AFTER_MS, TEST_NOT_BEFORE_MS, TEST_NOW_MS, type TestDevice } from "../keys.ts";
 import type { Ticket } from "../../shared/handshake/mod.ts";
@@ -66,12 +67,17 @@ export class Harness {
     const memory = new MemoryStore(this.hub);
     this.store = options.wrapStore?.(memory) ?? memory;
     const bus = new LocalBus(this.hub);
-    this.server = new Server({ announce: (user, online) => bus.announce(user, online) });
+    this.server = new Server({
+      announce: (user, online) => bus.announce(user, online),
+      watch: (user, on) => bus.watch(user, on),
+    });
     bus.listener = {
       onCommitted: (batch) => this.server.committed(batch, this.nowUs),
       onDevicesChanged: (change) => this.server.devicesChanged(change),
       onReceipts: (moved) => this.server.receipts(moved),
       onSessionsEnded: (ended) => this.server.sessionsEnded(ended),
+      onPresence: (user, online) => this.server.presence.changed(user, online, this.nowUs),
+      onTyping: (hint) => this.server.presence.typed(hint),
       onGap: () => {},
     };
     const passwords: PasswordHasher = {
@@ -83,6 +89,7 @@ export class Harness {
     this.services = {
       store: this.store,
       bus,
+      typing: new Typing({ store: this.store, bus, clock: { nowUs: () => this.nowUs } }),
       primitives,
       clock: { nowUs: () => this.nowUs },
       nowMs: () => TEST_NOW_MS + Math.floor(this.nowUs / 1000),

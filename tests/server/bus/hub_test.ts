@@ -79,6 +79,8 @@ function server(hub: Hub) {
     onDevicesChanged: (change) => changes.push(change),
     onReceipts: () => {},
     onSessionsEnded: () => {},
+    onPresence: () => {},
+    onTyping: () => {},
     onGap: () => assert.fail("There is no gap beside the hub"),
   };
   return { bus, heard, changes };

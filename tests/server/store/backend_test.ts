@@ -126,6 +126,8 @@ Deno.test("openBackend(): a gap is told after the leader knows who is here", asy
       onDevicesChanged: () => {},
       onReceipts: () => {},
       onSessionsEnded: () => {},
+      onPresence: () => {},
+      onTyping: () => {},
       onGap: () =>
         void follower!.store.read(nameOf("bob"), id, 0, 10).then((page) => read.resolve(page?.records.length)),
     };
@@ -146,6 +148,8 @@ Deno.test("openBackend(): a listener that throws keeps nobody else from hearing"
       onDevicesChanged: () => {},
       onReceipts: () => {},
       onSessionsEnded: () => {},
+      onPresence: () => {},
+      onTyping: () => {},
       onGap: () => {},
     };
     await befriend(leader!.store);
@@ -247,6 +251,8 @@ function listen(backend: Backend) {
     onDevicesChanged: (change) => heard.changes.push(change),
     onReceipts: () => {},
     onSessionsEnded: (ended) => heard.ended.push(ended),
+    onPresence: () => {},
+    onTyping: () => {},
     onGap: () => heard.gaps++,
   };
   backend.bus.listener = listener;

@@ -13,6 +13,8 @@ storeContract("RemoteStore", async () => {
     onDevicesChanged: (change) => told.devicesChanged(change),
     onReceipts: (moved) => told.receipts(moved),
     onSessionsEnded: (ended) => told.sessionsEnded(ended),
+    onPresence: () => {},
+    onTyping: () => {},
     onGap: () => {},
   };
   for (const user of ["alice", "bob", "carol", "dave", "erin", "frank"]) follower.bus.announce(nameOf(user), true);
