@@ -14,6 +14,7 @@ import {
   spkiFromPkcs8,
 } from "../shared/crypto/mod.ts";
 import type { ConversationId, DeviceId, MessageId } from "../shared/protocol/mod.ts";
+import { measureMls } from "./mls.ts";
 import { percentile, report, type Row } from "./report.ts";
 
 const ROUNDS = 200;
@@ -25,6 +26,8 @@ if (import.meta.main) {
   const rows: Row[] = [];
   for (const count of [1, 2, 4, 8]) rows.push(await measure(count, envelopeKey, envelopePrivate));
   report(rows);
+  // What takes its place: groups, with columns of their own.
+  report(await measureMls());
 }
 
 async function measure(count: number, envelopeKey: CryptoKey, envelopePrivate: CryptoKey): Promise<Row> {
