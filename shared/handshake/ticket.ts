@@ -66,6 +66,16 @@ export class Tickets {
     this.#keys = keys;
   }
 
+  /** 8 bytes: of the key that seals now. */
+  get sealingId(): Uint8Array {
+    return this.#keys().sealing.id;
+  }
+
+  /** Whether this key still is the one that seals. @param id 8 bytes. */
+  isSealing(id: Uint8Array): boolean {
+    return this.#primitives.equal(this.sealingId, id);
+  }
+
   /** At most {@linkcode SEALED_BYTES_MAX} bytes. */
   seal(login: TicketLogin, fresh: { connectionId: Uint8Array; secret: Uint8Array; nowSeconds: number }): Uint8Array {
     const { connectionId, secret } = fresh, issuedSeconds = Math.floor(fresh.nowSeconds);

@@ -23,8 +23,8 @@ export interface ConnectionChannelOptions {
   readonly budget?: ReadBudget;
   /** The same of all whom the application does not know yet, and what one of them may hold. */
   readonly strangers?: { readonly budget: ReadBudget; readonly bytesMax: number };
-  /** Server: makes what a client may come back with. */
-  readonly grant?: (link: Link, login: TicketLogin) => Uint8Array | undefined;
+  /** Server: gives a client what it may come back with. */
+  readonly grant?: (link: Link, login: TicketLogin) => void;
   /** Told when the channel has ended, after its handler. */
   readonly onEnd?: (reason: CloseReason) => void;
 }
@@ -130,10 +130,9 @@ export class ConnectionChannel implements Channel, LinkOwner {
   }
 
   giveTicket(login: TicketLogin): void {
-    const grant = this.#isClosed ? undefined : this.#grant?.(this.#link, login);
-    if (grant === undefined) return;
-    this.connection.sendTicket(grant);
-    this.touched();
+    if (this.#isClosed) return;
+    this.#grant?.(this.#link, login);
+    this.#driver.schedule();
   }
 
   close(code: number, reason: string): void {

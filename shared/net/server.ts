@@ -162,7 +162,7 @@ export class ChannelServer {
       link,
       driver: this.#driver,
       ...budgets,
-      grant: (link, login) => this.#endpoint.grant(link, login),
+      grant: (link, login) => this.#endpoint.grant(link, login, this.#driver.nowUs),
       onEnd: () => this.#channels.delete(channel),
     });
     this.#channels.add(channel);

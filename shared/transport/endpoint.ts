@@ -17,12 +17,10 @@ import {
   addressBytes,
   AddressTokens,
   type DecryptRequest,
-  encodeGrant,
   type InitialRequest,
   type ResumeRequest,
   ServerHandshake,
   type Ticket,
-  TICKET_LIFETIME_SECONDS,
   type TicketLogin,
   type Tickets,
 } from "../handshake/mod.ts";
@@ -34,6 +32,7 @@ import { Connection } from "./connection.ts";
 import { DeadlineHeap } from "./deadline_heap.ts";
 import type { ConnectionEvent } from "./events.ts";
 import { DEFAULT_LIMITS, type TransportLimits } from "./flow_control.ts";
+import { type Grant, Grants } from "./grants.ts";
 import { type Answer, DirtyLinks, type Endpoint, Link, type Task } from "./link.ts";
 import type { Address } from "./path.ts";
 import type { Rate } from "./rate_limit.ts";
@@ -139,6 +138,7 @@ export class ServerEndpoint implements Endpoint {
   readonly #handshake: ServerHandshake;
   readonly #resets: StatelessResets;
   readonly #gate: RsaGate<Job>;
+  readonly #grants: Grants | undefined;
   readonly #slots: SlotTable<Link>;
   readonly #deadlines = new DeadlineHeap<Link>();
   readonly #dirty = new DirtyLinks();
@@ -168,6 +168,8 @@ export class ServerEndpoint implements Endpoint {
     this.#gate = new RsaGate(this.#limits.rsa, nowUs);
     this.#resumeGate = new ResumeGate(this.#limits.resumption, nowUs);
     this.#slots = new SlotTable(serverNumber, this.#limits.connectionsMax, primitives.random);
+    const { wallSeconds } = options;
+    this.#grants = tickets && new Grants({ tickets, wallSeconds, clients: () => this.#slots.size });
   }
 
   /** Connections of every state. */
@@ -235,9 +237,13 @@ export class ServerEndpoint implements Endpoint {
     else this.counters.failures++;
   }
 
-  /** What lets the client of this link come back without RSA and password; `undefined` where no tickets are given. */
-  grant(link: Link, login: TicketLogin): Uint8Array | undefined {
-    return this.#grant(login, link.connectionId, link.resumption);
+  /** Gives the client of this link what lets it come back without RSA and password, now and whenever that gets stale. */
+  grant(link: Link, login: TicketLogin, nowUs: number): void {
+    const grant = this.#grants?.make(login, { connectionId: link.connectionId, secret: link.resumption, nowUs });
+    if (grant === undefined) return;
+    link.granted = grant.granted;
+    link.connection.sendTicket(grant.bytes);
+    this.touch(link);
   }
 
   touch(link: Link): void {
@@ -272,6 +278,10 @@ export class ServerEndpoint implements Endpoint {
     const link = this.#slots.find(packet, 1);
     if (link !== undefined) {
       link.connection.handleDatagram(packet, packet.length, from, nowUs);
+      const { granted } = link;
+      if (granted !== undefined && link.isReady && this.#grants!.isStale(granted, nowUs)) {
+        this.grant(link, granted.login, nowUs);
+      }
       this.touch(link);
       return link;
     }
@@ -344,6 +354,7 @@ export class ServerEndpoint implements Endpoint {
     const limits = this.#limits.transport;
     const connectionId = this.#slots.newId();
     const { ticket } = by;
+    let grant: Grant | undefined;
     const accepted = this.#handshake.accept(request, by.keySecret, {
       host: from.host,
       nowSeconds: this.#options.wallSeconds(),
@@ -351,7 +362,8 @@ export class ServerEndpoint implements Endpoint {
       resetToken: this.#resets.token(connectionId),
       parameters: limits,
       servers: this.#options.servers(),
-      grant: ticket && ((resumption) => this.#grant(ticket, connectionId, resumption)!),
+      grant: ticket &&
+        ((secret) => (grant = this.#grants!.make(ticket, { connectionId, secret, nowUs })).bytes),
     });
     if (accepted === undefined) return false;
     const { secrets, packet } = accepted;
@@ -369,6 +381,7 @@ export class ServerEndpoint implements Endpoint {
       datagramBytes: this.#options.datagramBytes,
     });
     const link = new Link(connectionId, connection, secrets.bind, secrets.resumption, ticket);
+    link.granted = grant?.granted;
     this.#slots.add(link);
     const endUs = nowUs + HANDSHAKE_TIMEOUT_US;
     this.#unconfirmed.set(request.key, { link, accept: packet, endUs, ticketKey: by.ticketKey });
@@ -380,18 +393,6 @@ export class ServerEndpoint implements Endpoint {
     this.#answer(packet, from);
     this.touch(link);
     return true;
-  }
-
-  #grant(login: TicketLogin, connectionId: Uint8Array, secret: Uint8Array): Uint8Array | undefined {
-    const ticket = this.#options.tickets?.seal(login, {
-      connectionId,
-      secret,
-      nowSeconds: this.#options.wallSeconds(),
-    });
-    if (ticket === undefined) return undefined;
-    // The more clients, the less often each may ask whether we live.
-    const watchMs = Math.min(WATCH_MS_MAX, Math.max(WATCH_MS_MIN, this.#slots.size * 1000 / PROBES_PER_SECOND));
-    return encodeGrant({ lifetimeSeconds: TICKET_LIFETIME_SECONDS, watchMs: Math.round(watchMs), ticket });
   }
 
   /** The client's first packet opened: from now on a repeated INITIAL gets nothing (SECURITY H1). */
@@ -454,10 +455,3 @@ function remember(set: Set<string>, entry: string, max: number): void {
 const ANSWERS_MAX = 1024;
 /** A server that is full may not be in a moment. */
 const ROOM_WAIT_MS = 1000;
-/**
- * How often idle clients look whether their server lives: at most this many a second in all, each 25 µs of ours in company and 55 µs
- * alone, so three to five per cent of a core; and no client more often than it takes to come back within a second.
- */
-const PROBES_PER_SECOND = 1000;
-const WATCH_MS_MIN = 300;
-const WATCH_MS_MAX = 15_000;

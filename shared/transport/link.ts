@@ -4,6 +4,7 @@ import type { Ticket } from "../handshake/mod.ts";
 import type { Connection } from "./connection.ts";
 import type { Timed } from "./deadline_heap.ts";
 import type { ConnectionEvent } from "./events.ts";
+import type { Granted } from "./grants.ts";
 import type { Address } from "./path.ts";
 import type { Slotted } from "./slot_table.ts";
 
@@ -16,6 +17,8 @@ export class Link implements Slotted, Timed {
   isReady = false;
   /** The endpoint no longer knows it. */
   isForgotten = false;
+  /** What its client may come back with; a server's. */
+  granted: Granted | undefined;
   /** What stands on it; the driver's. */
   owner: LinkOwner | undefined;
 

@@ -176,9 +176,7 @@ export class Talk {
   giveTicket(end: End): void {
     const client = end.session.client?.host;
     if (!(end.host instanceof SimServer) || !(client instanceof SimClient)) return;
-    const grant = end.host.endpoint?.grant(end.link, this.#world.login(client));
-    if (grant === undefined) return;
-    end.connection.sendTicket(grant);
+    end.host.endpoint?.grant(end.link, this.#world.login(client), this.#world.nowUs);
     this.#world.touch(end.host, end.link);
   }
 

@@ -1,6 +1,12 @@
 /** Endpoints on a network in virtual time: everything that happens is decided by a seed. RSA is a table look-up here. */
 import { createPrimitives } from "../../../shared/crypto/mod.ts";
-import { AddressTokens, type TicketKey, Tickets, TokenPurpose } from "../../../shared/handshake/mod.ts";
+import {
+  AddressTokens,
+  type TicketKey,
+  type TicketKeys,
+  Tickets,
+  TokenPurpose,
+} from "../../../shared/handshake/mod.ts";
 import { DATAGRAM_BYTES } from "../../../shared/limits.ts";
 import {
   type Address,
@@ -65,7 +71,12 @@ export class World {
     return this.#primitives;
   }
 
-  server(number: number, limits: Partial<EndpointLimits> = {}, ticketKey = this.ticketKey): Node<ServerEndpoint> {
+  server(
+    number: number,
+    limits: Partial<EndpointLimits> = {},
+    ticketKey: TicketKey | (() => TicketKeys) = this.ticketKey,
+  ): Node<ServerEndpoint> {
+    const keys = typeof ticketKey === "function" ? ticketKey : () => ({ sealing: ticketKey, opening: [ticketKey] });
     const endpoint = new ServerEndpoint({
       primitives: this.#primitives,
       serverNumber: number,
@@ -73,7 +84,7 @@ export class World {
       clusterKey: this.clusterKey,
       tokenKey: this.tokenKey,
       resetKey: this.resetKey,
-      tickets: new Tickets(this.#primitives, () => ({ sealing: ticketKey, opening: [ticketKey] })),
+      tickets: new Tickets(this.#primitives, keys),
       servers: () => [{ number, host: "", port: 9000 + number }],
       wallSeconds: () => WALL_SECONDS + Math.floor(this.nowUs / 1_000_000),
       nowUs: this.nowUs,

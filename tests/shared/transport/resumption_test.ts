@@ -1,6 +1,6 @@
 /** Tickets between endpoints in virtual time (docs/PROTOCOL.md §2.6, SECURITY H8). */
 import assert from "node:assert/strict";
-import { decodeGrant, type TicketLogin } from "../../../shared/handshake/mod.ts";
+import { decodeGrant, type TicketGrant, type TicketKey, type TicketLogin } from "../../../shared/handshake/mod.ts";
 import { HANDSHAKE_TIMEOUT_US } from "../../../shared/limits.ts";
 import { decodeRetry, PacketType, RetryReason } from "../../../shared/packet/mod.ts";
 import type { ClientEndpoint, Link, ServerEndpoint } from "../../../shared/transport/mod.ts";
@@ -15,6 +15,9 @@ const LOGIN: TicketLogin = {
   generation: 3,
 };
 
+/** What NEW_TICKET brought to a client so far. */
+const grantsOf = (node: Node): TicketGrant[] =>
+  node.events.flatMap(({ event }) => event.type === "ticket" ? [decodeGrant(event.bytes)!] : []);
 const linkOf = (node: Node): Link | undefined => [...node.endpoint.links()][0];
 const isConfirmed = (node: Node) => node.events.some(({ event }) => event.type === "confirmed");
 const isInitial = ({ bytes }: Packet) => bytes[0] === PacketType.initial;
@@ -27,12 +30,10 @@ async function withTicket(seed: number) {
   const client = world.client(HOST, first);
   assert.ok(world.run(() => isConfirmed(client) && isConfirmed(first)));
   const link = linkOf(first)!;
-  link.connection.sendTicket(first.endpoint.grant(link, LOGIN)!);
-  first.endpoint.touch(link);
+  first.endpoint.grant(link, LOGIN, world.nowUs);
   world.poll(first);
-  const given = () => client.events.map(({ event }) => event).find((event) => event.type === "ticket");
-  assert.ok(world.run(() => given() !== undefined));
-  const { ticket } = decodeGrant((given() as { bytes: Uint8Array }).bytes)!;
+  assert.ok(world.run(() => grantsOf(client).length > 0));
+  const { ticket } = grantsOf(client)[0]!;
   assert.equal(world.rsaDecryptions, 1);
   return { world, first, client, ticket: { ticket, secret: linkOf(client)!.resumption }, old: link.connectionId };
 }
@@ -177,14 +178,44 @@ Deno.test("more than may resume at once are told when to come back, and all do, 
   const rsa = world.rsaDecryptions;
   const limits = { ceiling: { perSecond: 10, burst: 2 }, perTicket: { perSecond: 1, burst: 4 }, ticketsMax: 100 };
   const second: Node<ServerEndpoint> = world.server(6, { resumption: limits });
-  const back = [...first.endpoint.links()].map((link, i) => {
-    const { ticket } = decodeGrant(first.endpoint.grant(link, LOGIN)!)!;
+  for (const link of first.endpoint.links()) first.endpoint.grant(link, LOGIN, world.nowUs);
+  world.poll(first);
+  assert.ok(world.run(() => clients.every((client) => grantsOf(client).length > 0)));
+  const back = clients.map((client, i) => {
+    const link = linkOf(client)!, { ticket } = grantsOf(client)[0]!;
     return comeBack(world, second, { ticket, secret: link.resumption }, `198.51.100.${i}`);
   });
   assert.ok(world.run(() => back.every(isConfirmed), 5_000_000));
   assert.ok(back.every(({ endpoint }) => endpoint.connected!.isResumed));
   assert.ok(second.endpoint.counters.busy >= 10);
   assert.equal(world.rsaDecryptions, rsa);
+});
+
+Deno.test("a client that stays for days holds a ticket that opens, though the keys change every 12 hours", async () => {
+  const world = await World.create(10);
+  const made: TicketKey[] = [1, 2, 3, 4].map((i) => ({
+    id: new Uint8Array(8).fill(i),
+    key: new Uint8Array(32).fill(i + 10),
+  }));
+  let newest = 0;
+  const keys = () => ({ sealing: made[newest]!, opening: made.slice(Math.max(0, newest - 1), newest + 1) });
+  const first = world.server(5, {}, keys), client = world.client(HOST, first);
+  assert.ok(world.run(() => isConfirmed(client) && isConfirmed(first)));
+  first.endpoint.grant(linkOf(first)!, LOGIN, world.nowUs);
+  world.poll(first);
+  for (newest = 0; newest < 3; newest++) world.pass(3600_000_000);
+  assert.ok(world.run(() => grantsOf(client).length >= 4, 60_000_000));
+  world.pass(600_000_000);
+  assert.equal(grantsOf(client).length, 4, "one for each key");
+  const second = world.server(6, {}, keys);
+  const stale = comeBack(world, second, { ...grantsOf(client)[0]!, secret: linkOf(client)!.resumption });
+  assert.ok(world.run(() => isConfirmed(stale)));
+  assert.equal(stale.endpoint.connected!.isResumed, false);
+  const back = comeBack(world, second, { ...grantsOf(client).at(-1)!, secret: linkOf(client)!.resumption });
+  assert.ok(world.run(() => isConfirmed(back)));
+  assert.ok(back.endpoint.connected!.isResumed);
+  const { user, device, session, generation } = [...second.endpoint.links()].at(-1)!.ticket!;
+  assert.deepEqual({ user, device, session, generation }, LOGIN);
 });
 
 Deno.test("ResumeGate.admit() sends many away each to a time of its own, and one ticket for long", () => {
