@@ -70,11 +70,12 @@ export async function joinByItself(
   const { groupInfo } = message, { groupContext } = groupInfo;
   if (groupContext.groupId.toHex() !== conversation) throw new JoinRefused("Invitation is to another conversation");
   if (groupContext.cipherSuite !== mls.suite.name) throw new JoinRefused("Invitation is of another suite");
-  const tree = await treeOf(mls, groupInfo, invitation.sealedTree);
-  const former = formerLeaf(groupInfo, tree, device);
   try {
+    const tree = await treeOf(mls, groupInfo, invitation.sealedTree);
+    const former = formerLeaf(groupInfo, tree, device);
     return await commitSelf(mls, device, { groupInfo, tree, former, nowMs, notes });
   } catch (error) {
+    if (error instanceof JoinRefused || error instanceof ChangeRefused) throw error;
     throw new JoinRefused("Invitation cannot be used", { cause: error });
   }
 }

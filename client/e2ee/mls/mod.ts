@@ -54,4 +54,5 @@ export {
 } from "./receive.ts";
 export { type Changes, changesOf, loadGroup } from "./state.ts";
 export { loadSuite, type Suite, type SuiteName } from "./suite.ts";
+export { turnMs } from "./turn.ts";
 export { judgeView, type Known, nextHistory, NO_HISTORY, type View, type ViewVerdict } from "./view.ts";

@@ -233,6 +233,11 @@ Deno.test("joinByItself() brings in a member's new device, and nobody else", asy
   await assert.rejects(joinByItself(stranger.mls, stranger.device, invitation, options), ChangeRefused);
   const { bobIdentity } = await testKeys(), thief = await Person.make(alice.mls, "bob", { identity: bobIdentity });
   await assert.rejects(joinByItself(thief.mls, thief.device, invitation, options), ChangeRefused);
+  const { groupInfo, sealedTree } = invitation;
+  for (let at = 0; at < groupInfo.length; at += 41) {
+    const bent = { groupInfo: groupInfo.with(at, groupInfo[at]! ^ 1), sealedTree };
+    await assert.rejects(joinByItself(phone.mls, phone.device, bent, options), JoinRefused, `byte ${at}`);
+  }
   const joined = await joinByItself(phone.mls, phone.device, invitation, options);
   phone.group = joined.group;
   for (const member of [alice, bob]) assert.equal((await member.receive(joined.body)).kind, "commit");

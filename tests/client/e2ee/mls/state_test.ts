@@ -1,8 +1,8 @@
 /** A group survives its disk: after every step what is loaded from rows goes on exactly like what was in memory. */
 import assert from "node:assert/strict";
-import { changesOf, type Group, loadGroup } from "../../../../client/e2ee/mls/mod.ts";
+import { changesOf, forgetOldEpochs, type Group, loadGroup } from "../../../../client/e2ee/mls/mod.ts";
 import { DecodeError } from "../../../../shared/codec/mod.ts";
-import { assertAgree, everybodyDoes, mlsFor, Person } from "./people.ts";
+import { assertAgree, everybodyDoes, mlsFor, NOW_MS, Person } from "./people.ts";
 
 /** A person whose group is written and read back at every change: rows are all that is kept. */
 class Stored extends Person {
@@ -131,4 +131,19 @@ Deno.test("loadGroup() refuses rows that are missing or cut", async () => {
       assert.throws(() => loadGroup(alice.mls, alice.device, rows), DecodeError, key);
     }
   }
+});
+
+Deno.test("forgetOldEpochs() forgets an epoch that ended more than seven days ago, on disk too", async () => {
+  const [alice, bob] = await group(2) as [Stored, Person], late = await bob.seal("late");
+  await everybodyDoes([alice, bob], bob, {});
+  alice.save();
+  const week = 7 * 24 * 3600 * 1000, rows = alice.rows.size;
+  assert.equal(forgetOldEpochs(alice.group!, NOW_MS + week), alice.group);
+  alice.group = forgetOldEpochs(alice.group!, NOW_MS + week + 1);
+  alice.save();
+  assert(alice.rows.size < rows);
+  assert.deepEqual([...alice.rows.keys()].filter((key) => /^(epoch|tree|ratchet)\/[01]/.test(key)), []);
+  alice.restart();
+  assert.deepEqual(await alice.receive(late), { kind: "refused", reason: "epoch is gone" });
+  assert.equal((await alice.receive(await bob.seal("now"))).kind, "message");
 });
