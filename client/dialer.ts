@@ -18,7 +18,7 @@ import {
 import type { Primitives } from "../shared/primitives.ts";
 import { CannotReachError, NoAnswerError } from "./errors.ts";
 import type { Dialed } from "./link.ts";
-import { pause } from "./pause.ts";
+import { AllFailedError, firstOf } from "./race.ts";
 import { formatServerAddress, type ServerAddress } from "./server_address.ts";
 
 export interface DialRequest {
@@ -60,95 +60,130 @@ export interface RememberedCluster {
 
 /** {@linkcode DialServer} over UDP. */
 export async function dialUdp(request: DialRequest): Promise<DialedServer> {
-  const { address, expected, excluded, remembered, signal } = request;
-  const deadline = performance.now() + request.timeoutMs;
+  const { expected, excluded, remembered, signal } = request;
   const primitives = await (sharedPrimitives ??= createPrimitives());
   const known = remembered && expected && primitives.equal(fingerprint(remembered.clusterKey), expected)
     ? remembered
     : undefined;
-  if (known !== undefined && request.returning && request.ticket) {
-    const others = known.servers.filter(({ number }) => !excluded.includes(number));
-    const dialed = await dialFirst(others, known, { request, primitives, deadline, staggerMs: STAGGER_MS_TICKET });
-    if (dialed !== undefined) return dialed;
-  }
-  let located: Located;
-  try {
-    located = await locate({
-      host: address.host,
-      port: address.port,
-      expectedFingerprint: expected,
-      excluded,
-      // Where there are servers to fall back on, a silent balancer costs a second only.
-      timeoutMs: Math.min(remembered ? LOCATE_MS_REMEMBERED : LOCATE_MS, request.timeoutMs),
-      signal,
-      primitives,
-    });
-  } catch (error) {
-    const explained = explainLocate(error, address);
-    if (!(explained instanceof CannotReachError) || known === undefined) throw explained;
-    const dialed = await dialFirst(known.servers, known, { request, primitives, deadline, staggerMs: STAGGER_MS });
-    if (dialed === undefined) throw explained;
-    return dialed;
-  }
-  return await shakeHands(located, request, primitives, deadline);
+  const dialer = new Dialer(request, primitives, known);
+  if (known === undefined || !request.returning || !request.ticket) return await dialer.askBalancer(signal);
+  const others = known.servers.filter(({ number }) => !excluded.includes(number));
+  const ways = dialer.remembered(others);
+  // What was remembered may be old by now: where several servers are silent the balancer is asked beside the rest.
+  return await dialer.first(ways.toSpliced(SERVERS_BEFORE_BALANCER, 0, dialer.askBalancer), STAGGER_MS_TICKET, signal);
 }
 
-/**
- * Servers of last time, in any order, those that just failed last; the next is asked when the one before has not answered for a
- * while, and the first that answers is taken.
- *
- * @returns `undefined` where none of them can be reached.
- */
-async function dialFirst(
-  servers: RememberedCluster["servers"],
-  { clusterKey, token }: RememberedCluster,
-  { request, primitives, deadline, staggerMs }: {
-    readonly request: DialRequest;
-    readonly primitives: Primitives;
-    readonly deadline: number;
-    readonly staggerMs: number;
-  },
-): Promise<DialedServer | undefined> {
-  const order = servers
-    .map((server) => ({ server, rank: Number(request.excluded.includes(server.number)) + Math.random() }))
-    .sort((a, b) => a.rank - b.rank)
-    .slice(0, DIALED_MAX);
-  const won = new AbortController();
-  const signal = AbortSignal.any([request.signal, won.signal]);
-  let first: DialedServer | undefined;
-  const dialOne = async ({ number, host, port }: RememberedCluster["servers"][number], place: number) => {
-    await pause(place * staggerMs, signal);
-    const located = {
-      host: host === "" ? request.address.host : host,
-      port,
-      serverNumber: number,
-      clusterKey,
-      fingerprint: fingerprint(clusterKey),
-      token,
-    };
-    const until = Math.min(deadline, performance.now() + CONNECT_MS_REMEMBERED);
-    const dialed = await shakeHands(located, { ...request, signal }, primitives, until);
-    if (first === undefined) {
-      first = dialed;
-      won.abort();
-    } else dialed.channel.close(CloseCode.none, "");
-  };
-  const outcomes = await Promise.allSettled(order.map(({ server }, place) => dialOne(server, place)));
-  if (first !== undefined) return first;
-  request.signal.throwIfAborted();
-  for (const outcome of outcomes) {
-    if (outcome.status === "rejected" && !(outcome.reason instanceof CannotReachError)) throw outcome.reason;
+type Way = (signal: AbortSignal) => Promise<DialedServer>;
+
+/** One request's ways to a server. */
+class Dialer {
+  readonly #request: DialRequest;
+  readonly #primitives: Primitives;
+  readonly #known: RememberedCluster | undefined;
+  readonly #deadline: number;
+
+  constructor(request: DialRequest, primitives: Primitives, known: RememberedCluster | undefined) {
+    this.#request = request;
+    this.#primitives = primitives;
+    this.#known = known;
+    this.#deadline = performance.now() + request.timeoutMs;
   }
-  return undefined;
+
+  /**
+   * To the server that the balancer names, and to another one beside it where that is silent: it may have died since the
+   * balancer last heard of it. Where the balancer itself is silent, to those of last time.
+   */
+  readonly askBalancer: Way = async (signal) => {
+    const { excluded } = this.#request, known = this.#known;
+    let located: Located;
+    try {
+      located = await this.#locate(excluded, signal);
+    } catch (error) {
+      if (!(error instanceof CannotReachError) || known === undefined) throw error;
+      try {
+        return await this.first(this.remembered(known.servers), STAGGER_MS, signal);
+      } catch (none) {
+        // What the balancer's silence means is the better advice.
+        throw none instanceof CannotReachError ? error : none;
+      }
+    }
+    const another: Way = async (signal) => {
+      const other = await this.#locate([...excluded, located.serverNumber], signal);
+      if (other.serverNumber === located.serverNumber) throw new CannotReachError("There is no other server");
+      return await this.#shakeHands(other, signal);
+    };
+    // An RSA decryption may have to wait its turn, and should not be asked for twice because of that.
+    const staggerMs = this.#request.ticket && this.#request.expected ? STAGGER_MS_NAMED : STAGGER_MS_NAMED_RSA;
+    return await this.first([(signal) => this.#shakeHands(located, signal), another], staggerMs, signal);
+  };
+
+  /** To servers of last time, in any order, those that just failed last. */
+  remembered(servers: RememberedCluster["servers"]): Way[] {
+    const { excluded, address } = this.#request, { clusterKey, token } = this.#known!;
+    return servers
+      .map((server) => ({ server, rank: Number(excluded.includes(server.number)) + Math.random() }))
+      .sort((a, b) => a.rank - b.rank)
+      .slice(0, DIALED_MAX)
+      .map(({ server: { number, host, port } }) => (signal) =>
+        this.#shakeHands(
+          {
+            host: host === "" ? address.host : host,
+            port,
+            serverNumber: number,
+            clusterKey,
+            fingerprint: fingerprint(clusterKey),
+            token,
+          },
+          signal,
+          CONNECT_MS_REMEMBERED,
+        )
+      );
+  }
+
+  /** @throws What is more than a server that cannot be reached, else the first way's error. */
+  async first(ways: readonly Way[], staggerMs: number, signal: AbortSignal): Promise<DialedServer> {
+    try {
+      const discard = ({ channel }: DialedServer) => channel.close(CloseCode.none, "");
+      return await firstOf(ways, { staggerMs, signal, discard });
+    } catch (error) {
+      if (!(error instanceof AllFailedError)) throw error;
+      const worse = error.errors.find((one) => !(one instanceof CannotReachError));
+      throw worse ?? error.errors[0] ?? new CannotReachError(`Nobody remembers a server. ${HINT}`);
+    }
+  }
+
+  async #locate(excluded: readonly number[], signal: AbortSignal): Promise<Located> {
+    const { address, expected, remembered, timeoutMs } = this.#request;
+    try {
+      return await locate({
+        host: address.host,
+        port: address.port,
+        expectedFingerprint: expected,
+        excluded,
+        // Where there are servers to fall back on, a silent balancer costs a second only.
+        timeoutMs: Math.min(remembered ? LOCATE_MS_REMEMBERED : LOCATE_MS, timeoutMs),
+        signal,
+        primitives: this.#primitives,
+      });
+    } catch (error) {
+      throw explainLocate(error, address);
+    }
+  }
+
+  #shakeHands(to: Server, signal: AbortSignal, withinMs = CONNECT_MS): Promise<DialedServer> {
+    const timeoutMs = Math.max(1, Math.min(withinMs, this.#deadline - performance.now()));
+    return shakeHands(to, { ...this.#request, signal, timeoutMs }, this.#primitives);
+  }
 }
+
+/** What has to be known of a server. */
+type Server = Omit<Located, "clusterId" | "versions"> & Partial<Located>;
 
 async function shakeHands(
-  located: Omit<Located, "clusterId" | "versions"> & Partial<Located>,
-  { signal, ticket, expected, datagramBytes }: DialRequest,
+  located: Server,
+  { signal, ticket, expected, datagramBytes, timeoutMs }: DialRequest,
   primitives: Primitives,
-  deadline: number,
 ): Promise<DialedServer> {
-  const timeoutMs = Math.max(1, Math.min(CONNECT_MS, deadline - performance.now()));
   try {
     const known = expected && primitives.equal(expected, located.fingerprint);
     const { channel, addressToken, isResumed, servers, ended } = await connect({
@@ -194,8 +229,12 @@ const LOCATE_MS = 5_000;
 const LOCATE_MS_REMEMBERED = 1_200;
 const CONNECT_MS = 5_000;
 const CONNECT_MS_REMEMBERED = 2_000;
-/** How long a remembered server may take before the next is asked too: a handshake with RSA, and one without. */
+/** How long a remembered server may take before the next is asked too: a handshake that may need RSA, and one that does not. */
 const STAGGER_MS = 1_000;
 const STAGGER_MS_TICKET = 250;
+/** The same of a server that the balancer named. */
+const STAGGER_MS_NAMED = 500;
+const STAGGER_MS_NAMED_RSA = 2_000;
+const SERVERS_BEFORE_BALANCER = 2;
 /** Of a large cluster only some: the balancer knows better. */
 const DIALED_MAX = 8;

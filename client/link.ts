@@ -74,7 +74,7 @@ export class Link {
   #server = "";
   #wasConnected = false;
   #fatal: Error | undefined;
-  #watchdog: ReturnType<typeof setInterval> | undefined;
+  #stopWatching = () => {};
   #failed: number[] = [];
   #lastEnded: Promise<void> = Promise.resolve();
 
@@ -187,6 +187,8 @@ export class Link {
     const connection: Connection = { remote, dialed, isSilent: false };
     const abort = () => remote.close(CloseCode.none, "gave up");
     signal.addEventListener("abort", abort, { once: true });
+    // It may die between its handshake and its first answer.
+    const stopWatching = this.#watch(connection);
     try {
       await this.#options.authenticate(remote, signal, dialed.isResumed ?? false);
       signal.throwIfAborted();
@@ -197,6 +199,7 @@ export class Link {
       if (isTransient(error)) this.#failed = [dialed.serverNumber];
       throw error;
     } finally {
+      stopWatching();
       signal.removeEventListener("abort", abort);
     }
     return connection;
@@ -205,13 +208,13 @@ export class Link {
   /** From now on this is the connection; the one before, where there still is one, is given up. */
   #adopt(connection: Connection): void {
     const before = this.#live;
-    clearInterval(this.#watchdog);
+    this.#stopWatching();
     this.#live = connection;
     this.#failed = [];
     this.#wasConnected = true;
     const { remote, dialed } = connection;
     this.#server = dialed.server;
-    this.#watch(connection);
+    this.#stopWatching = this.#watch(connection);
     before?.remote.close(CloseCode.none, "went elsewhere");
     this.#options.onConnected(remote, dialed.server);
     for (const waiter of [...this.#waiters]) waiter.resolve(remote);
@@ -220,7 +223,7 @@ export class Link {
   #lost(connection: Connection, reason: CloseReason): void {
     if (this.#live !== connection) return;
     this.#live = undefined;
-    clearInterval(this.#watchdog);
+    this.#stopWatching();
     if (this.#fatal) return;
     this.#failed = [connection.dialed.serverNumber];
     const text = new ConnectionLostError(reason).message;
@@ -285,11 +288,13 @@ export class Link {
   /**
    * A server that is gone without a word: silence while we wait for an answer, or for longer than keep-alives are apart.
    * The transport would notice too, but only after its idle timeout.
+   *
+   * @returns How to stop looking.
    */
-  #watch(connection: Connection): void {
+  #watch(connection: Connection): () => void {
     const { remote } = connection;
     let received = -1, heardMs = 0, lookedMs = 0, waited = false, probed = false;
-    this.#watchdog = setInterval(() => {
+    const watchdog = setInterval(() => {
       const now = performance.now(), { datagramsReceived, rttUs } = remote.channel.stats;
       // Where we did not look for a while (a suspended machine, a busy thread), the silence may have been our own.
       const wasAway = now - lookedMs > 4 * WATCH_MS;
@@ -312,12 +317,13 @@ export class Link {
       probed = true;
       remote.ask<"acknowledge">({ type: "acknowledge", cursors: [] }).catch(() => {});
     }, WATCH_MS);
+    return () => clearInterval(watchdog);
   }
 
   #end(error: Error): void {
     if (this.#fatal) return;
     this.#fatal = error;
-    clearInterval(this.#watchdog);
+    this.#stopWatching();
     const live = this.#live;
     this.#live = undefined;
     this.#stop.abort(error);
