@@ -146,9 +146,29 @@ export class ChatClient extends LocalHome {
    * What happens from now on: messages received, refused rows, changes of the connection, notices.
    *
    * @param options.own Whether to give messages that this person sent too, from any device or process.
+   * @param options.presence Whether to tell who of the people one talks with comes and goes, and who types. While nobody asks for
+   * it, the server is not asked either.
    */
-  events(options: { readonly own?: boolean } = {}): AsyncIterableIterator<ChatEvent> {
-    return this.#session.subscribe(options.own ?? false);
+  events(options: { readonly own?: boolean; readonly presence?: boolean } = {}): AsyncIterableIterator<ChatEvent> {
+    return this.#session.subscribe(options.own ?? false, options.presence ?? false);
+  }
+
+  /** Tells `events({ presence: true })` of these too, and no longer of those named here before. */
+  watchPresence(names: readonly string[]): void {
+    this.#session.live.watch(names.map(checkName));
+  }
+
+  /** Whether somebody is here, as far as that is being told; `undefined` where it is not known. */
+  presence(name: string): boolean | undefined {
+    return this.#session.live.presence(checkName(name));
+  }
+
+  /**
+   * This person is typing to somebody: call it with every key, it is said every few seconds and ends by itself. Nothing is said to
+   * somebody one never talked with, or where `settings typing` is off.
+   */
+  typing(to: string, active = true): void {
+    this.#session.live.typing(checkName(to), active);
   }
 
   /**

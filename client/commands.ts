@@ -105,11 +105,12 @@ is 0.
   },
   listen: {
     name: "listen",
-    usage: "fastchat listen [--json [--ack manual]]",
+    usage: "fastchat listen [--presence] [--json [--ack manual]]",
     summary: "print messages as they come, until interrupted",
     help: `Prints what arrived since last time and then every message as it comes, until
 Ctrl-C. Other commands may use the same home meanwhile. With --json, changes of
-the connection and notices are lines too.
+the connection and notices are lines too; with --presence also who of those you
+talk with comes, goes and types.
 
   fastchat listen --json | while read -r line; do …; done
 
@@ -127,7 +128,7 @@ the id tells. Several listeners share the work: one has a message at a time.
   --window N            messages printed and not acknowledged at a time (1000);
                         with 1, several listeners share them fairly`,
     words: [0, 0],
-    options: ["json", "ack", "ack-after", "window"],
+    options: ["json", "ack", "ack-after", "window", "presence"],
     run: async (words, options) => (await messages()).listen(words, options),
   },
   ack: {
@@ -189,13 +190,17 @@ news first; without a connection it tells what this home knows.
   },
   settings: {
     name: "settings",
-    usage: "fastchat settings [read-receipts [on|off]] [--json]",
-    summary: "whether others see what you have read",
+    usage: "fastchat settings [NAME [on|off]] [--json]",
+    summary: "whether others see what you have read, and type",
     help: `With read-receipts on, those who wrote to you are told how far you have read: up
 to what a chat, recv or listen has shown here. It is off until you say
 otherwise, and what was told stays told.
 
-  fastchat settings read-receipts on`,
+With typing on, as it is until you say otherwise, those you write to see that
+you are typing. Without a name it prints both.
+
+  fastchat settings read-receipts on
+  fastchat settings typing off`,
     words: [0, 2],
     options: ["json"],
     run: async (words, options) => (await states()).settings(words, options),

@@ -74,4 +74,27 @@ export interface NoticeEvent {
   readonly text: string;
 }
 
-export type ChatEvent = MessageEvent | RefusedEvent | StateEvent | ConnectionEvent | NoticeEvent;
+/** Somebody came or went: whoever asked for these is told of everybody there is a conversation with, and of whom they named. */
+export interface PresenceEvent {
+  readonly type: "presence";
+  readonly name: UserName;
+  /** `null`: the server has not said so for a while. */
+  readonly online: boolean | null;
+}
+
+/** Somebody began to type to this person, or has stopped. */
+export interface TypingEvent {
+  readonly type: "typing";
+  readonly name: UserName;
+  readonly conversation: ConversationId;
+  readonly typing: boolean;
+}
+
+export type ChatEvent =
+  | MessageEvent
+  | RefusedEvent
+  | StateEvent
+  | ConnectionEvent
+  | NoticeEvent
+  | PresenceEvent
+  | TypingEvent;

@@ -74,6 +74,12 @@ export class History {
     return toConversation(this.#db.get("SELECT * FROM conversations WHERE peer = ?", peer));
   }
 
+  /** Whom there is a conversation with, the newest acquaintances first. */
+  peers(limit: number): UserName[] {
+    return this.#db.all("SELECT peer FROM conversations ORDER BY rowid DESC LIMIT ?", limit)
+      .map((row) => row["peer"] as UserName);
+  }
+
   /** Keeps it unless it is known; what is known stands, since the local cursor is never behind what was applied. */
   addConversation({ id, peer, cursor }: { id: ConversationId; peer: UserName; cursor: number }): void {
     this.#db.run(

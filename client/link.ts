@@ -6,7 +6,7 @@
  */
 import { CloseCode, type CloseReason, ErrorCode, RequestError } from "../shared/errors.ts";
 import type { Channel, ResumptionTicket } from "../shared/net/channel.ts";
-import type { Event, RequestOf } from "../shared/protocol/mod.ts";
+import type { Event, HintDown, RequestOf } from "../shared/protocol/mod.ts";
 import { CannotReachError, FastChatError, NoAnswerError, RefusedError, TimedOutError } from "./errors.ts";
 import { jittered, pause } from "./pause.ts";
 import { type Askable, ConnectionLostError, Remote } from "./remote.ts";
@@ -48,6 +48,7 @@ export interface LinkOptions {
   canReturn?(): boolean;
   onTicket?(ticket: ResumptionTicket): void;
   onEvent(event: Event): void;
+  onHint?(hint: HintDown): void;
   /** After every successful login. */
   onConnected(remote: Remote, server: string): void;
   /** The connection is gone and another is being looked for. */
@@ -179,6 +180,7 @@ export class Link {
     this.#lastEnded = Promise.all([this.#lastEnded, dialed.ended]).then(() => {});
     const remote = new Remote(dialed.channel, {
       onEvent: (event) => this.#options.onEvent(event),
+      onHint: (hint) => this.#options.onHint?.(hint),
       onClose: (reason) => this.#lost(connection, reason),
       onTicket: (ticket) => this.#options.onTicket?.(ticket),
       onSilent: () => this.#onSilent(connection),

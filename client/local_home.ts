@@ -172,6 +172,15 @@ export class LocalHome {
     this.parts.settings.readReceipts = on;
   }
 
+  /** Whether others are told that something is being typed here. */
+  get sendsTyping(): boolean {
+    return this.parts.settings.typing;
+  }
+
+  set sendsTyping(on: boolean) {
+    this.parts.settings.typing = on;
+  }
+
   /** Everybody there is a conversation with, newest first. */
   conversations(): ConversationSummary[] {
     return this.parts.history.summaries();

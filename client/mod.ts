@@ -33,8 +33,10 @@ export type {
   MessageEvent,
   MessageState,
   NoticeEvent,
+  PresenceEvent,
   RefusedEvent,
   StateEvent,
+  TypingEvent,
 } from "./events.ts";
 export type { OutboxItem } from "./outbox.ts";
 export {

@@ -13,6 +13,8 @@ export interface Options {
   readonly ack?: "manual";
   readonly ackAfter?: number;
   readonly window?: number;
+  /** `listen` tells who comes, goes and types. */
+  readonly presence: boolean;
   readonly datagramBytes?: number;
   readonly serverBackup: boolean;
   readonly help: boolean;

@@ -12,7 +12,12 @@ import {
   type ConversationId,
   type Event,
   event as eventSchema,
+  type HintDown,
+  hintDown,
+  type HintUp,
+  hintUp,
   type MessageId,
+  readHint,
   type Request,
   request as requestSchema,
   type RequestOf,
@@ -42,6 +47,8 @@ export interface RemoteHandler {
   onEvent(event: Event): void;
   /** Called once; everything that waited was rejected just before. */
   onClose(reason: CloseReason): void;
+  /** Something that is so for a moment; it may have got lost as well. */
+  onHint?(hint: HintDown): void;
   /** What the next connection may begin with. */
   onTicket?(ticket: ResumptionTicket): void;
   /** The server answers nothing; it may be gone. */
@@ -89,6 +96,10 @@ export class Remote {
     channel.handler = {
       onStream: (stream) => this.#receiveEvents(stream),
       onClose: (reason) => this.#end(reason),
+      onHint: (bytes) => {
+        const hint = this.#closed ? undefined : readHint(hintDown, bytes);
+        if (hint !== undefined) handler.onHint?.(hint);
+      },
       onTicket: (ticket) => this.#closed || handler.onTicket?.(ticket),
       onSilent: () => this.#closed || handler.onSilent?.(),
       onHeard: () => this.#closed || handler.onHeard?.(),
@@ -165,6 +176,11 @@ export class Remote {
     this.#lanes.delete(append.conversation);
     this.#lanes.set(append.conversation, lane);
     return lane.append(append);
+  }
+
+  /** Says something that may get lost. */
+  hint(hint: HintUp): void {
+    if (!this.#closed) this.channel.sendHint(encode(hintUp, hint));
   }
 
   close(code: number = CloseCode.none, reason = ""): void {

@@ -15,6 +15,7 @@ import { timeText } from "./history.ts";
 import { Inbox } from "./inbox.ts";
 import { Keyring, type Self } from "./keyring.ts";
 import { asFastChatError, Link } from "./link.ts";
+import { Live } from "./live.ts";
 import { type HomeParts, LOGIN_LOCK_FILE } from "./local_home.ts";
 import { LogIn } from "./login.ts";
 import { Outbox } from "./outbox.ts";
@@ -84,6 +85,7 @@ export class Session {
   readonly #outbox: Outbox;
   readonly #tickets: TicketPurse;
   readonly #subscriptions = new Set<Subscription>();
+  readonly live: Live;
   /** What happened before anybody asked for events, for the first who does. */
   #early: ChatEvent[] | undefined = [];
   readonly #waiters = new Map<MessageId, Waiter>();
@@ -140,10 +142,13 @@ export class Session {
       canReturn: () => this.#tickets.hasAny,
       onTicket: (ticket) => this.#tickets.put(ticket),
       onEvent: (event) => this.#onEvent(event),
+      onHint: (hint) => this.live.heard(hint),
       onConnected: (remote, server) => this.#onConnected(remote, server),
       onReconnecting: (reason) => this.#tell({ type: "connection", state: "reconnecting", reason }),
       onClosed: (error) => this.#onClosed(error),
     });
+    const { history, settings } = parts, { link } = this;
+    this.live = new Live({ history, settings, link, onEvent: (event) => this.#tell(event) });
   }
 
   /** After a ticket nothing has to be said: what we want first tells whether the server still knows us. */
@@ -198,6 +203,7 @@ export class Session {
   send(peer: UserName, text: string, timeoutMs: number | undefined): Promise<SentMessage> {
     if (this.#ended) throw this.#ended;
     const id = systemRandom.bytes(16).toHex() as MessageId;
+    this.live.typing(peer, false);
     this.#outbox.add({ id, peer, text, createdMs: Date.now() });
     const sent = new Promise<SentMessage>((resolve, reject) => {
       const timer = timeoutMs === undefined ? undefined : setTimeout(() => this.#timeOut(id, timeoutMs), timeoutMs);
@@ -207,12 +213,17 @@ export class Session {
     return sent;
   }
 
-  subscribe(own: boolean): Subscription {
+  subscribe(own: boolean, presence: boolean): Subscription {
+    const deafen = presence ? this.live.listen() : () => {};
     const subscription: Subscription = new Subscription({
       history: this.#parts.history,
       states: this.#parts.states,
       own,
-      onEnd: () => this.#subscriptions.delete(subscription),
+      presence,
+      onEnd: () => {
+        this.#subscriptions.delete(subscription);
+        deafen();
+      },
     });
     this.#subscriptions.add(subscription);
     for (const event of this.#early ?? []) subscription.push(event);
@@ -287,6 +298,7 @@ export class Session {
     const deadline = performance.now() + CLOSE_WAIT_MS;
     while (this.#waiters.size > 0 && this.link.remote && performance.now() < deadline) await pause(10);
     await Promise.race([this.#working?.receipts.flush().catch(() => {}), pause(CLOSE_FLUSH_MS)]);
+    this.live.close();
     this.#working?.inbox.close();
     this.#working?.receipts.close();
     const senderDone = this.#working?.sender.close();
@@ -303,6 +315,7 @@ export class Session {
       if (!(error instanceof CannotReachError) && this.#ended === undefined) this.#tell(caughtUpNotice(error));
     });
     sender.kick();
+    this.live.connected();
     this.#tell({ type: "connection", state: "connected", server });
   }
 
@@ -312,7 +325,10 @@ export class Session {
     const onSettled = (id: MessageId) => this.#settle(id);
     const keyring = new Keyring({ database, history, pins: new Pins(database, self.clusterId), self, onNotice });
     const receipts = new Receipts({ database, history, states, settings, keyring, self, link, onNotice });
-    const onApplied = (id: ConversationId, here: boolean) => receipts.applied(id, here);
+    const onApplied = (id: ConversationId, here: boolean) => {
+      receipts.applied(id, here);
+      this.live.applied(id, here);
+    };
     const inbox = new Inbox({ database, history, outbox, states, keyring, self, link, onNotice, onSettled, onApplied });
     return {
       keyring,
@@ -413,7 +429,9 @@ export class Session {
   }
 
   #tell(event: ChatEvent): void {
-    if (this.#early && this.#early.length < EARLY_EVENTS_MAX) this.#early.push(event);
+    if (this.#early && event.type !== "presence" && event.type !== "typing" && this.#early.length < EARLY_EVENTS_MAX) {
+      this.#early.push(event);
+    }
     for (const subscription of this.#subscriptions) subscription.push(event);
   }
 

@@ -17,6 +17,16 @@ export class Settings {
   set readReceipts(on: boolean) {
     this.#db.transaction(() => this.#db.setMeta(READ_RECEIPTS, on ? "on" : undefined));
   }
+
+  /** Whether others are told that something is being typed here: on until somebody says otherwise. */
+  get typing(): boolean {
+    return this.#db.meta(TYPING) !== "off";
+  }
+
+  set typing(on: boolean) {
+    this.#db.transaction(() => this.#db.setMeta(TYPING, on ? undefined : "off"));
+  }
 }
 
+const TYPING = "typing";
 const READ_RECEIPTS = "read-receipts";

@@ -8,6 +8,8 @@ export interface SubscriptionOptions {
   readonly states: States;
   /** Whether messages that this person sent are given too, whichever process or device sent them. */
   readonly own: boolean;
+  /** Whether it is told who is here and who types. */
+  readonly presence: boolean;
   /** Called once, when nobody listens any more. */
   onEnd(): void;
 }
@@ -35,6 +37,7 @@ export class Subscription implements AsyncIterableIterator<ChatEvent> {
 
   /** Anything but a message. */
   push(event: ChatEvent): void {
+    if ((event.type === "presence" || event.type === "typing") && !this.#options.presence) return;
     this.#waiting.push(event);
     if (this.#waiting.length > EVENTS_WAITING_MAX) this.#waiting.shift();
     this.#wake?.();

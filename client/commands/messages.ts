@@ -83,7 +83,7 @@ function showUnshown(chat: ChatClient, options: Options): Promise<boolean> {
 
 /** Connection changes and notices go to standard error as text; with --json they are lines of the stream. */
 async function showNotices(chat: ChatClient, options: Options, signal: AbortSignal): Promise<void> {
-  for await (const event of chat.events()) {
+  for await (const event of chat.events({ presence: options.presence })) {
     // People are told of what failed only; what got through is in the history.
     if (event.type === "state" && !options.json && event.state !== "failed") continue;
     // Messages come by way of the cursor, and leaving needs no comment.

@@ -46,17 +46,20 @@ export function outbox(words: readonly string[], options: Options): Promise<void
 }
 
 export function settings(words: readonly string[], options: Options): Promise<void> {
-  const [name, value] = words;
-  if (name !== undefined && name !== READ_RECEIPTS) {
-    throw new UsageError(`There is no setting ${JSON.stringify(name)}: there is ${READ_RECEIPTS}`);
+  const [name, value] = words, chosen = SETTINGS.find((setting) => setting.name === name);
+  if (name !== undefined && chosen === undefined) {
+    const names = SETTINGS.map((setting) => setting.name).join(" and ");
+    throw new UsageError(`There is no setting ${JSON.stringify(name)}: there are ${names}`);
   }
-  if (value !== undefined && value !== "on" && value !== "off") throw new UsageError(`${READ_RECEIPTS} is on or off`);
-  const isOn = atHome(options, (home) => {
-    if (value !== undefined) home.readReceipts = value === "on";
-    return home.readReceipts;
+  if (value !== undefined && value !== "on" && value !== "off") throw new UsageError(`${name} is on or off`);
+  atHome(options, (home) => {
+    if (value !== undefined) home[chosen!.field] = value === "on";
+    const state = Object.fromEntries(SETTINGS.map(({ json, field }) => [json, home[field]]));
+    if (options.json) return printLine(JSON.stringify({ type: "settings", ...state }));
+    for (const setting of chosen === undefined ? SETTINGS : [chosen]) {
+      printLine(`${setting.name} ${home[setting.field] ? "on" : "off"}`);
+    }
   });
-  if (options.json) printLine(JSON.stringify({ type: "settings", readReceipts: isOn }));
-  else printLine(`${READ_RECEIPTS} ${isOn ? "on" : "off"}`);
   return Promise.resolve();
 }
 
@@ -69,6 +72,10 @@ function atHome<T>(options: Options, use: (home: LocalHome) => T): T {
   }
 }
 
-const READ_RECEIPTS = "read-receipts";
+/** What can be set: its name for people, in JSON, and in the library. */
+const SETTINGS = [
+  { name: "read-receipts", json: "readReceipts", field: "readReceipts" },
+  { name: "typing", json: "typing", field: "sendsTyping" },
+] as const;
 /** Nobody waits long for a question that has half an answer already. */
 const ASK_SECONDS = 5;

@@ -18,6 +18,8 @@ export class ChatFace {
   /** Messages from others than `#to` since each was last looked at. */
   readonly #unread = new Map<string, number>();
   readonly #names = new Set<string>();
+  /** Who is typing to this person. */
+  readonly #typing = new Set<string>();
   /** The newest message to each, and when it was stored. */
   readonly #lastSent = new Map<string, { readonly id: string; readonly time: string; readonly atMs: number }>();
   readonly #leaving = new AbortController();
@@ -54,6 +56,7 @@ export class ChatFace {
   #startTerminal(): void {
     this.#terminal = new LineTerminal({
       complete: (before) => this.#complete(before),
+      onInput: (line) => this.#tellTyping(line),
       onLine: (line) => void this.#enter(line),
       onLeave: () => this.#leaving.abort(),
     });
@@ -86,8 +89,16 @@ export class ChatFace {
 
   async #showEvents(): Promise<void> {
     let isGreeted = false;
-    for await (const event of this.#chat.events()) {
+    for await (const event of this.#chat.events({ presence: this.#terminal !== undefined })) {
       if (event.type === "message" || event.type === "refused") continue;
+      // Who is here is not worth a line; /online tells.
+      if (event.type === "presence") continue;
+      if (event.type === "typing") {
+        if (event.typing) this.#typing.add(event.name);
+        else this.#typing.delete(event.name);
+        this.#showTyping();
+        continue;
+      }
       if (event.type === "state") {
         this.#showState(event);
         continue;
@@ -98,6 +109,17 @@ export class ChatFace {
       if (event.type === "connection") isGreeted = true;
       if (!isKnown) this.#print(eventLine(event, this.#chat.name));
     }
+  }
+
+  /** A text to whom one talks is being typed; what becomes a command or goes to somebody else is nobody's business. */
+  #tellTyping(line: string): void {
+    if (this.#to === undefined || this.#to === this.#chat.name || this.#leaving.signal.aborted) return;
+    this.#chat.typing(this.#to, line !== "" && parseLine(line).type === "text");
+  }
+
+  #showTyping(): void {
+    const isTyping = this.#to !== undefined && this.#typing.has(this.#to);
+    this.#terminal?.setStatus(isTyping ? `typing: ${this.#to}` : "");
   }
 
   /** A line that is on the screen cannot be changed, so it says ✓ and no more; what comes much later is worth a line of its own. */
@@ -290,6 +312,7 @@ export class ChatFace {
 
   #showPrompt(): void {
     this.#terminal?.setPrompt(`${paint("dim", `[${this.#to ?? "-"}]`)} `);
+    this.#showTyping();
   }
 
   #parseName(word: string): string {

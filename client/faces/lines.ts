@@ -16,6 +16,12 @@ export function eventLine(event: ChatEvent, me: string): string {
       return paint("dim", `* ${stateLine(event)}`);
     case "connection":
       return paint("dim", connectionText(event));
+    case "presence": {
+      const how = event.online === null ? "may be here or not" : event.online ? "is here" : "has gone";
+      return paint("dim", `* ${event.name} ${how}`);
+    }
+    case "typing":
+      return paint("dim", `* ${event.name} ${event.typing ? "is typing" : "has stopped typing"}`);
     case "notice":
       return paint(event.code === "key-changed" ? ["bold", "red"] : "yellow", `* ${event.text}`);
   }

@@ -13,6 +13,8 @@ import { wrap } from "./wrap.ts";
 
 export interface LineTerminalOptions extends EditorOptions {
   readonly onLine: (line: string) => void;
+  /** A key was pressed, and this is the line now. */
+  readonly onInput?: (line: string) => void;
   /** Ctrl-C or Ctrl-D on an empty line, or the end of input. */
   readonly onLeave: () => void;
 }
@@ -22,6 +24,7 @@ export class LineTerminal {
   readonly #keys = new KeyReader();
   readonly #options: LineTerminalOptions;
   #prompt = "> ";
+  #status = "";
   #raw = false;
   #drawn = false;
   /** The terminal reads Ctrl-Z and Ctrl-C itself, until the next key. */
@@ -62,6 +65,13 @@ export class LineTerminal {
     this.#draw();
   }
 
+  /** A few words at the right end of the input line, where what is typed leaves room; plain text. */
+  setStatus(status: string): void {
+    if (status === this.#status) return;
+    this.#status = status;
+    this.#draw();
+  }
+
   /** Prints whole lines above the input line. */
   print(text: string): void {
     this.#erase();
@@ -94,6 +104,7 @@ export class LineTerminal {
 
   #press(action: ReturnType<Editor["press"]>): void {
     if (this.#closed) return;
+    if (action.type === "redraw") this.#options.onInput?.(this.#editor.line);
     switch (action.type) {
       case "submit":
         this.#erase();
@@ -140,7 +151,10 @@ export class LineTerminal {
     const prompt = textWidth(stripStyle(this.#prompt)) > columns - 4 ? "> " : this.#prompt;
     const promptWidth = textWidth(stripStyle(prompt));
     const { text, column } = this.#editor.view(columns - promptWidth);
-    write(`\r\x1b[2K${prompt}${text}\r\x1b[${promptWidth + column}C`);
+    const statusAt = columns - 1 - textWidth(this.#status);
+    const hasRoom = this.#status !== "" && statusAt >= promptWidth + textWidth(text) + STATUS_GAP;
+    const status = hasRoom ? `\r\x1b[${statusAt}C${paint("dim", this.#status)}` : "";
+    write(`\r\x1b[2K${prompt}${text}${status}\r\x1b[${promptWidth + column}C`);
     this.#drawn = true;
   }
 
@@ -191,6 +205,9 @@ function terminalColumns(): number {
     return 80;
   }
 }
+
+/** Columns between what is typed and the status. */
+const STATUS_GAP = 3;
 
 /** Bracketed paste: a pasted newline is told from Enter. */
 const PASTE_ON = "\x1b[?2004h";

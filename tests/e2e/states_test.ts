@@ -34,7 +34,7 @@ Deno.test("status, history and listen --json tell how far a message has come, ou
     });
 
     // Bob reads, and says so.
-    assert.equal((await run("bob", "settings")).out, "read-receipts off");
+    assert.equal((await run("bob", "settings")).out, "read-receipts off\ntyping on");
     await run("bob", "recv");
     assert.match((await run("alice", "status", id)).out, /^✓✓ delivered to bob/);
     assert.equal((await run("bob", "settings", "read-receipts", "on")).out, "read-receipts on");
