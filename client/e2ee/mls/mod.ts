@@ -3,6 +3,7 @@
  * is touched, so that commands which touch none do not load the library.
  */
 export { type CommitNotes, NO_NOTES } from "./commit_notes.ts";
+export type { SkipReason } from "./commit_plan.ts";
 export { Credentials, type Holder, makeCredential, readCredential } from "./credential.ts";
 export { type Invitation, joinByItself, makeInvitation, type SelfJoin } from "./external.ts";
 export {
@@ -44,14 +45,7 @@ export {
   withoutAbsent,
 } from "./policy.ts";
 export type { Mls, OwnDevice } from "./profile.ts";
-export {
-  type Outcome,
-  peekNotes,
-  receive,
-  type ReceiveOptions,
-  type RefusalReason,
-  type SkipReason,
-} from "./receive.ts";
+export { type Outcome, peekNotes, receive, type ReceiveOptions, type RefusalReason } from "./receive.ts";
 export { type Changes, changesOf, loadGroup } from "./state.ts";
 export { loadSuite, type Suite, type SuiteName } from "./suite.ts";
 export { turnMs } from "./turn.ts";
