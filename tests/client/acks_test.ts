@@ -4,7 +4,7 @@ import { Acks, type AckState } from "../../client/acks.ts";
 import { Database } from "../../client/database.ts";
 import { History, Own } from "../../client/history.ts";
 import type { ConversationId } from "../../shared/protocol/mod.ts";
-import { BOBS_DEVICE, fromBob, historyWithBob, idOf, TALK, withDatabase } from "./homes.ts";
+import { BOBS_DEVICE, fromBob, historyWithBob, idOf, withDatabase } from "./homes.ts";
 
 const LEASE_MS = 1_000;
 const OTHER_TALK = "0b".repeat(16) as ConversationId;
