@@ -118,11 +118,11 @@ function serverProgram(dataDir: string, ...paths: string[]): { program: string; 
     };
   }
   const root = fileURLToPath(new URL("..", import.meta.url));
-  // The one module that is not loaded by import: a Worker's source is read like a file.
-  const worker = join(root, "server", "password_worker.ts");
+  // What is not loaded by import: a Worker's source is read like a file.
+  const workers = ["password_worker.ts", "store/checkpoint_worker.ts"].map((file) => join(root, "server", file));
   const permissions = [
     "--allow-net",
-    grant("--allow-read", dataDir, worker, ...paths),
+    grant("--allow-read", dataDir, ...workers, ...paths),
     grant("--allow-write", dataDir, ...paths),
     "--allow-env",
     "--allow-sys",

@@ -5,10 +5,8 @@
  * store in this process; `link` is the leader in another process, reached over the local socket, with all records coming back
  * as notices (as where both ends of every conversation are on this server). `CPU` is the leader's user and system time.
  */
-import { join } from "node:path";
 import { openBackend } from "../server/store/backend.ts";
-import { SqliteDatabase } from "../server/store/sqlite/database.ts";
-import { SqliteStore } from "../server/store/sqlite_store.ts";
+import { Leader } from "../server/store/leader.ts";
 import type { Store, StoreAppend } from "../server/store/store.ts";
 import { silentLogger } from "../shared/log.ts";
 import type { ConversationId, DeviceId, MessageId, UserName } from "../shared/protocol/mod.ts";
@@ -22,12 +20,11 @@ const MEASURED_MS = 3000;
 
 async function direct(): Promise<Row[]> {
   const directory = await Deno.makeTempDir({ prefix: "fastchat-bench-" });
-  const listener = { committed() {}, receipts() {}, devicesChanged() {}, sessionsEnded() {} };
-  const store = new SqliteStore(new SqliteDatabase(join(directory, "store.db")), { listener, logger: silentLogger });
+  const leader = (await Leader.tryLead({ dataDir: directory, logger: silentLogger }))!, { store } = leader;
   try {
     return await measure("direct", store, Deno.pid, () => store.transactions);
   } finally {
-    await store.close();
+    await leader.close();
     await Deno.remove(directory, { recursive: true });
   }
 }

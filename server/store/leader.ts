@@ -17,6 +17,7 @@ import { monotonicClock } from "../../shared/net/mod.ts";
 import { type UserName, userName } from "../../shared/protocol/mod.ts";
 import type { Committed, DevicesChanged, ReceiptMoved, SessionsEnded, TypingHint } from "../bus/bus.ts";
 import { Hub, type HubPort } from "../bus/hub.ts";
+import { Checkpointer, CheckpointWorker } from "./checkpointer.ts";
 import { AnswerStatus, FrameKind, Link, LINK_VERSION } from "./link.ts";
 import {
   committedSchema,
@@ -67,6 +68,7 @@ export class Leader implements Served {
     lock: FileLock,
     listener: LocalListener,
     database: SqliteDatabase,
+    path: string,
     { logger, retention = KEEP_ALL }: LeaderOptions,
   ) {
     const superseded = Promise.withResolvers<void>();
@@ -76,7 +78,12 @@ export class Leader implements Served {
     this.hub = new Hub();
     this.leadership = database.leadership;
     this.superseded = superseded.promise;
-    this.store = new SqliteStore(database, { listener: this.hub, logger, onSuperseded: superseded.resolve });
+    this.store = new SqliteStore(database, {
+      listener: this.hub,
+      logger,
+      onSuperseded: superseded.resolve,
+      checkpointer: new Checkpointer({ startThread: () => new CheckpointWorker(path), logger }),
+    });
     this.#retention = new Retention({ store: this.store, settings: retention, nowMs: Date.now, logger });
     this.#retention.start();
     this.#ticking = setInterval(() => this.hub.presence.tick(monotonicClock.nowUs()), PRESENCE_TICK_MS);
@@ -96,10 +103,10 @@ export class Leader implements Served {
     let database: SqliteDatabase | undefined;
     try {
       await ensurePrivateDirectory(paths.run);
-      database = new SqliteDatabase(paths.database);
+      database = new SqliteDatabase(paths.database, { walBytes: WAL_BYTES });
       // A killed leader's socket stays behind; holding the lock, we know that nobody listens on it.
       await removeStaleSocket(paths.socket);
-      return new Leader(lock, await listenLocal(paths.socket), database, options);
+      return new Leader(lock, await listenLocal(paths.socket), database, paths.database, options);
     } catch (error) {
       database?.close();
       lock.release();
@@ -341,6 +348,8 @@ function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
+/** Twice what a checkpoint begins at, so that a WAL in use seldom grows. */
+const WAL_BYTES = 32 << 20;
 const KEEP_ALL: RetentionSettings = { days: 0, mebibytes: 0 };
 /** Bytes of one server's requests in work; beyond it the leader reads no more of them. */
 const OPEN_BYTES_MAX = 32 << 20;

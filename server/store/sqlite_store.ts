@@ -1,6 +1,7 @@
 /** The store of the process that leads: reads run at once, changes go through the group commit. */
 import type { ConversationHead, ConversationId, DeviceId } from "../../shared/protocol/mod.ts";
 import type { DirectoryEntry, OwnReceipt, Receipt, UserName } from "../../shared/protocol/mod.ts";
+import type { Checkpointer } from "./checkpointer.ts";
 import type { SqliteDatabase } from "./sqlite/database.ts";
 import {
   type Account,
@@ -17,14 +18,21 @@ import {
 } from "./store.ts";
 import { type Change, GroupWriter, type GroupWriterOptions, storeError } from "./writer.ts";
 
+export interface SqliteStoreOptions extends GroupWriterOptions {
+  /** Closed with the store. Without one SQLite checkpoints in the midst of commits. */
+  readonly checkpointer?: Checkpointer;
+}
+
 export class SqliteStore implements Store {
   readonly #database: SqliteDatabase;
   readonly #writer: GroupWriter;
+  readonly #checkpointer: Checkpointer | undefined;
   #closed: Promise<void> | undefined;
 
   /** @param database Owned from now on: closed with the store. */
-  constructor(database: SqliteDatabase, options: GroupWriterOptions) {
+  constructor(database: SqliteDatabase, options: SqliteStoreOptions) {
     this.#database = database;
+    this.#checkpointer = options.checkpointer;
     this.#writer = new GroupWriter(database, options);
   }
 
@@ -134,7 +142,13 @@ export class SqliteStore implements Store {
 
   /** Commits what is queued, writes the WAL back and closes the database. */
   close(): Promise<void> {
-    return this.#closed ??= this.#writer.drain().then(() => this.#database.close());
+    return this.#closed ??= this.#close();
+  }
+
+  async #close(): Promise<void> {
+    await this.#writer.drain();
+    await this.#checkpointer?.close();
+    this.#database.close();
   }
 
   #write<T>(bytes: number, change: Change<T>): Promise<T> {

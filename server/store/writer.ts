@@ -8,6 +8,7 @@ import { setImmediate } from "node:timers";
 import { assert } from "../../shared/assert.ts";
 import type { Logger } from "../../shared/log.ts";
 import type { CommitListener } from "../bus/bus.ts";
+import type { Checkpointer } from "./checkpointer.ts";
 import { Notices } from "./notices.ts";
 import type { SqliteDatabase } from "./sqlite/database.ts";
 import { RefusedError, SupersededError } from "./sqlite/errors.ts";
@@ -19,6 +20,8 @@ export type Change<T> = (database: SqliteDatabase, notices: Notices) => T;
 export interface GroupWriterOptions {
   readonly listener: CommitListener;
   readonly logger: Logger;
+  /** Hears of commits, and may hold the next one up. */
+  readonly checkpointer?: Pick<Checkpointer, "wrote" | "blocked">;
   /** Called once, when a newer leadership was found in the database: this process no longer leads. */
   readonly onSuperseded?: () => void;
 }
@@ -68,6 +71,8 @@ export class GroupWriter {
   }
 
   #run(): void {
+    const blocked = this.#options.checkpointer?.blocked;
+    if (blocked !== undefined) return void blocked.finally(() => this.#run());
     this.#scheduled = false;
     const batch = this.#take();
     try {
@@ -119,9 +124,11 @@ export class GroupWriter {
    */
   #attempt(batch: readonly Pending[], guarded: boolean): Outcome | undefined {
     const database = this.#database, notices = new Notices(), results: Result[] = [];
+    let bytes = 0;
     try {
       database.begin();
-      for (const { change } of batch) {
+      for (const { change, bytes: size } of batch) {
+        bytes += size;
         const mark = notices.mark();
         try {
           const value = guarded ? database.guarded(() => change(database, notices)) : change(database, notices);
@@ -138,6 +145,7 @@ export class GroupWriter {
       }
       database.commit();
       this.transactions++;
+      this.#options.checkpointer?.wrote(batch.length, bytes);
       return { results, notices };
     } catch (error) {
       return this.#failed(batch, error);

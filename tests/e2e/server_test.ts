@@ -129,10 +129,10 @@ class ServerProcess {
 }
 
 function command(dataDir: string, flags: readonly string[]): string[] {
-  const worker = join(ROOT, "server", "password_worker.ts");
+  const workers = ["password_worker.ts", "store/checkpoint_worker.ts"].map((file) => join(ROOT, "server", file));
   const permissions = [
     "--allow-net",
-    `--allow-read=${dataDir},${worker}`,
+    `--allow-read=${[dataDir, ...workers].join(",")}`,
     `--allow-write=${dataDir}`,
     "--allow-env",
     "--allow-sys",
