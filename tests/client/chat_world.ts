@@ -86,25 +86,20 @@ export async function withWorld(
   use: (world: ChatWorld) => Promise<void>,
   options: { readonly wrapStore?: (store: Store) => Store } = {},
 ): Promise<void> {
-  const before = Deno.env.get(ENV);
+  // It stays: files that run side by side in one process share the environment, and each would end it under the others.
   Deno.env.set(ENV, String(LOG2N));
-  try {
-    await withFolder(async (folder) => {
-      const harness = await Harness.open(options);
-      // The clients' keys are made now, by the real clock.
-      Object.assign(harness.services, { nowMs: () => Date.now() });
-      Object.assign(harness.services.settings, { scryptLog2N: LOG2N });
-      const world = new ChatWorld(folder, harness);
-      try {
-        await use(world);
-      } finally {
-        await world.close();
-      }
-    });
-  } finally {
-    if (before === undefined) Deno.env.delete(ENV);
-    else Deno.env.set(ENV, before);
-  }
+  await withFolder(async (folder) => {
+    const harness = await Harness.open(options);
+    // The clients' keys are made now, by the real clock.
+    Object.assign(harness.services, { nowMs: () => Date.now() });
+    Object.assign(harness.services.settings, { scryptLog2N: LOG2N });
+    const world = new ChatWorld(folder, harness);
+    try {
+      await use(world);
+    } finally {
+      await world.close();
+    }
+  });
 }
 
 /**
