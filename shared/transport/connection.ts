@@ -86,6 +86,7 @@ export class Connection {
       streams: this.#streams,
       sendCredit: new SendCredit(options.remote.connectionWindowBytes),
       receiveCredit: this.#receiveCredit,
+      rtt: this.#rtt,
     });
     this.#inbound = new Inbound({
       streams: this.#streams,

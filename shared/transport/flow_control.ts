@@ -50,6 +50,9 @@ export class ReceiveCredit {
   #granted: number;
   #received = 0;
   #consumed = 0;
+  /** Where and when the window that is being watched began. */
+  #watchedFrom = 0;
+  #watchedUs = -Infinity;
 
   constructor(windowBytes: number) {
     this.#windowBytes = windowBytes;
@@ -67,6 +70,21 @@ export class ReceiveCredit {
   /** From now on the window is this, unless it is larger already. */
   widen(windowBytes: number): void {
     this.#windowBytes = Math.max(this.#windowBytes, windowBytes);
+  }
+
+  get windowBytes(): number {
+    return this.#windowBytes;
+  }
+
+  /**
+   * Doubles the window where a whole one was read within two round trips: it, and not the path or the reader, is then what
+   * holds the sender back. Asked before each {@linkcode grant}.
+   */
+  grow(nowUs: number, rttUs: number, windowBytesMax: number): void {
+    if (this.#consumed - this.#watchedFrom < this.#windowBytes) return;
+    if (nowUs - this.#watchedUs < 2 * rttUs) this.widen(Math.min(2 * this.#windowBytes, windowBytesMax));
+    this.#watchedFrom = this.#consumed;
+    this.#watchedUs = nowUs;
   }
 
   /** The application took `bytes`, so the peer may send as many more. */

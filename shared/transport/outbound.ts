@@ -5,7 +5,7 @@
  * peer does makes this grow.
  */
 import { varintBytes } from "../codec/mod.ts";
-import { HINTS_QUEUED_MAX } from "../limits.ts";
+import { HINTS_QUEUED_MAX, STREAM_WINDOW_BYTES_MAX } from "../limits.ts";
 import type { ReceiveCredit, SendCredit } from "./flow_control.ts";
 import {
   CONTROL_FRAME_BYTES_MAX,
@@ -20,6 +20,7 @@ import {
   writeStreamValue,
 } from "./frame.ts";
 import type { Copy } from "./redundancy.ts";
+import type { RttEstimator } from "./rtt.ts";
 import { Scheduler } from "./scheduler.ts";
 import type { SentPacket } from "./sent_packets.ts";
 import type { Stream } from "./stream.ts";
@@ -29,6 +30,7 @@ export class Outbound {
   readonly #streams: Streams;
   readonly #sendCredit: SendCredit;
   readonly #receiveCredit: ReceiveCredit;
+  readonly #rtt: RttEstimator;
   readonly #scheduler = new Scheduler();
   /** Streams with a reset, a stop or a grant to send. */
   #control: Stream[] = [];
@@ -43,10 +45,11 @@ export class Outbound {
   #maxStreamsPending = false;
   #bufferedBytes = 0;
 
-  constructor(parts: { streams: Streams; sendCredit: SendCredit; receiveCredit: ReceiveCredit }) {
+  constructor(parts: { streams: Streams; sendCredit: SendCredit; receiveCredit: ReceiveCredit; rtt: RttEstimator }) {
     this.#streams = parts.streams;
     this.#sendCredit = parts.sendCredit;
     this.#receiveCredit = parts.receiveCredit;
+    this.#rtt = parts.rtt;
   }
 
   /** Stream bytes written and not yet acknowledged. */
@@ -116,7 +119,7 @@ export class Outbound {
   }
 
   /**
-   * Writes as many frames as fit into `target[at, limit)` and notes them in `packet`.
+   * Writes as many frames as fit into `target[at, limit)` and notes them in `packet`, which knows when it is sent.
    *
    * @returns The offset behind the last one.
    */
@@ -243,12 +246,19 @@ export class Outbound {
       }
       if (stream.grantPending) {
         stream.grantPending = false;
+        this.#growWindow(stream.recv.credit, packet.sentUs);
         packet.note(FrameType.MaxStreamData, streamId);
         at = writeStreamValue(target, at, FrameType.MaxStreamData, streamId, stream.recv.credit.grant());
       }
     }
     this.#control = done === this.#control.length ? [] : this.#control.slice(done);
     return at;
+  }
+
+  /** Half of the connection's window at most: the other half is for everybody else. */
+  #growWindow(credit: ReceiveCredit, nowUs: number): void {
+    const windowBytesMax = Math.min(STREAM_WINDOW_BYTES_MAX, Math.floor(this.#receiveCredit.windowBytes / 2));
+    if (this.#rtt.hasSample) credit.grow(nowUs, this.#rtt.smoothedUs, windowBytesMax);
   }
 
   #fillHints(target: Uint8Array, at: number, limit: number, packet: SentPacket): number {

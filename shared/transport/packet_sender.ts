@@ -113,6 +113,7 @@ export class PacketSender {
     const mayElicit = this.#mayElicit(nowUs);
     if (!mayElicit && this.#received.dueUs > nowUs) return 0;
     const packet = this.#recovery.begin();
+    packet.sentUs = nowUs;
     // The tag follows the payload.
     const limit = this.#size.bytes - TAG_BYTES;
     let at = PROTECTED_HEADER_BYTES;

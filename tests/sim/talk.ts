@@ -7,7 +7,7 @@
  */
 import { CloseCode, type CloseReason } from "../../shared/errors.ts";
 import { decodeGrant } from "../../shared/handshake/mod.ts";
-import { CONGESTION_WINDOW_BYTES_MAX, DATAGRAM_BYTES } from "../../shared/limits.ts";
+import { CONGESTION_WINDOW_BYTES_MAX, DATAGRAM_BYTES, STREAM_WINDOW_BYTES_MAX } from "../../shared/limits.ts";
 import {
   type Connection,
   type ConnectionEvent,
@@ -213,13 +213,16 @@ export class Talk {
     const other = end.session.other(end);
     if (!other?.isLive) return;
     const limits = this.#limits(other.host);
+    // A quick reader's window grows, up to half of what its connection has.
+    const grownBytesMax = Math.min(STREAM_WINDOW_BYTES_MAX, limits.connectionWindowBytes / 2);
+    const streamBytesMax = Math.max(limits.streamWindowBytes, grownBytesMax);
     let heldBytes = 0;
     for (const [id, written] of end.written) {
       const job = end.session.jobs.get(id);
       if (job === undefined || job.isAbandoned || job.isDone) continue;
       // What was acknowledged and not read lies in the receiver's memory.
       const held = written - end.connection.streamBufferedBytes(id) - (other.inboxes.get(id)?.bytes ?? 0);
-      if (held > limits.streamWindowBytes) this.#hoards(other, `stream ${id}`, held, limits.streamWindowBytes);
+      if (held > streamBytesMax) this.#hoards(other, `stream ${id}`, held, streamBytesMax);
       heldBytes += held;
     }
     if (heldBytes > limits.connectionWindowBytes) {

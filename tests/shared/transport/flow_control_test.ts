@@ -61,3 +61,31 @@ Deno.test("A sender that keeps to its credit is never refused and never stuck", 
     assert.ok(sender.available > 0, "All was read, and nothing may be sent");
   }));
 });
+
+Deno.test("ReceiveCredit.grow() doubles where a whole window was read within two round trips, up to the bound", () => {
+  const credit = new ReceiveCredit(100), rttUs = 1_000;
+  const readAt = (bytes: number, nowUs: number) => {
+    credit.receive(bytes);
+    credit.consume(bytes);
+    credit.grow(nowUs, rttUs, 350);
+    credit.grant();
+    return credit.windowBytes;
+  };
+  assert.equal(readAt(100, 0), 100, "how long the first one took is not known");
+  assert.equal(readAt(99, 1_000), 100, "not a whole window");
+  assert.equal(readAt(1, 1_999), 200);
+  assert.equal(readAt(200, 1_999 + 2 * rttUs), 200, "two round trips: the reader or the path was slow");
+  assert.equal(readAt(200, 5_000), 350);
+  assert.equal(readAt(350, 5_001), 350);
+});
+
+Deno.test("ReceiveCredit.grow() never takes back what was offered", () => {
+  const credit = new ReceiveCredit(100);
+  for (let i = 0; i < 3; i++) {
+    credit.receive(100);
+    credit.consume(100);
+    credit.grow(i, 1_000, 50);
+    credit.grant();
+  }
+  assert.equal(credit.windowBytes, 100);
+});
