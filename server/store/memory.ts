@@ -4,7 +4,7 @@
  * Every change happens inside the call, as if each were a transaction of its own; answers still come a microtask later,
  * so that nobody learns to rely on less than the contract says.
  */
-import { DEVICES_PER_USER_MAX, READ_BYTES_MAX } from "../../shared/limits.ts";
+import { DEVICES_PER_USER_MAX, READ_BYTES_MAX, SESSIONS_PER_DEVICE_MAX } from "../../shared/limits.ts";
 import type {
   ConversationHead,
   ConversationId,
@@ -113,7 +113,11 @@ export class MemoryStore implements Store {
     if (this.#devices.get(session.device)?.user.name !== session.user) {
       throw new RangeError(`Cannot keep a session: ${session.user} has no device ${session.device}`);
     }
-    this.#sessions.set(session.tokenHash.toHex(), { ...session });
+    const hash = session.tokenHash.toHex();
+    this.#sessions.set(hash, { ...session });
+    const others = [...this.#sessions].filter(([other, { device }]) => device === session.device && other !== hash)
+      .sort(([one, { expiresMs: a }], [two, { expiresMs: b }]) => b - a || (one < two ? -1 : 1));
+    for (const [other] of others.slice(SESSIONS_PER_DEVICE_MAX - 1)) this.#sessions.delete(other);
     return this.#users.get(session.user)!.generation;
   }
 

@@ -119,4 +119,8 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE conversations ADD COLUMN begins INTEGER NOT NULL DEFAULT 0;
   UPDATE conversations SET head = coalesce((SELECT max(seq) FROM log WHERE log.conversation = conversations.id), 0);
   `,
+  // A log-in looks at its device's sessions.
+  `
+  CREATE INDEX sessions_by_device ON sessions (device, expires_ms);
+  `,
 ];

@@ -29,7 +29,8 @@ export interface Store {
   addDevice(name: UserName, device: NewDevice): Promise<"added" | "limit" | "id-taken">;
 
   /**
-   * Keeps a session token's hash (32 bytes) for a device. An expired one is forgotten at some time.
+   * Keeps a session token's hash (32 bytes) for a device. An expired one is forgotten at some time, and of more than
+   * SESSIONS_PER_DEVICE_MAX those that expire first.
    *
    * @returns The user's credential generation.
    */

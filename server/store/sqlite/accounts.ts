@@ -1,6 +1,6 @@
 /** Users, their devices and their sessions: tables `users`, `devices`, `sessions`. */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
-import { DEVICES_PER_USER_MAX } from "../../../shared/limits.ts";
+import { DEVICES_PER_USER_MAX, SESSIONS_PER_DEVICE_MAX } from "../../../shared/limits.ts";
 import type { ConversationId, DeviceId, DirectoryEntry, UserName } from "../../../shared/protocol/mod.ts";
 import type { DevicesChanged } from "../../bus/bus.ts";
 import { sameBytes } from "../bytes.ts";
@@ -90,6 +90,7 @@ export class Accounts {
     }
     this.#sql.forgetSessions.run(this.#clock.nowMs - EXPIRED_KEPT_MS);
     this.#sql.insertSession.run(session.tokenHash, device.id, session.expiresMs);
+    this.#sql.endOldest.run(device.id, session.tokenHash, SESSIONS_PER_DEVICE_MAX - 1);
     return this.#sql.userByName.get(session.user)!["generation"] as number;
   }
 
@@ -163,6 +164,11 @@ function prepare(database: DatabaseSync) {
     countDevices: sql("SELECT count(*) AS count FROM devices WHERE user = ?"),
     insertDevice: sql("INSERT INTO devices (key, user, certificate) VALUES (?, ?, ?)"),
     insertSession: sql("INSERT OR REPLACE INTO sessions (token_hash, device, expires_ms) VALUES (?, ?, ?)"),
+    endOldest: sql(
+      `DELETE FROM sessions WHERE token_hash IN (
+         SELECT token_hash FROM sessions WHERE device = ? AND token_hash <> ?
+         ORDER BY expires_ms DESC, token_hash LIMIT -1 OFFSET ?)`,
+    ),
     session: sql(
       `SELECT sessions.token_hash, sessions.expires_ms, devices.key, users.name, users.generation
        FROM sessions JOIN devices ON devices.id = sessions.device JOIN users ON users.id = devices.user

@@ -1,7 +1,7 @@
 /** What every store must do: one suite, run by the tests of each implementation. */
 import assert from "node:assert/strict";
 import type { Store } from "../../../server/store/store.ts";
-import { DEVICES_PER_USER_MAX, READ_BYTES_MAX } from "../../../shared/limits.ts";
+import { DEVICES_PER_USER_MAX, READ_BYTES_MAX, SESSIONS_PER_DEVICE_MAX } from "../../../shared/limits.ts";
 import type { ConversationId } from "../../../shared/protocol/mod.ts";
 import { receiptsContract } from "./receipts_contract.ts";
 import { trimContract } from "./trim_contract.ts";
@@ -147,6 +147,26 @@ export function storeContract(name: string, open: () => Promise<Opened>): void {
     await store.createSession(session);
     assert.equal(await store.session(tokenHash, 2_000), undefined);
     await assert.rejects(store.createSession({ ...session, device: deviceOf("bob") }), RangeError);
+  });
+
+  test("createSession() keeps a device's newest sessions and leaves other devices' alone", async (store) => {
+    for (const name of ["alice", "bob"]) await store.createUser(newUser(name));
+    const hash = (at: number) => new Uint8Array(32).fill(at);
+    const keep = (at: number, name: string) =>
+      store.createSession({ tokenHash: hash(at), user: nameOf(name), device: deviceOf(name), expiresMs: 1_000 + at });
+    await keep(200, "bob");
+    for (let at = 1; at <= SESSIONS_PER_DEVICE_MAX; at++) await keep(at, "alice");
+    await keep(1, "alice");
+    const alive = async () => {
+      const found = await Promise.all([...Array(20).keys(), 200].map((at) => store.session(hash(at), 0)));
+      return found.flatMap((session) => session === undefined ? [] : [session.tokenHash[0]]);
+    };
+    assert.deepEqual(await alive(), [1, 2, 3, 4, 5, 6, 7, 8, 200]);
+    await keep(12, "alice");
+    assert.deepEqual(await alive(), [2, 3, 4, 5, 6, 7, 8, 12, 200]);
+    // The new one stays, also where its time is the shortest.
+    await keep(0, "alice");
+    assert.deepEqual(await alive(), [0, 3, 4, 5, 6, 7, 8, 12, 200]);
   });
 
   test("raiseGeneration() ends a user's sessions but one, and tells of it", async (store, opened) => {
