@@ -43,8 +43,12 @@ export const PACKET_NUMBER_LIMIT = 2 ** 48;
 export const PACKETS_PER_KEY_MAX = 2 ** 24;
 export const FAILED_OPENS_MAX = 2 ** 20;
 export const KEY_AGE_US_MAX = 3600 * 1_000_000;
-/** Flow-control windows a receiver offers (bytes). */
+/**
+ * Flow-control windows a receiver offers (bytes). A stream's begins small and grows where its reader keeps up; one that is then not
+ * read any more still leaves half of its connection's to the others.
+ */
 export const STREAM_WINDOW_BYTES = 256 << 10;
+export const STREAM_WINDOW_BYTES_MAX = 1 << 20;
 export const CONNECTION_WINDOW_BYTES = 2 << 20;
 /** Streams a peer may have open at once, per direction. Further ones wait for MAX_STREAMS. */
 export const STREAMS_OPEN_MAX = 256;
@@ -98,7 +102,10 @@ assert(
   MESSAGE_BYTES_MAX > BODY_BYTES_MAX && BODY_BYTES_MAX > TEXT_BYTES_MAX,
   "A text fits its body, a body its message",
 );
-assert(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES, "One stream cannot be granted more than its connection");
+assert(
+  STREAM_WINDOW_BYTES <= STREAM_WINDOW_BYTES_MAX && 2 * STREAM_WINDOW_BYTES_MAX <= CONNECTION_WINDOW_BYTES,
+  "A stream that nobody reads leaves room to the others of its connection",
+);
 assert(
   2 * (BACKUP_BYTES_MAX + CERTIFICATE_BYTES_MAX + IDENTITY_KEY_BYTES_MAX) < STRANGER_BYTES_MAX,
   "A sign-up fits what a stranger may have under way",
