@@ -35,36 +35,44 @@ function connect(options: PairOptions): Pair {
   return pair;
 }
 
+/** Two transfers, the second 3 s later. @returns What each moved from second 8 to second 28, in Mbit/s. */
+function share(bottleneck: Bottleneck, controllers: readonly [Controller, Controller]): [number, number] {
+  const pairs = controllers.map((controller, seed) => connect({ seed: seed + 1, client: { controller } }));
+  const ids = pairs.map((pair) => {
+    bottleneck.join(pair);
+    return pair.client.connection.openStream(2);
+  });
+  const [first, second] = pairs as [Pair, Pair];
+  let nowUs = Math.max(first.nowUs, second.nowUs);
+  const passUntil = (untilUs: number) => {
+    for (; nowUs < untilUs; nowUs += 1_000) {
+      for (const pair of pairs) {
+        while (pair.step(nowUs));
+        pair.nowUs = nowUs;
+      }
+    }
+  };
+  const startUs = nowUs;
+  first.client.connection.write(ids[0]!, new Uint8Array(60_000_000));
+  first.pump();
+  passUntil(startUs + 3_000_000);
+  second.client.connection.write(ids[1]!, new Uint8Array(60_000_000));
+  second.pump();
+  passUntil(startUs + 8_000_000);
+  const before = pairs.map((pair, i) => pair.server.inbox(ids[i]!).bytes);
+  passUntil(startUs + 28_000_000);
+  const rates = pairs.map((pair, i) => (pair.server.inbox(ids[i]!).bytes - before[i]!) * 8 / 20e6);
+  return rates as [number, number];
+}
+
+/** 1 where both have the same, 0.5 where one has all. */
+function jainIndex([a, b]: readonly [number, number]): number {
+  return (a + b) ** 2 / (2 * (a * a + b * b));
+}
+
 for (const [name, make] of Object.entries(CONTROLLERS)) {
   Deno.test(`${name}: two transfers share a bottleneck fairly, though one began earlier`, () => {
-    const bottleneck = new Bottleneck(10_000_000, 50);
-    const pairs = [1, 2].map((seed) => connect({ seed, client: { controller: make() } }));
-    const ids = pairs.map((pair) => {
-      bottleneck.join(pair);
-      return pair.client.connection.openStream(2);
-    });
-    const [first, second] = pairs as [Pair, Pair];
-    let nowUs = Math.max(first.nowUs, second.nowUs);
-    const passUntil = (untilUs: number) => {
-      for (; nowUs < untilUs; nowUs += 1_000) {
-        for (const pair of pairs) {
-          while (pair.step(nowUs));
-          pair.nowUs = nowUs;
-        }
-      }
-    };
-    const startUs = nowUs;
-    first.client.connection.write(ids[0]!, new Uint8Array(60_000_000));
-    first.pump();
-    passUntil(startUs + 3_000_000);
-    second.client.connection.write(ids[1]!, new Uint8Array(60_000_000));
-    second.pump();
-    passUntil(startUs + 8_000_000);
-    const before = pairs.map((pair, i) => pair.server.inbox(ids[i]!).bytes);
-    passUntil(startUs + 28_000_000);
-    const rates = pairs.map((pair, i) => (pair.server.inbox(ids[i]!).bytes - before[i]!) * 8 / 20e6);
-    const [a, b] = rates as [number, number];
-    const jain = (a + b) ** 2 / (2 * (a * a + b * b));
+    const [a, b] = share(new Bottleneck(10_000_000, 50), [make(), make()]), jain = jainIndex([a, b]);
     assert.ok(jain > 0.9, `${a.toFixed(2)} and ${b.toFixed(2)} Mbit/s, Jain's index is ${jain.toFixed(3)}`);
     assert.ok(a + b > 8.5, `${(a + b).toFixed(2)} Mbit/s of 10`);
   });
@@ -78,6 +86,22 @@ for (const [name, make] of Object.entries(CONTROLLERS)) {
       assert.ok(pair.run(() => pair.server.inbox(id).finished));
       const rate = 16e6 / (pair.nowUs - startUs), share = out.droppedPackets / out.sentPackets;
       assert.ok(share < 0.1 && rate > 0.85, `${rate.toFixed(3)} Mbit/s, ${(100 * share).toFixed(1)} % lost`);
+    });
+  }
+}
+
+for (const other of ["NewReno", "Cubic"]) {
+  for (const queuePackets of [20, 50, 200]) {
+    Deno.test(`Illinois beside ${other} before a queue of ${queuePackets}: neither starves, whoever came first`, () => {
+      for (const isFirst of [true, false]) {
+        const ours = new Illinois(), theirs = CONTROLLERS[other]!();
+        const rates = share(new Bottleneck(10_000_000, queuePackets), isFirst ? [ours, theirs] : [theirs, ours]);
+        const what = `${isFirst ? "first" : "second"}: ${rates.map((rate) => rate.toFixed(2)).join(" and ")} Mbit/s`;
+        assert.ok(Math.min(...rates) > 0.2 * (rates[0] + rates[1]), what);
+        // A queue of four round trips is more than a latecomer that minds delay gets its half of in 20 seconds.
+        if (queuePackets <= 50) assert.ok(jainIndex(rates) > 0.9, what);
+        assert.ok(rates[0] + rates[1] > 8, what);
+      }
     });
   }
 }
