@@ -56,6 +56,8 @@ async function main(): Promise<void> {
     name,
     password: PASSWORD,
     register: true,
+    // Talking and catching up go on side by side.
+    catchUp: false,
     timeoutMs: OPEN_MS_MAX,
   });
   const events = watch(chat);
