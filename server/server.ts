@@ -9,6 +9,7 @@ import type { Committed, DevicesChanged, ReceiptMoved, SessionsEnded } from "./b
 import { Fanout } from "./fanout.ts";
 import { Presence } from "./presence.ts";
 import { type Session, Sessions } from "./sessions.ts";
+import { Silence, SILENCE_LOOK_US } from "./silence.ts";
 import type { Turns } from "./turns.ts";
 
 export interface ServerOptions {
@@ -31,6 +32,8 @@ export class Server {
   /** Connections with requests that wait for a turn. */
   readonly waiting = new Set<Turns>();
   #finishIdleAtUs = 0;
+  readonly #silence = new Silence();
+  #listenAtUs = 0;
   /** Connections that ended; their counters, summed up. */
   readonly ended = { datagramsSent: 0, datagramsReceived: 0, bytesSent: 0, bytesReceived: 0, packetsLost: 0 };
 
@@ -114,9 +117,19 @@ export class Server {
         channel.close(CloseCode.none, "You came back on another connection");
       }
     }
+    this.#endSilent(nowUs);
     if (nowUs < this.#finishIdleAtUs) return;
     this.#finishIdleAtUs = nowUs + IDLE_STREAM_US / 6;
     this.fanout.finishIdle(nowUs - IDLE_STREAM_US);
+  }
+
+  /** A client that was killed must not be seen here for as long as its connection would last. */
+  #endSilent(nowUs: number): void {
+    if (nowUs < this.#listenAtUs) return;
+    this.#listenAtUs = nowUs + SILENCE_LOOK_US;
+    for (const { channel } of [...this.sessions]) {
+      if (this.#silence.isDead(channel, nowUs)) channel.close(CloseCode.none, "Nothing was heard of you for too long");
+    }
   }
 
   get connections(): number {

@@ -34,6 +34,7 @@ const PURE = [
   "server/sessions.ts",
   "server/turns.ts",
   "server/presence.ts",
+  "server/silence.ts",
   "server/fanout.ts",
   "server/feed.ts",
   "server/rate_limiter.ts",

@@ -96,6 +96,21 @@ Deno.test("a client that comes back on another connection within the grace was n
   assert.deepEqual(await alice.watch("bob"), ["bob"]);
 });
 
+Deno.test("a client that was killed is gone within half a minute; one that only has nothing to say stays", async () => {
+  const { harness, alice, bob, carol } = await world();
+  await alice.watch("bob", "carol");
+  // Killed: it neither speaks nor answers, and nobody heard it go.
+  bob.client.pair.client.pause();
+  for (let second = 0; second < 34; second++) {
+    pass(harness, 1_000_000);
+    await settle();
+  }
+  const told = (await alice.take()).map((hint) => hint.type === "presence" && [hint.name, hint.online]);
+  assert.deepEqual(told, [["bob", false]]);
+  assert.deepEqual(await carol.watch("alice", "bob"), ["alice"]);
+  assert.deepEqual([alice.client.closed, carol.client.closed], [undefined, undefined]);
+});
+
 Deno.test("watch takes the place of what the connection watched before; without a session there is none", async () => {
   const { harness, alice, bob, carol } = await world();
   assert.deepEqual(await alice.watch("bob", "carol"), ["bob", "carol"]);
