@@ -285,3 +285,33 @@ Deno.test({
     await terminal.shows(/shell>$/);
   },
 });
+
+Deno.test({
+  name: "terminal: that the other one types stands at the end of the input line, and leaves with it",
+  ignore,
+  async fn() {
+    await run("register", "ina", "--server", cluster.server, ...at("ina"));
+    await run("register", "jan", "--server", cluster.server, ...at("jan"));
+    await run("send", "jan", "hello", ...at("ina"));
+    await using ina = await chat(...at("ina"));
+    await using jan = await chat(...at("jan"));
+    await jan.shows(/ina: hello\n[^]*\[ina\]$/);
+    await ina.type("/to jan", "Enter");
+    await ina.shows(/\[jan\]$/);
+    await ina.type("wait, I am looking for");
+    // Jan's own text and cursor are where they were.
+    await jan.type("take your");
+    await jan.shows(/\n\[ina\] take your +typing: ina$/);
+    assert.equal((await jan.cursor()).x, "[ina] take your".length);
+    await ina.shows(/\n\[jan\] wait, I am looking for +typing: jan$/);
+    await tidy(jan, "[ina] ");
+    // A long line takes its place; a message or silence ends it.
+    await jan.type(" time, ".repeat(9));
+    await jan.shows(/\n\[ina\] [^\n]*time,\s*$/);
+    await ina.type(" it", "Enter");
+    await jan.shows(/ina: wait, I am looking for it\n/);
+    await jan.type("", "C-u");
+    await jan.shows(/\n\[ina\]$/);
+    await ina.shows(/\n\[jan\]$/);
+  },
+});
