@@ -98,6 +98,33 @@ Deno.test("presence and typing over four servers", async (t) => {
         assert.ok(new Set(watchers.map(({ client }) => client.connectedTo)).size > 1, "on several servers");
       });
 
+      await t.step("listen tells of it with --presence only", async () => {
+        const home = ["--home", join(directory, "listener")];
+        assert.equal((await fastchat(["register", "listener", "--server", cluster.server, ...home])).code, 0);
+        await alice.client.send("listener", "hi");
+        const types = async (...options: string[]) => {
+          const child = startFastchat(["listen", "--json", ...options, ...home]), seen: string[] = [];
+          for await (const line of lines(child.stdout)) {
+            const event = JSON.parse(line);
+            seen.push(event.type === "message" ? event.text : event.type);
+            if (event.type === "presence") assert.deepEqual(event, { type: "presence", name: "alice", online: true });
+            if (event.type === "typing") assert.deepEqual([event.name, event.typing], ["alice", true]);
+            if (event.type === "presence") alice.client.typing("listener");
+            // Without the option nothing but the message comes, whatever Alice does.
+            if (event.text === "hi" && options.length === 0) {
+              alice.client.typing("listener");
+              await alice.client.send("listener", "end");
+            }
+            if (event.text === "end" || event.type === "typing") child.kill("SIGTERM");
+          }
+          await Promise.all([child.status, child.stdin.close(), child.stderr.cancel()]);
+          return seen.filter((type) => type !== "connection" && type !== "notice");
+        };
+        assert.deepEqual(await types(), ["hi", "end"]);
+        assert.deepEqual(await types("--presence"), ["presence", "typing"]);
+        for (const watcher of watchers) watcher.told.length = 0;
+      });
+
       await t.step("typing goes to the other one, and ends", async () => {
         const { conversation } = await alice.client.send("bob", "hi");
         alice.client.typing("bob");

@@ -4,10 +4,10 @@ import { setImmediate } from "node:timers";
 import { type Backend, openBackend } from "../../../server/store/backend.ts";
 import { MIGRATIONS, StoreVersionError } from "../../../server/store/migrations.ts";
 import { type Store, StoreUnavailableError } from "../../../server/store/store.ts";
-import type { BusListener, Committed, DevicesChanged, SessionsEnded } from "../../../server/bus/bus.ts";
+import type { BusListener, Committed, DevicesChanged, SessionsEnded, TypingHint } from "../../../server/bus/bus.ts";
 import { silentLogger } from "../../../shared/log.ts";
 import type { Record } from "../../../shared/protocol/mod.ts";
-import { befriend, deviceOf, nameOf, newDevice, recordOf } from "./fixtures.ts";
+import { befriend, deviceOf, directOf, nameOf, newDevice, recordOf } from "./fixtures.ts";
 
 Deno.test("openBackend() gives one leader, and the others its store", async () => {
   await inCluster(3, async (backends) => {
@@ -113,6 +113,30 @@ Deno.test("openBackend(): after a change of leader presence is whole, the gap is
     await backends[1]!.store.append([recordOf("alice", "bob", 1)]);
     await Promise.all(backends.slice(1).map(({ bus }) => bus.online()));
     assert.deepEqual(heard.map(({ committed }) => committed.length), [0, 1, 1]);
+  });
+});
+
+Deno.test("openBackend(): presence and typing go from any server to any, and watches outlive the leader", async () => {
+  await inCluster(3, async (backends) => {
+    const heard = backends.map(listen), [alice, bob] = [nameOf("alice"), nameOf("bob")];
+    for (const { bus } of backends) bus.watch(alice, true);
+    backends[2]!.bus.announce(alice, true);
+    await until(() => heard.every(({ presence }) => presence.join() === "alice here"));
+    assert.deepEqual(await backends[1]!.bus.among([alice]), { online: [alice], isSure: true });
+    const hint = { conversation: directOf("alice", "bob"), user: bob, members: [alice, bob], active: true };
+    backends[1]!.bus.hint(hint);
+    await until(() => heard[2]!.typing.length === 1);
+    assert.deepEqual(heard.map(({ typing }) => typing), [[], [], [hint]], "only where a member is");
+
+    backends[1]!.bus.watch(bob, true);
+    await backends[0]!.close();
+    // The next leader is told by both of them whom they have and whom they watch.
+    await until(() => heard[1]!.presence.filter((told) => told === "alice here").length === 2);
+    backends[2]!.bus.announce(bob, true);
+    await until(() => heard[1]!.presence.at(-1) === "bob here");
+    assert.ok(heard.every(({ presence }) => !presence.includes("alice gone")), "Alice never was");
+    backends[2]!.bus.hint(hint);
+    await until(() => heard[2]!.typing.length === 2);
   });
 });
 
@@ -244,6 +268,8 @@ function listen(backend: Backend) {
     committed: [] as Committed[],
     changes: [] as DevicesChanged[],
     ended: [] as SessionsEnded[],
+    presence: [] as string[],
+    typing: [] as TypingHint[],
     gaps: 0,
   };
   const listener: BusListener = {
@@ -251,8 +277,8 @@ function listen(backend: Backend) {
     onDevicesChanged: (change) => heard.changes.push(change),
     onReceipts: () => {},
     onSessionsEnded: (ended) => heard.ended.push(ended),
-    onPresence: () => {},
-    onTyping: () => {},
+    onPresence: (user, online) => heard.presence.push(`${user} ${online ? "here" : "gone"}`),
+    onTyping: (hint) => heard.typing.push(hint),
     onGap: () => heard.gaps++,
   };
   backend.bus.listener = listener;
