@@ -322,7 +322,7 @@ class InLane {
       conversation: this.#id,
       after: cursor,
       limit: READ_RECORDS_MAX,
-    });
+    }, READ_TIMEOUT_MS);
     const first = records[0];
     if (first?.seq !== cursor + 1 && begins > cursor && (first?.seq ?? this.#head + 1) > begins) {
       // The answer begins behind what was removed, or there is nothing behind it.
@@ -524,6 +524,8 @@ const BATCH_ROWS = 32;
 /** Delivered rows of one conversation that wait for their turn; more is read from the log later. */
 const WAITING_BYTES_MAX = 4 << 20;
 const RETRY_MS = 2_000;
+/** A page may be a megabyte, on a line that takes minutes for it. That the server lives is watched by others. */
+const READ_TIMEOUT_MS = 10 * 60_000;
 /** More than a home can have sent since any copy of it was made. */
 const COUNTER_LEAP_MAX = 2 ** 32;
 const DELIVERY_MS = 500;
