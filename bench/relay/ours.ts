@@ -48,6 +48,9 @@ function over(channel: Channel): Peer {
     send: (message) => out.send(message),
     flush: () => {},
     close: () => channel.close(0, ""),
+    get datagrams() {
+      return channel.stats.datagramsSent + channel.stats.datagramsReceived;
+    },
     onMessage: () => {},
     onBatch: () => {},
   };

@@ -7,6 +7,8 @@ export interface Peer {
   /** What was sent since the last time may leave now; a transport that gathers by itself has nothing to do. */
   flush(): void;
   close(): void;
+  /** Datagrams that this end has sent and received, where the transport tells. */
+  readonly datagrams?: number;
   /** @param message Borrowed until the call returns. */
   onMessage: (message: Uint8Array) => void;
   /** All that had arrived together has been handed over. */
