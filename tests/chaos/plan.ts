@@ -34,8 +34,8 @@ export interface Line {
 
 export interface Kill {
   readonly kind: KillKind;
-  /** When this many messages were shown … */
-  readonly afterShown: number;
+  /** When this many lines were typed … */
+  readonly afterTyped: number;
   /** … and so much later; in a burst, so much after the kill before. */
   readonly delayMs: number;
   /** Picks among those who live then: 0 to below 1. */
@@ -111,7 +111,7 @@ function makeKills(
       const follows = kills.length > 0 && prng.chance(1 / 3) ? prng.pick(kills) : undefined;
       kills.push({
         kind,
-        afterShown: follows?.afterShown ?? Math.floor(messages * (0.03 + 0.87 * prng.float())),
+        afterTyped: follows?.afterTyped ?? Math.floor(messages * (0.03 + 0.87 * prng.float())),
         delayMs: prng.integer(0, follows ? 300 : 50),
         choice: prng.float(),
         burst: prng.integer(0, Math.min(BURST_MAX, messages / (4 * killsEach * kinds.length))),
@@ -120,7 +120,7 @@ function makeKills(
       });
     }
   }
-  return kills.sort((a, b) => a.afterShown - b.afterShown);
+  return kills.sort((a, b) => a.afterTyped - b.afterTyped);
 }
 
 const BURST_MAX = 40;

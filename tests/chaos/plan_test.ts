@@ -25,13 +25,13 @@ Deno.test("makePlan() gives as many lines as asked, numbered without gaps from o
 Deno.test("makePlan() kills as often as asked, of each kind asked for, while people talk", () => {
   const { kills } = makePlan({ ...OPTIONS, kinds: ["leader", "client"], seed: 3 });
   assert.deepEqual(
-    kills.map(({ afterShown }) => afterShown),
-    kills.map(({ afterShown }) => afterShown).sort((a, b) => a - b),
+    kills.map(({ afterTyped }) => afterTyped),
+    kills.map(({ afterTyped }) => afterTyped).sort((a, b) => a - b),
   );
   for (const kind of KILLS) {
     assert.equal(kills.filter((kill) => kill.kind === kind).length, kind === "leader" || kind === "client" ? 4 : 0);
   }
-  assert.ok(kills.every(({ afterShown }) => afterShown >= 60 && afterShown < 1_800));
+  assert.ok(kills.every(({ afterTyped }) => afterTyped >= 60 && afterTyped < 1_800));
 });
 
 Deno.test("makePlan() has names for 2 to 16 people", () => {

@@ -167,7 +167,7 @@ class Run {
 
   async #killAll(): Promise<void> {
     for (const kill of this.#plan.kills) {
-      await this.#until(() => this.#notebook.shownCount >= kill.afterShown, `${kill.afterShown} messages are shown`);
+      await this.#until(() => this.#notebook.typed.length >= kill.afterTyped, `${kill.afterTyped} lines are typed`);
       await this.#pause(kill.delayMs);
       await this.#kill(kill);
     }
