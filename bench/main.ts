@@ -10,6 +10,7 @@ const BENCHES: Record<string, string> = {
   goodput: "20 MB over 20 and 100 Mbit/s at 0, 1 and 5 % loss, and two transfers at once: ours, TCP, QUIC",
   flood: "dm200 of 100 clients while 20 addresses flood INITIALs, with and without valid tokens",
   store: "rows a second and time to commit, direct and over the link",
+  takeover: "20 times kill -9 of the store's leader: how long until a message is stored again",
   balance: "spread of 1,000 clients over 4 and 16 servers by each strategy",
   e2ee: "one envelope by number of devices; MLS groups of 2 to 1,000 with X-Wing and X25519; RSA for each",
 };

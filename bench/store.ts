@@ -64,7 +64,7 @@ async function link(): Promise<Row[]> {
 }
 
 /** Leads until its input ends. */
-async function lead(dataDir: string): Promise<void> {
+export async function lead(dataDir: string): Promise<void> {
   const backend = await openBackend({ dataDir, serverNumber: 0, logger: silentLogger });
   console.log(backend.role());
   for await (const _ of Deno.stdin.readable);
@@ -111,7 +111,7 @@ async function run(store: Store, appends: readonly StoreAppend[], outstanding: n
 }
 
 /** Signs up the users, opens their conversations, and returns one append of each. */
-async function populate(store: Store): Promise<StoreAppend[]> {
+export async function populate(store: Store): Promise<StoreAppend[]> {
   const appends: StoreAppend[] = [];
   for (let user = 0; user < USERS; user += 2) {
     const conversation = freshId<ConversationId>(), pair = [nameOf(user), nameOf(user + 1)] as const;
@@ -139,7 +139,7 @@ function nameOf(user: number): UserName {
   return `user${user}` as UserName;
 }
 
-function freshId<T extends string>(): T {
+export function freshId<T extends string>(): T {
   return crypto.getRandomValues(new Uint8Array(16)).toHex() as T;
 }
 

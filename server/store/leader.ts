@@ -121,7 +121,7 @@ export class Leader implements Served {
 
   async #close(): Promise<void> {
     clearInterval(this.#ticking);
-    this.#listener.close();
+    const unheard = this.#listener.close();
     // What followers have not been answered they ask again, of the next leader.
     const left = Promise.all([...this.#followers].map((follower) => follower.leave()));
     try {
@@ -129,6 +129,7 @@ export class Leader implements Served {
       await this.store.close();
       // A follower that reads no more must not keep us.
       await withinMs(LEAVE_MS_MAX, left);
+      await unheard;
     } finally {
       for (const follower of [...this.#followers]) follower.close();
       this.#lock.release();

@@ -22,8 +22,8 @@ export interface LocalListener {
    */
   accept(): Promise<Deno.Conn>;
   /**
-   * Stops listening. Resolves when the socket's file is gone: wait for that before you let go of the lock that owns it, or the
-   * file removed may be your successor's. Repeating it does nothing.
+   * Stops listening. Resolves when the socket's file is gone: wait for that before you let go of the lock that owns it. The file of
+   * one who listens there already, because the lock did not hold, stays. Repeating it does nothing.
    */
   close(): Promise<void>;
 }
@@ -35,7 +35,7 @@ export async function listenLocal(path: string): Promise<LocalListener> {
   const listener = Deno.listen({ transport: "unix", path });
   // The directory keeps others out already; this is the second lock on the door.
   await Deno.chmod(path, 0o600);
-  return new UnixListener(path, listener);
+  return new UnixListener(path, listener, (await Deno.stat(path)).ino);
 }
 
 /**
@@ -79,12 +79,15 @@ export function usesTcp(path: string): boolean {
 class UnixListener implements LocalListener {
   readonly path: string;
   readonly #listener: Deno.UnixListener;
+  /** Of the socket's file; a bound socket keeps it from being used again. */
+  readonly #inode: number | null;
   readonly #accepting = new Set<Promise<unknown>>();
   #closed = false;
 
-  constructor(path: string, listener: Deno.UnixListener) {
+  constructor(path: string, listener: Deno.UnixListener, inode: number | null) {
     this.path = path;
     this.#listener = listener;
+    this.#inode = inode;
   }
 
   accept(): Promise<Deno.Conn> {
@@ -95,12 +98,26 @@ class UnixListener implements LocalListener {
   }
 
   async close(): Promise<void> {
+    const successor = this.#closed ? undefined : this.#putSuccessorAside();
     if (!this.#closed) {
       this.#closed = true;
       this.#listener.close();
     }
     // Deno removes the file when the last accept lets go of the listener.
     await Promise.all(this.#accepting);
+    if (successor !== undefined) await Deno.rename(successor, this.path);
+  }
+
+  /** Another one listens under our path: what Deno removes must not be its file. */
+  #putSuccessorAside(): string | undefined {
+    const aside = `${this.path}.${Deno.pid}`;
+    try {
+      if (Deno.statSync(this.path).ino === this.#inode) return undefined;
+      Deno.renameSync(this.path, aside);
+      return aside;
+    } catch {
+      return undefined;
+    }
   }
 }
 

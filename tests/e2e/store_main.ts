@@ -5,6 +5,7 @@
  *     store_main.ts DIR NUMBER     `stop` on stdin: no more appends, print `done`; end of stdin: close and exit
  */
 import { openBackend } from "../../server/store/backend.ts";
+import { type AppendResult, StoreUnavailableError } from "../../server/store/store.ts";
 import { silentLogger } from "../../shared/log.ts";
 import type { ConversationId } from "../../shared/protocol/mod.ts";
 import { bytesOf, directOf, nameOf, newDevice, newUser, recordOf } from "../server/store/fixtures.ts";
@@ -72,18 +73,26 @@ function sender(peer: string): Promise<void>[] {
           device,
           epoch,
         });
-        const [result] = await store.append([record]);
-        if (result?.status === "stale-epoch") {
+        const [result] = await store.append([record]).catch(again);
+        if (result === undefined) continue;
+        if (result.status === "stale-epoch") {
           epoch = result.epoch;
           continue;
         }
-        if (result?.status === "stored") {
+        if (result.status === "stored") {
           print({ stored: record.messageId, conversation: record.conversation, seq: result.seq });
-        } else print({ violation: `append ended as ${result?.status}` });
+        } else print({ violation: `append ended as ${result.status}` });
         break;
       }
     }
   });
+}
+
+/** The store changes hands: the same call may be made again, a moment later. */
+async function again(error: unknown): Promise<AppendResult[]> {
+  if (!(error instanceof StoreUnavailableError)) throw error;
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  return [];
 }
 
 function print(line: unknown): void {

@@ -37,6 +37,22 @@ for (const [kind, name] of [["a Unix socket", "s.sock"], ["loopback TCP", "x".re
       const next = await listenLocal(path);
       await next.close();
     }));
+
+  Deno.test(`LocalListener.close() over ${kind} leaves the place to who has taken it already`, () =>
+    inDirectory(async (directory) => {
+      const path = join(directory, name);
+      const deposed = await listenLocal(path);
+      const refused = assert.rejects(deposed.accept());
+      await removeStaleSocket(path);
+      const successor = await listenLocal(path);
+      await deposed.close();
+      await refused;
+      const [client, server] = await Promise.all([connectLocal(path), successor.accept()]);
+      client.close();
+      server.close();
+      await successor.close();
+      await assert.rejects(connectLocal(path));
+    }));
 }
 
 Deno.test({
