@@ -69,7 +69,7 @@ export interface ConnectionEvent {
 /** Something a person should know: a new peer's fingerprint pinned, a changed key, a device added. */
 export interface NoticeEvent {
   readonly type: "notice";
-  readonly code: "peer-pinned" | "key-changed" | "device-added" | "server-pinned" | "gap" | "receipt";
+  readonly code: "peer-pinned" | "key-changed" | "device-added" | "server-pinned" | "gap" | "server-full" | "receipt";
   readonly name?: string;
   readonly text: string;
 }

@@ -367,7 +367,7 @@ export function retryDelayMs(attempt: number, error: unknown): number {
   return Math.max(asked, jittered(Math.min(RETRY_MS_MAX, RETRY_MS * 2 ** attempt)));
 }
 
-const TRANSIENT_CODES: ReadonlySet<number> = new Set([ErrorCode.busy, ErrorCode.unavailable]);
+const TRANSIENT_CODES: ReadonlySet<number> = new Set([ErrorCode.busy, ErrorCode.unavailable, ErrorCode.diskFull]);
 const RETRY_MS = 100;
 const RETRY_MS_MAX = 5_000;
 const ATTEMPT_TIMEOUT_MS = 15_000;

@@ -39,6 +39,8 @@ export interface SenderOptions {
   recipient(peer: UserName, remote: Remote, fresh: boolean): Promise<Recipient>;
   /** A row has met its fate, which is in the database. */
   onSettled(id: MessageId): void;
+  /** The server takes nothing for now, and says why; it is tried again. */
+  onHeldUp?(error: ServerRefusal): void;
 }
 
 export class Sender {
@@ -263,6 +265,7 @@ class Lane {
     if (this.#trouble !== undefined) return;
     this.#trouble = error;
     if (isSessionOver(error)) return this.#remote.close(CloseCode.none, "");
+    if (isTransient(error) && error instanceof ServerRefusal) this.#options.onHeldUp?.(error);
     if (isTransient(error) || isStale(error)) return;
     this.#options.outbox.fail(id, asFastChatError(error), true);
     this.#settle(id);

@@ -22,7 +22,7 @@ import { Outbox } from "./outbox.ts";
 import { pause } from "./pause.ts";
 import { Pins } from "./pins.ts";
 import { Receipts } from "./receipts.ts";
-import type { Remote } from "./remote.ts";
+import type { Remote, ServerRefusal } from "./remote.ts";
 import { Sender } from "./sender.ts";
 import { formatServerAddress, parseServerAddress, type ServerAddress } from "./server_address.ts";
 import { Subscription } from "./subscription.ts";
@@ -89,6 +89,8 @@ export class Session {
   /** What happened before anybody asked for events, for the first who does. */
   #early: ChatEvent[] | undefined = [];
   readonly #waiters = new Map<MessageId, Waiter>();
+  /** Why the server takes nothing for now. */
+  #held: { readonly code: number; readonly message: string } | undefined;
   readonly #changeWaiters = new Set<() => void>();
   #working: Working | undefined;
   #caughtUp: Promise<void> = Promise.resolve();
@@ -343,7 +345,11 @@ export class Session {
           const [recipient] = await Promise.all([keyring.recipient(peer, remote, fresh), inbox.readyToSend(peer)]);
           return recipient;
         },
-        onSettled,
+        onSettled: (id) => {
+          this.#held = undefined;
+          onSettled(id);
+        },
+        onHeldUp: (error) => this.#heldUp(error),
       }),
     };
   }
@@ -402,11 +408,21 @@ export class Session {
     waiter.resolve({ id, conversation, seq, time: timeText(timeMs), state: "stored" });
   }
 
+  /** Told once, until something is taken again. */
+  #heldUp({ code, message }: ServerRefusal): void {
+    const isNews = this.#held?.code !== code;
+    this.#held = { code, message };
+    if (code !== ErrorCode.diskFull || !isNews) return;
+    const text = `${message}: what you send waits in the outbox, and goes when there is room`;
+    this.#tell({ type: "notice", code: "server-full", text });
+  }
+
   #timeOut(id: MessageId, timeoutMs: number): void {
     const waiter = this.#waiters.get(id);
     if (waiter === undefined) return;
     const seconds = timeoutMs / 1000;
-    const takenBack = new TimedOutError(`Not sent within ${seconds} s: the message was taken back`);
+    const reason = this.#held === undefined ? "" : ` (${this.#held.message})`;
+    const takenBack = new TimedOutError(`Not sent within ${seconds} s${reason}: the message was taken back`);
     const withdrawn = this.#outbox.withdraw(id, takenBack);
     // Another process may have settled it a moment ago.
     if (!withdrawn) this.#settle(id);
@@ -414,7 +430,7 @@ export class Session {
     this.#forget(id);
     waiter.reject(
       withdrawn ? takenBack : new TimedOutError(
-        `Not confirmed within ${seconds} s: the message may have arrived, and is sent again from the outbox until that is known`,
+        `Not confirmed within ${seconds} s${reason}: the message may have arrived, and is sent again from the outbox until that is known`,
       ),
     );
   }

@@ -32,12 +32,15 @@ import { SqliteDatabase } from "./sqlite/database.ts";
 import { RefusedError } from "./sqlite/errors.ts";
 import { SqliteStore } from "./sqlite_store.ts";
 import { Retention, type RetentionSettings } from "./retention.ts";
+import { FileReserve, type Reserve, Space } from "./space.ts";
 import { StoreFullError, StoreUnavailableError } from "./store.ts";
+import { storeError } from "./writer.ts";
 
 /** Where things lie in the data directory. */
 export const storePaths = (dataDir: string) => ({
   lock: join(dataDir, "store.lock"),
   database: join(dataDir, "store.db"),
+  reserve: join(dataDir, "store.reserve"),
   run: join(dataDir, "run"),
   socket: join(dataDir, "run", "store.sock"),
 });
@@ -69,6 +72,7 @@ export class Leader implements Served {
     listener: LocalListener,
     database: SqliteDatabase,
     path: string,
+    reserve: Reserve,
     { logger, retention = KEEP_ALL }: LeaderOptions,
   ) {
     const superseded = Promise.withResolvers<void>();
@@ -83,6 +87,7 @@ export class Leader implements Served {
       logger,
       onSuperseded: superseded.resolve,
       checkpointer: new Checkpointer({ startThread: () => new CheckpointWorker(path), logger }),
+      space: new Space({ reserves: [reserve, database.reserve], makeRoom: () => database.makeRoom(), logger }),
     });
     this.#retention = new Retention({ store: this.store, settings: retention, nowMs: Date.now, logger });
     this.#retention.start();
@@ -103,10 +108,11 @@ export class Leader implements Served {
     let database: SqliteDatabase | undefined;
     try {
       await ensurePrivateDirectory(paths.run);
-      database = new SqliteDatabase(paths.database, { walBytes: WAL_BYTES });
+      const reserve = new FileReserve(paths.reserve);
+      database = openWith(reserve, paths.database);
       // A killed leader's socket stays behind; holding the lock, we know that nobody listens on it.
       await removeStaleSocket(paths.socket);
-      return new Leader(lock, await listenLocal(paths.socket), database, paths.database, options);
+      return new Leader(lock, await listenLocal(paths.socket), database, paths.database, reserve, options);
     } catch (error) {
       database?.close();
       lock.release();
@@ -334,6 +340,20 @@ class FollowerPort implements HubPort {
     } else if (this.#openBytes < OPEN_BYTES_MAX / 2) {
       this.#link.resume();
     }
+  }
+}
+
+/** Beginning to lead is a change too: on a full disk it takes the room that is held back. */
+function openWith(reserve: Reserve, path: string): SqliteDatabase {
+  const open = () => new SqliteDatabase(path, { walBytes: WAL_BYTES });
+  try {
+    // Before the WAL takes its room.
+    reserve.take();
+    return open();
+  } catch (error) {
+    if (!(storeError(error) instanceof StoreFullError)) throw error;
+    reserve.release();
+    return open();
   }
 }
 

@@ -3,6 +3,7 @@ import type { ConversationHead, ConversationId, DeviceId } from "../../shared/pr
 import type { DirectoryEntry, OwnReceipt, Receipt, UserName } from "../../shared/protocol/mod.ts";
 import type { Checkpointer } from "./checkpointer.ts";
 import type { SqliteDatabase } from "./sqlite/database.ts";
+import type { Space } from "./space.ts";
 import {
   type Account,
   type AppendResult,
@@ -13,6 +14,7 @@ import {
   type Session,
   type Store,
   type StoreAppend,
+  StoreFullError,
   StoreUnavailableError,
   type TrimLimits,
 } from "./store.ts";
@@ -21,19 +23,23 @@ import { type Change, GroupWriter, type GroupWriterOptions, storeError } from ".
 export interface SqliteStoreOptions extends GroupWriterOptions {
   /** Closed with the store. Without one SQLite checkpoints in the midst of commits. */
   readonly checkpointer?: Checkpointer;
+  /** Closed with the store. Without it every change is tried, however full the disk is. */
+  readonly space?: Space;
 }
 
 export class SqliteStore implements Store {
   readonly #database: SqliteDatabase;
   readonly #writer: GroupWriter;
   readonly #checkpointer: Checkpointer | undefined;
+  readonly #space: Space | undefined;
   #closed: Promise<void> | undefined;
 
   /** @param database Owned from now on: closed with the store. */
   constructor(database: SqliteDatabase, options: SqliteStoreOptions) {
     this.#database = database;
     this.#checkpointer = options.checkpointer;
-    this.#writer = new GroupWriter(database, options);
+    this.#space = options.space;
+    this.#writer = new GroupWriter(database, { ...options, onFull: () => this.#space?.exhausted() });
   }
 
   /** Transactions committed since the start. */
@@ -98,6 +104,7 @@ export class SqliteStore implements Store {
   }
 
   append(records: readonly StoreAppend[]): Promise<AppendResult[]> {
+    if (this.#space?.isFull) return Promise.reject(new StoreFullError("Cannot store: the disk is full"));
     let bytes = 0;
     for (const { body } of records) bytes += ROW_BYTES + body.length;
     return this.#write(bytes, (database, notices) => database.log.append(records, notices));
@@ -147,6 +154,7 @@ export class SqliteStore implements Store {
 
   async #close(): Promise<void> {
     await this.#writer.drain();
+    this.#space?.close();
     await this.#checkpointer?.close();
     this.#database.close();
   }

@@ -22,6 +22,8 @@ export interface GroupWriterOptions {
   readonly logger: Logger;
   /** Hears of commits, and may hold the next one up. */
   readonly checkpointer?: Pick<Checkpointer, "wrote" | "blocked">;
+  /** Called for every transaction that found the disk full. */
+  readonly onFull?: () => void;
   /** Called once, when a newer leadership was found in the database: this process no longer leads. */
   readonly onSuperseded?: () => void;
 }
@@ -158,6 +160,7 @@ export class GroupWriter {
     this.#options.logger.log("error", "store.commit", { error });
     if (error instanceof SupersededError) this.#options.onSuperseded?.();
     const told = storeError(error);
+    if (told instanceof StoreFullError) this.#options.onFull?.();
     return { results: batch.map(() => ({ ok: false, error: told })), notices: new Notices() };
   }
 }

@@ -6,6 +6,7 @@
  */
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { migrate } from "../migrations.ts";
+import type { Reserve } from "../space.ts";
 import { Accounts } from "./accounts.ts";
 import { StoreClock } from "./clock.ts";
 import { Conversations } from "./conversations.ts";
@@ -29,6 +30,7 @@ export class SqliteDatabase {
   readonly log: Log;
   readonly receipts: Receipts;
   readonly #database: DatabaseSync;
+  readonly #options: SqliteOptions;
   readonly #rows: Rows;
   readonly #sql: { readonly begin: StatementSync; readonly commit: StatementSync; readonly leadership: StatementSync };
 
@@ -39,6 +41,7 @@ export class SqliteDatabase {
    */
   constructor(path: string, options: SqliteOptions = {}) {
     createPrivately(path);
+    this.#options = options;
     this.#database = new DatabaseSync(path, { enableForeignKeyConstraints: true });
     try {
       configure(this.#database, options);
@@ -101,6 +104,28 @@ export class SqliteDatabase {
     }
   }
 
+  /** Writes the WAL back and cuts its file off, where nobody reads from it. */
+  makeRoom(): void {
+    this.#database.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+  }
+
+  /** Pages held back below {@linkcode SqliteOptions.pagesMax}, where that is given. */
+  get reserve(): Reserve {
+    const { pagesMax } = this.#options,
+      allow = (pages: number) => this.#database.exec(`PRAGMA max_page_count = ${pages}`);
+    if (pagesMax === undefined) return { take: () => true, release() {} };
+    return {
+      take: () => {
+        allow(pagesMax - RESERVE_PAGES);
+        const [used, free] = ["page_count", "freelist_count"].map((name) =>
+          Object.values(this.#database.prepare(`PRAGMA ${name}`).get()!)[0] as number
+        ) as [number, number];
+        return used - free < pagesMax - RESERVE_PAGES - SPARE_PAGES;
+      },
+      release: () => allow(pagesMax),
+    };
+  }
+
   /** Writes everything back into the database file and closes. */
   close(): void {
     try {
@@ -122,13 +147,17 @@ function createPrivately(path: string): void {
  */
 function takeRoom(path: string, bytes: number): void {
   using file = Deno.openSync(path, { append: true });
+  const { size } = file.statSync();
   try {
-    for (let missing = bytes - file.statSync().size; missing > 0; missing -= ROOM_BYTES) {
+    for (let missing = bytes - size; missing > 0; missing -= ROOM_BYTES) {
       const zeros = new Uint8Array(Math.min(missing, ROOM_BYTES));
       for (let at = 0; at < zeros.length;) at += file.writeSync(zeros.subarray(at));
     }
     file.syncSync();
-  } catch { /* it grows as it is written, then */ }
+  } catch {
+    // It grows as it is written, then; and nobody else should go without.
+    file.truncateSync(size);
+  }
 }
 
 function configure(database: DatabaseSync, { pagesMax }: SqliteOptions): void {
@@ -154,3 +183,6 @@ const CHECKPOINT_PAGES = 16_384;
 /** The WAL's file is cut back to this after a burst; what is within is overwritten, which is cheaper than growing again. */
 const WAL_BYTES_MAX = 72 << 20;
 const ROOM_BYTES = 1 << 20;
+/** Of 4 KiB. */
+const RESERVE_PAGES = 64;
+const SPARE_PAGES = 32;
