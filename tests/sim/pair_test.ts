@@ -107,6 +107,27 @@ Deno.test("Pair: probes back off while nothing comes back, and stop at four seco
   assert.ok(times.length < 50, `${times.length} packets into the void`);
 });
 
+Deno.test("Pair: acknowledgements are a seventh of the packets under load, and one leaves at once for a hole", () => {
+  const pair = connected({ toServer: { delayUs: 10_000 }, toClient: { delayUs: 10_000 } });
+  const id = pair.client.connection.openStream(), sides = [pair.client, pair.server] as const;
+  const before = sides.map(({ out }) => out.sentPackets);
+  for (let i = 0; i < 2_000; i++) {
+    pair.client.connection.write(id, new Uint8Array(200));
+    pair.sleep(1_000);
+  }
+  const [sent, answered] = sides.map(({ out }, i) => out.sentPackets - before[i]!) as [number, number];
+  assert.ok(sent >= 2_000 && answered < sent / 7, `${answered} answers to ${sent} packets`);
+  pair.sleep(1_000_000);
+  const lost = pair.client.out.sentPackets, quiet = pair.server.out.sentPackets;
+  pair.client.out.drop = (_, index) => index === lost;
+  for (let i = 0; i < 2; i++) {
+    pair.client.connection.write(id, new Uint8Array(200));
+    pair.pump();
+  }
+  pair.sleep(10_000);
+  assert.equal(pair.server.out.sentPackets - quiet, 1);
+});
+
 Deno.test("Pair: a hole in the middle is found by packet threshold, without a probe", () => {
   const pair = connected();
   const first = pair.client.out.sentPackets;
