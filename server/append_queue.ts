@@ -40,14 +40,29 @@ export class AppendQueue {
   #appenders: Appender[] = [];
   #bytes = 0;
   #running = false;
+  /** Who reads nothing more from their clients for now. */
+  #held: (() => void)[] = [];
 
   constructor(options: AppendQueueOptions) {
     this.#options = options;
   }
 
-  /** Bodies that wait, the batch under way left out. */
+  /** Bodies that are not stored yet, those of the batch under way too. */
   get bytesWaiting(): number {
     return this.#bytes;
+  }
+
+  /**
+   * The store is slower than what comes. Whoever submits should read nothing more before {@linkcode whenRoom}: then clients' windows
+   * close, and what they send waits with them instead of here.
+   */
+  get isCongested(): boolean {
+    return this.#bytes >= CONGESTED_BYTES;
+  }
+
+  /** Calls back once, as soon as half of that is stored. */
+  whenRoom(resume: () => void): void {
+    this.#held.push(resume);
   }
 
   /** @returns False where too much is waiting already: then nothing was taken. */
@@ -73,7 +88,6 @@ export class AppendQueue {
       const records = this.#records, appenders = this.#appenders;
       this.#records = [];
       this.#appenders = [];
-      this.#bytes = 0;
       for (let from = 0; from < records.length;) from = await this.#commit(records, appenders, from);
     }
     this.#running = false;
@@ -86,6 +100,7 @@ export class AppendQueue {
     for (; at < records.length && batch.length < BATCH_RECORDS_MAX && bytes < BATCH_BYTES_MAX; at++) {
       const record = records[at]!, appender = appenders[at]!;
       if (appender.refusing) {
+        this.#bytes -= record.body.length;
         appender.refused(record, ErrorCode.unavailable, "A message before this one was refused");
         continue;
       }
@@ -95,9 +110,13 @@ export class AppendQueue {
     }
     if (batch.length === 0) return at;
     const results = await this.#append(batch);
+    this.#bytes -= bytes;
     for (let i = 0; i < batch.length; i++) {
       if (Array.isArray(results)) owners[i]!.settled(batch[i]!, results[i]!);
       else owners[i]!.refused(batch[i]!, results.code, results.message);
+    }
+    if (this.#held.length > 0 && this.#bytes <= CONGESTED_BYTES / 2) {
+      for (const resume of this.#held.splice(0)) resume();
     }
     return at;
   }
@@ -132,7 +151,9 @@ export class AppendQueue {
 /** Together these bound what one transaction holds up, and what the link to the leader carries at once. */
 const BATCH_RECORDS_MAX = 2048;
 const BATCH_BYTES_MAX = 4 << 20;
-/** Bodies in memory that are not handed to the store yet. */
+/** Bodies in memory at which clients are no longer read from: more than a healthy store ever leaves waiting. */
+const CONGESTED_BYTES = 8 << 20;
+/** Beyond this an append is refused: what all clients' windows held already when reading stopped. */
 const WAITING_BYTES_MAX = 128 << 20;
 /** A new leader is there within a second or two; a client that waits longer may as well try another server. */
 const UNAVAILABLE_MS_MAX = 10_000;

@@ -242,6 +242,8 @@ class RequestStream implements StreamHandler, Appender, Held {
   #refusal: Refusal | undefined;
   /** A refusal to be sent when the appends before it are answered; nothing behind it is read. */
   #late: { readonly record: StoreAppend; readonly refusal: Refusal } | undefined;
+  /** The store is too slow to read on. */
+  #isHeld = false;
   /** The peer sends nothing more, or must not. */
   #inputEnded = false;
   #gone = false;
@@ -358,9 +360,22 @@ class RequestStream implements StreamHandler, Appender, Held {
     const refusal = this.#refusal === undefined ? this.#judge(session) : undefined;
     if (refusal !== undefined) return this.#refuseBehind(record, refusal);
     if (!options.appends.submit(record, this)) return this.#refuseBehind(record, busy(BUSY_MS));
+    if (options.appends.isCongested) this.#holdReading();
     if (session === undefined) return;
     if (session.sent.size >= SENT_MARKS_MAX) session.sent.clear();
     session.sent.add(messageId);
+  }
+
+  /** Nobody reads from this stream until the store has caught up: the client's window closes, and it sends no more. */
+  #holdReading(): void {
+    if (this.#isHeld) return;
+    this.#isHeld = true;
+    // Behind what is being read at this moment.
+    queueMicrotask(() => this.#stream.handler = undefined);
+    this.#connection.options.appends.whenRoom(() => {
+      this.#isHeld = false;
+      this.#stream.handler = this;
+    });
   }
 
   #judge(session: Session | undefined): Refusal | undefined {

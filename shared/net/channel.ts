@@ -82,6 +82,10 @@ export interface ChannelStream {
   readonly id: number;
   /** Bytes sent on this stream and not yet acknowledged by the peer. */
   readonly bufferedBytes: number;
+  /**
+   * While there is none, nothing is read: the peer's window closes, and what it sends waits with it. Take it away and put it back to
+   * hold a peer up, but not from within its own `onMessage`, which may have more at hand.
+   */
   handler: StreamHandler | undefined;
   /**
    * Queues one message of at most MESSAGE_BYTES_MAX bytes; never blocks. After `finish`, `reset` or the channel's end it does nothing.

@@ -101,7 +101,37 @@ Deno.test("AppendQueue takes nothing more when too much waits", async () => {
   let taken = 0;
   while (queue.submit(record(taken + 1, 1 << 20), appender)) taken++;
   assert.equal(taken, 128);
-  assert.equal(queue.bytesWaiting, 128 << 20);
+  assert.equal(queue.bytesWaiting, (128 << 20) + 1);
+});
+
+Deno.test("AppendQueue counts what is not stored yet, and tells when half of too much is gone", async () => {
+  const { queue, batches } = manualQueue(), appender = new Recorder();
+  let told = 0;
+  for (let i = 0; i < 9; i++) {
+    assert.equal(queue.isCongested, i >= 8);
+    queue.submit(record(i, 1 << 20), appender);
+  }
+  queue.whenRoom(() => told++);
+  // Batches of four; the last one stands behind them.
+  const left: [number, number][] = [];
+  while (queue.bytesWaiting > 0) {
+    await until(() => batches.length > 0);
+    const { records, resolve } = batches.shift()!, before = queue.bytesWaiting;
+    resolve(records.map(() => stored));
+    await until(() => queue.bytesWaiting < before);
+    left.push([queue.bytesWaiting >> 20, told]);
+  }
+  assert.deepEqual(left, [[5, 0], [1, 1], [0, 1]]);
+  assert.equal(queue.isCongested, false);
+});
+
+Deno.test("AppendQueue does not keep the bytes of what it refused", async () => {
+  const { queue, batches } = manualQueue(), appender = new Recorder();
+  for (let i = 0; i < 6; i++) queue.submit(record(i, 1 << 20), appender);
+  await until(() => batches.length === 1);
+  batches[0]!.resolve(batches[0]!.records.map(() => ({ status: "not-member" })));
+  await until(() => appender.log.length === 6);
+  assert.equal(queue.bytesWaiting, 0);
 });
 
 Deno.test("AppendQueue gives up on a store that stays away, and tries again with the next batch", async () => {

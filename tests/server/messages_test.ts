@@ -123,6 +123,35 @@ Deno.test("append: what comes in one turn, from whichever connection, is one bat
   assert.equal(harness.appends.bytesWaiting, 0);
 });
 
+Deno.test("append: from a client that sends more than the store takes nothing is read until it has caught up", async () => {
+  let slow = true;
+  const waiting: (() => void)[] = [];
+  const { harness, a, b, id, epoch } = await twoPeople({
+    wrapStore: (store) =>
+      wrap(store, {
+        append: async (records) => {
+          if (slow) await new Promise<void>((resolve) => waiting.push(resolve));
+          return await store.append(records);
+        },
+      }),
+  });
+  const lane = a.lane(), count = 300;
+  for (let i = 1; i <= count; i++) lane.append(message(id, i, epoch, 100_000));
+  await until(() => harness.appends.isCongested);
+  for (let i = 0; i < 20; i++) await settle();
+  // Thirty megabytes were sent; what is above the bound has not left the client.
+  const held = harness.appends.bytesWaiting;
+  assert(held < 9 << 20, `${held} bytes wait at the server`);
+  assert(a.channel.bufferedBytes > 20e6, `${a.channel.bufferedBytes} bytes wait at the client`);
+  // Others are served meanwhile.
+  expectType(await b.ask({ type: "sync", after: undefined }), "sync");
+  slow = false;
+  for (const go of waiting) go();
+  const answers = await lane.answers(count);
+  assert.deepEqual(answers.map((answer) => expectType(answer, "stored").seq), [...Array(count)].map((_, i) => i + 1));
+  await until(() => harness.appends.bytesWaiting === 0);
+});
+
 Deno.test("append: the same message id again gets the numbers of the first", async () => {
   const { harness, a, id, epoch, alice } = await twoPeople();
   const send = async (client: TestClient, ...numbers: number[]) => {

@@ -135,6 +135,37 @@ export function testChannelContract(name: string, open: () => Promise<Pair>): vo
     assert.deepEqual(lengths, Array.from({ length: 100 }, (_, i) => i + 1));
   });
 
+  test("a reader that steps aside for a while misses nothing, and holds the sender up", async ({ client, server }) => {
+    const lengths: number[] = [], total = 40, size = 100_000;
+    let stream: ChannelStream | undefined, isFinished = false;
+    const handler = {
+      onMessage: (message: Uint8Array) => {
+        lengths.push(message.length);
+        if (lengths.length === 1) queueMicrotask(() => stream!.handler = undefined);
+      },
+      onFinish: () => isFinished = true,
+    };
+    server.handler = {
+      onStream: (opened) => {
+        stream = opened;
+        opened.handler = handler;
+      },
+      onClose: () => {},
+    };
+    const sender = client.openStream();
+    client.handler = { onStream: () => {}, onClose: () => {} };
+    for (let i = 0; i < total; i++) sender.send(new Uint8Array(size + i));
+    sender.finish();
+    await until(() => lengths.length > 0 && stream!.handler === undefined);
+    await until(() => sender.bufferedBytes < total * size);
+    assert.ok(sender.bufferedBytes > total * size / 2, `${sender.bufferedBytes} bytes wait`);
+    const before = lengths.length;
+    assert.ok(before < total / 2, `${before} were read`);
+    stream!.handler = handler;
+    await until(() => isFinished);
+    assert.deepEqual(lengths, Array.from({ length: total }, (_, i) => size + i));
+  });
+
   test("send copies what it is given", async ({ client, server }) => {
     const atServer = watch(server);
     watch(client);
