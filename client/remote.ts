@@ -76,6 +76,17 @@ interface Answers {
   receipts: "ok";
   receiptsOf: "receipts";
   watch: "presence";
+  putKeyPackages: "keyPackageStock";
+  takeKeyPackages: "keyPackages";
+  createGroup: "conversation";
+  commit: "stored";
+  leave: "stored";
+  welcome: "welcome";
+  ask: "ok";
+  asks: "asks";
+  invite: "ok";
+  dropAsk: "ok";
+  members: "users";
 }
 /** Appends go on their conversation's stream: see {@linkcode Remote.append}. */
 export type Askable = Exclude<RequestType, "append">;
@@ -330,6 +341,17 @@ const ANSWERS: { readonly [K in Askable]: readonly Response["type"][] } = {
   receipts: ["ok"],
   receiptsOf: ["receipts"],
   watch: ["presence"],
+  putKeyPackages: ["keyPackageStock"],
+  takeKeyPackages: ["keyPackages"],
+  createGroup: ["conversation"],
+  commit: ["stored"],
+  leave: ["stored"],
+  welcome: ["welcome"],
+  ask: ["ok"],
+  asks: ["asks"],
+  invite: ["ok"],
+  dropAsk: ["ok"],
+  members: ["users"],
 };
 
 /** Streams for sending that one client keeps open; well under STREAMS_OPEN_MAX, which requests need too. */

@@ -25,6 +25,21 @@ export const RECEIPTS_MAX = 256;
 export const RECEIPTS_PAGE_MAX = 1024;
 /** Entries in one page of the user list or of a sync answer. */
 export const PAGE_ENTRIES_MAX = 500;
+/** Users of one group, and how many of them come or go with one commit. */
+export const GROUP_USERS_MAX = 1_000;
+/** Welcomes that travel with one commit, and what all of a commit may take. */
+export const WELCOMES_MAX = 512;
+export const COMMIT_BYTES_MAX = 8 << 20;
+/** A Welcome or an invitation, sealed for one device. */
+export const WELCOME_BYTES_MAX = 64 << 10;
+/** A group's tree, sealed once for all newcomers of a commit. */
+export const TREE_BYTES_MAX = 4 << 20;
+/** One-time key packages of a device at the server, and the size of one. */
+export const KEY_PACKAGES_MAX = 64;
+export const KEY_PACKAGE_BYTES_MAX = 8 << 10;
+/** What somebody who asks to be let in may say, and how many such requests are listed at once. */
+export const ASK_BYTES_MAX = 4 << 10;
+export const ASKS_PAGE_MAX = 64;
 
 // Datagrams and connections (docs/PROTOCOL.md §2, §5).
 /** UDP payload bytes. 1,200 passes every path in use (RFC 9000 §14); SECURITY H10 says why we do not probe for more. */

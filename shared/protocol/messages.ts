@@ -24,17 +24,25 @@ import {
   varint,
 } from "../codec/mod.ts";
 import {
+  ASK_BYTES_MAX,
+  ASKS_PAGE_MAX,
   BACKUP_BYTES_MAX,
   BODY_BYTES_MAX,
   CERTIFICATE_BYTES_MAX,
   DEVICES_PER_USER_MAX,
+  GROUP_USERS_MAX,
   IDENTITY_KEY_BYTES_MAX,
+  KEY_PACKAGE_BYTES_MAX,
+  KEY_PACKAGES_MAX,
   PAGE_ENTRIES_MAX,
   READ_RECORDS_MAX,
   RECEIPTS_MAX,
   RECEIPTS_PAGE_MAX,
   SERVERS_MAX,
+  TREE_BYTES_MAX,
   WATCH_NAMES_MAX,
+  WELCOME_BYTES_MAX,
+  WELCOMES_MAX,
 } from "../limits.ts";
 import { conversationId, deviceId, messageId, nameText, userName } from "./names.ts";
 
@@ -76,8 +84,9 @@ export type Append = Infer<typeof append>;
 /** A conversation as its member sees it in the list of all. */
 export const conversationHead = struct({
   conversation: conversationId,
-  /** 1 = direct. Groups will be 2. */
+  /** 1 = direct, 2 = group. */
   kind: u8,
+  /** Of a direct conversation. Who is in a group, its own state says (SECURITY M9). */
   members: array(userName, 2),
   /** Sequence number of the newest record, 0 where there is none. */
   head: varint,
@@ -85,6 +94,10 @@ export const conversationHead = struct({
   begins: varint,
   /** Where this device begins or last acknowledged: records up to and including it are not for it to read again. */
   cursor: varint,
+  /**
+   * Sequence number of the newest commit (SECURITY M7): what an `append` or a `commit` must name. In a direct conversation that
+   * never had one, the sum of both members' device revisions.
+   */
   epoch: varint,
 });
 export type ConversationHead = Infer<typeof conversationHead>;
@@ -124,6 +137,26 @@ export const receipt = struct({
   ...receiptFields,
 });
 export type Receipt = Infer<typeof receipt>;
+
+/** What is handed to one device so that it can join: by a commit that adds it, or for it to join by itself. */
+export const welcome = struct({
+  device: deviceId,
+  /** A sealed envelope for that device (docs/PROTOCOL.md §15). */
+  body: bytes(WELCOME_BYTES_MAX),
+});
+export type Welcome = Infer<typeof welcome>;
+
+/** A device's wish to be let into a conversation. */
+export const ask = struct({
+  conversation: conversationId,
+  user: userName,
+  device: deviceId,
+  /** 1: a member's device that has no state, or lost it; 2: by an invite link (SECURITY M14). */
+  kind: u8,
+  body: bytes(ASK_BYTES_MAX),
+  timeMs: u48,
+});
+export type Ask = Infer<typeof ask>;
 
 const sessionGrant = {
   /** 32 random bytes; the server keeps their SHA-256. */
@@ -201,6 +234,69 @@ export const request = union({
    * watched before, and ends after the answer's `ttlMs` unless it is asked again.
    */
   watch: [18, struct({ names: array(nameText, WATCH_NAMES_MAX) })],
+  /**
+   * Leaves key packages of this device (SECURITY M10): adds one-time ones, and takes the last-resort one in place of the former.
+   * Answered by `keyPackageStock`; with nothing in it, it only asks.
+   */
+  putKeyPackages: [
+    19,
+    struct({
+      oneTime: array(bytes(KEY_PACKAGE_BYTES_MAX), KEY_PACKAGES_MAX),
+      lastResort: optional(bytes(KEY_PACKAGE_BYTES_MAX)),
+    }),
+  ],
+  /**
+   * One key package of each device of these users but the asking one, for one conversation. Whoever asks again for the same
+   * conversation within an hour gets the same ones.
+   */
+  takeKeyPackages: [20, struct({ conversation: conversationId, names: array(nameText, 16) })],
+  /** Makes a group whose only member is this user. The id is random, chosen by the client; repeating it is harmless. */
+  createGroup: [21, struct({ conversation: conversationId })],
+  /**
+   * Appends a commit and hands out what came with it, all or nothing (SECURITY M7); refused with `staleEpoch` unless
+   * `lastCommit` is the newest. Users added are delivered to from this row on, users removed up to this row.
+   */
+  commit: [
+    22,
+    struct({
+      conversation: conversationId,
+      messageId,
+      /** Sequence number of the newest commit that its author has read, valid or not; 0 for none. */
+      lastCommit: varint,
+      body: bytes(BODY_BYTES_MAX),
+      add: array(nameText, GROUP_USERS_MAX),
+      remove: array(nameText, GROUP_USERS_MAX),
+      welcomes: array(welcome, WELCOMES_MAX),
+      /** The tree that the welcomes need, sealed; empty where there are none. */
+      tree: bytes(TREE_BYTES_MAX),
+    }),
+  ],
+  /** Appends a signed leave notice; from that row on nothing is delivered to this user (SECURITY M6). */
+  leave: [
+    23,
+    struct({ conversation: conversationId, messageId, lastCommit: varint, body: bytes(BODY_BYTES_MAX) }),
+  ],
+  /** The newest Welcome or invitation for this device in a conversation. */
+  welcome: [24, struct({ conversation: conversationId })],
+  /** Asks the members to let this device in. It waits until one does; a later one of the same device takes its place. */
+  ask: [25, struct({ conversation: conversationId, kind: u8, body: bytes(ASK_BYTES_MAX) })],
+  /** What waits in conversations of this user, of one of them where it is named, behind a conversation and a device. */
+  asks: [
+    26,
+    struct({
+      conversation: optional(conversationId),
+      after: optional(struct({ conversation: conversationId, device: deviceId })),
+    }),
+  ],
+  /** A member's answer to an `ask` of kind 1: what that device needs to join by itself, good until the next commit. */
+  invite: [
+    27,
+    struct({ conversation: conversationId, lastCommit: varint, welcome, tree: bytes(TREE_BYTES_MAX) }),
+  ],
+  /** Takes an `ask` away that is not going to be granted: a member's, or one's own. */
+  dropAsk: [28, struct({ conversation: conversationId, device: deviceId })],
+  /** To whom the server delivers a group, by name, behind `after`. Answered by `users`, where nobody is said to be online. */
+  members: [29, struct({ conversation: conversationId, after: nameText })],
 });
 export type Request = Infer<typeof request>;
 
@@ -233,6 +329,28 @@ export const response = union({
   receipts: [12, struct({ receipts: array(receipt, RECEIPTS_PAGE_MAX), more: bool })],
   /** Those of the watched who are here. */
   presence: [13, struct({ online: array(userName, WATCH_NAMES_MAX), ttlMs: varint })],
+  /** How many one-time packages of this device are left. */
+  keyPackageStock: [14, struct({ oneTime: varint, lastResort: bool })],
+  /** In the order of the names; a device that left none is missing. */
+  keyPackages: [
+    15,
+    struct({
+      packages: array(
+        struct({ user: userName, device: deviceId, keyPackage: bytes(KEY_PACKAGE_BYTES_MAX), lastResort: bool }),
+        16 * DEVICES_PER_USER_MAX,
+      ),
+    }),
+  ],
+  /** `commit` is the row that it belongs to, the newest one there was; empty where there is nothing for this device. */
+  welcome: [
+    16,
+    struct({
+      welcome: optional(
+        struct({ isInvitation: bool, commit: varint, body: bytes(WELCOME_BYTES_MAX), tree: bytes(TREE_BYTES_MAX) }),
+      ),
+    }),
+  ],
+  asks: [17, struct({ asks: array(ask, ASKS_PAGE_MAX), more: bool })],
 });
 export type Response = Infer<typeof response>;
 
@@ -250,6 +368,12 @@ export const event = union({
   servers: [4, struct({ servers: array(struct({ number: u8, host: text(255), port: u16 }), SERVERS_MAX) })],
   /** A member's device has come further in a conversation; one's own other devices are told too. */
   receipt: [5, struct({ receipt })],
+  /** A device wants to be let in: for members who can. */
+  asked: [6, struct({ ask })],
+  /** There is a Welcome or an invitation for this device. */
+  welcomed: [7, struct({ conversation: conversationId })],
+  /** This user is no longer delivered to: rows up to `seq` may be read, the one there says why. */
+  dismissed: [8, struct({ conversation: conversationId, seq: varint })],
 });
 export type Event = Infer<typeof event>;
 
