@@ -1,0 +1,176 @@
+/**
+ * What the client needs of end-to-end encrypted conversations: the seam between the log (inbox, sender) and the groups behind it.
+ *
+ * One process of a home uses it at a time (SECURITY M11): whoever holds the home's lock (`client/ownership.ts`). Every method
+ * that returns a {@linkcode Step} has changed nothing yet: the caller runs `write` inside its own transaction, together with
+ * cursor, message or outbox row, and `done` after that has committed. Where the transaction fails, `undo` is called instead.
+ */
+import type { ConversationId, DeviceId, MessageId, Record, UserName } from "../../shared/protocol/mod.ts";
+
+/** A change of state that becomes true with the caller's transaction. */
+export interface Step {
+  /** Writes rows of the database. Synchronous, inside a transaction. */
+  write(): void;
+  /** The transaction has committed: memory follows, used keys are wiped. */
+  done(): void;
+  /** The transaction did not commit. */
+  undo(): void;
+}
+
+/** What a row of the log turned out to be. */
+export type Taken =
+  /** A text, with its author proven. */
+  | {
+    readonly kind: "message";
+    readonly id: MessageId;
+    readonly from: UserName;
+    readonly device: DeviceId;
+    /** As written: control and bidi characters are still in it. */
+    readonly text: string;
+    /** What the sender's clock said. */
+    readonly sentMs: number;
+    /** Devices that it was sealed for, the sender's own ones too. */
+    readonly devices: readonly { readonly user: UserName; readonly device: DeviceId }[];
+    /** To be told beside it: a gap, a fork, a difference between the server's word and what is proven. */
+    readonly warnings: readonly Warning[];
+  }
+  /** Members, roles, name or topic changed: lines for people, none where only keys did. */
+  | {
+    readonly kind: "change";
+    readonly by: UserName;
+    readonly device: DeviceId;
+    readonly lines: readonly ChangeLine[];
+    /** This device is no longer in it. */
+    readonly ended: boolean;
+    readonly warnings: readonly Warning[];
+  }
+  /** Nothing to show: an own row that is known, a repeat, a key update. */
+  | { readonly kind: "nothing"; readonly warnings: readonly Warning[] }
+  /** Shown as a placeholder with the reason. */
+  | {
+    readonly kind: "refused";
+    readonly reason: string;
+    readonly retryable: boolean;
+    readonly warnings: readonly Warning[];
+  }
+  /** Not to be applied now: something must come first (a Welcome, a key log). It is offered again after `ready` resolves. */
+  | { readonly kind: "wait"; readonly ready: Promise<void>; readonly reason: string };
+
+export interface ChangeLine {
+  readonly what:
+    | "created"
+    | "added"
+    | "removed"
+    | "left"
+    | "joined"
+    | "renamed"
+    | "topic"
+    | "role"
+    | "settings"
+    | "device-added"
+    | "device-removed"
+    | "ended";
+  /** Whom it is about, where it is about somebody. */
+  readonly who?: UserName;
+  /** New name, topic or role. */
+  readonly value?: string;
+}
+
+export interface Warning {
+  readonly code:
+    | "gap"
+    | "fork"
+    | "withheld"
+    | "rolled-back"
+    | "rejoined"
+    | "key-changed"
+    | "members-differ"
+    | "skipped-commit";
+  readonly name?: UserName;
+  readonly text: string;
+}
+
+/** A sealed message that is to be stored in the outbox before it leaves. */
+export interface Sealed {
+  readonly body: Uint8Array;
+  /** What the append must name as `expectedEpoch`. */
+  readonly epoch: number;
+  /** Of this device in the conversation, from 1. */
+  readonly counter: number;
+  readonly step: Step;
+}
+
+export interface EngineMember {
+  readonly name: UserName;
+  readonly role: "member" | "admin" | "owner";
+  readonly devices: readonly DeviceId[];
+  /** Fingerprint of the identity that certified them, 32 bytes as hex. */
+  readonly identity: string;
+}
+
+export interface EngineConversation {
+  readonly id: ConversationId;
+  readonly isGroup: boolean;
+  readonly name: string;
+  readonly topic: string;
+  readonly members: readonly EngineMember[];
+  readonly role: "member" | "admin" | "owner";
+  readonly membersMayAdd: boolean;
+  /** Open invite links. */
+  readonly links: readonly string[];
+  /** Why nothing can be sent for now; absent where it can. */
+  readonly blocked?: string;
+}
+
+/** What somebody wants changed in a group. */
+export type GroupChange =
+  | { readonly do: "add"; readonly names: readonly UserName[] }
+  | { readonly do: "remove"; readonly names: readonly UserName[] }
+  | { readonly do: "role"; readonly name: UserName; readonly role: "member" | "admin" | "owner" }
+  | { readonly do: "rename"; readonly name: string }
+  | { readonly do: "topic"; readonly topic: string }
+  | { readonly do: "settings"; readonly membersMayAdd?: boolean; readonly sharedHistory?: boolean }
+  | { readonly do: "delete" };
+
+export interface Engine {
+  /** Takes the next row in log order. Never throws for what others wrote. */
+  take(record: Record): Promise<{ readonly taken: Taken; readonly step: Step }>;
+
+  /**
+   * Makes it possible to send: makes a direct conversation's group, joins by a Welcome, lets waiting devices in, updates keys
+   * that are due. Network inside. Call it after everything known of the conversation was taken, before sealing.
+   *
+   * @throws KeyChangedError, RefusedError, ConnectionLostError; FastChatError with the reason where sending is blocked.
+   */
+  prepare(conversation: ConversationId): Promise<void>;
+
+  /** Seals a text. The counter goes on from this device's last one. A retry under the same id is sealed anew (SECURITY M2). */
+  seal(conversation: ConversationId, message: { id: MessageId; timeMs: number; text: string }): Promise<Sealed>;
+
+  /** Makes a group of this user; others are added afterwards. */
+  create(name: string): Promise<ConversationId>;
+
+  /**
+   * Makes a change and resolves when it counts: a race that is lost is run again, until the change is there, or is not allowed
+   * or not needed any more. The caller keeps taking rows meanwhile: it counts when its own row was taken.
+   */
+  change(conversation: ConversationId, change: GroupChange): Promise<void>;
+
+  /** Leaves: a signed notice, and nothing more is delivered. Refused for the last admin while others are there. */
+  leave(conversation: ConversationId): Promise<void>;
+
+  /** Opens an invite link, or gives the open one; `revoke` closes all. */
+  link(conversation: ConversationId, options: { readonly revoke: boolean }): Promise<string>;
+
+  /** Asks to be let in by a link; resolves when the request is at the server. The group appears when an admin's device grants it. */
+  join(link: string): Promise<ConversationId>;
+
+  /** What this home knows of it; `undefined` before it was joined. */
+  conversation(id: ConversationId): EngineConversation | undefined;
+
+  /** Leaves key packages at the server as far as they are missing, asks for Welcomes, answers who asks. Call it on every connection. */
+  connected(): Promise<void>;
+
+  /** Events of the server that concern groups: `asked`, `welcomed`, `dismissed`, `devicesChanged`. */
+  onEvent(event: { readonly type: string } & object): void;
+}
