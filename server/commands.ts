@@ -4,20 +4,27 @@
  * A request above its size is treated as one that its schema refuses: the connection ends.
  */
 import {
+  ASK_BYTES_MAX,
   BACKUP_BYTES_MAX,
+  BODY_BYTES_MAX,
   CERTIFICATE_BYTES_MAX,
+  COMMIT_BYTES_MAX,
   IDENTITY_KEY_BYTES_MAX,
-  MESSAGE_BYTES_MAX,
+  KEY_PACKAGE_BYTES_MAX,
+  KEY_PACKAGES_MAX,
   NAME_CHARS_MAX,
   PAGE_ENTRIES_MAX,
   RECEIPTS_MAX,
+  TREE_BYTES_MAX,
   WATCH_NAMES_MAX,
+  WELCOME_BYTES_MAX,
 } from "../shared/limits.ts";
 import type { RequestOf, RequestType, Response } from "../shared/protocol/mod.ts";
 import type { Caller, Services } from "./context.ts";
 import * as auth from "./handlers/auth.ts";
 import * as conversations from "./handlers/conversations.ts";
 import * as directory from "./handlers/directory.ts";
+import * as groups from "./handlers/groups.ts";
 import * as log from "./handlers/log.ts";
 import * as presence from "./handlers/presence.ts";
 import * as receipts from "./handlers/receipts.ts";
@@ -75,7 +82,7 @@ export const commands: Commands = {
   },
   sync: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: conversations.sync },
   read: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: log.read },
-  append: { rights: "session", bytesMax: MESSAGE_BYTES_MAX, rate: "append" },
+  append: { rights: "session", bytesMax: FRAME_BYTES + BODY_BYTES_MAX, rate: "append" },
   acknowledge: {
     rights: "session",
     bytesMax: FRAME_BYTES + PAGE_ENTRIES_MAX * (16 + 8),
@@ -101,4 +108,30 @@ export const commands: Commands = {
     rate: "request",
     handle: presence.watch,
   },
+  putKeyPackages: {
+    rights: "session",
+    bytesMax: FRAME_BYTES + (KEY_PACKAGES_MAX + 1) * (8 + KEY_PACKAGE_BYTES_MAX),
+    rate: "request",
+    handle: groups.notServed,
+  },
+  takeKeyPackages: {
+    rights: "session",
+    bytesMax: FRAME_BYTES + 17 * NAME_BYTES,
+    rate: "request",
+    handle: groups.notServed,
+  },
+  createGroup: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: groups.notServed },
+  commit: { rights: "session", bytesMax: COMMIT_BYTES_MAX, rate: "request", handle: groups.notServed },
+  leave: { rights: "session", bytesMax: FRAME_BYTES + BODY_BYTES_MAX, rate: "request", handle: groups.notServed },
+  welcome: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: groups.notServed },
+  ask: { rights: "session", bytesMax: FRAME_BYTES + ASK_BYTES_MAX, rate: "request", handle: groups.notServed },
+  asks: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: groups.notServed },
+  invite: {
+    rights: "session",
+    bytesMax: FRAME_BYTES + WELCOME_BYTES_MAX + TREE_BYTES_MAX,
+    rate: "request",
+    handle: groups.notServed,
+  },
+  dropAsk: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: groups.notServed },
+  members: { rights: "session", bytesMax: FRAME_BYTES + NAME_BYTES, rate: "request", handle: groups.notServed },
 };

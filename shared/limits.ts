@@ -9,8 +9,10 @@ import { assert } from "./assert.ts";
 export const TEXT_BYTES_MAX = 1 << 20;
 /** Bytes of one sealed body in the log: the text, its header, and an RSA wrap for each device. */
 export const BODY_BYTES_MAX = TEXT_BYTES_MAX + (64 << 10);
-/** Bytes of one protocol message on a stream. A larger one closes the connection. */
-export const MESSAGE_BYTES_MAX = BODY_BYTES_MAX + (4 << 10);
+/** All of a commit: its body, the Welcomes that come with it and their tree. */
+export const COMMIT_BYTES_MAX = 8 << 20;
+/** Bytes of one protocol message on a stream: a commit is the largest. A larger one closes the connection. */
+export const MESSAGE_BYTES_MAX = COMMIT_BYTES_MAX;
 /** Characters of a user name. */
 export const NAME_CHARS_MAX = 32;
 /** Devices one user may have; a further one is refused until an old one is revoked. */
@@ -27,9 +29,8 @@ export const RECEIPTS_PAGE_MAX = 1024;
 export const PAGE_ENTRIES_MAX = 500;
 /** Users of one group, and how many of them come or go with one commit. */
 export const GROUP_USERS_MAX = 1_000;
-/** Welcomes that travel with one commit, and what all of a commit may take. */
+/** Welcomes that travel with one commit. */
 export const WELCOMES_MAX = 512;
-export const COMMIT_BYTES_MAX = 8 << 20;
 /** A Welcome or an invitation, sealed for one device. */
 export const WELCOME_BYTES_MAX = 64 << 10;
 /** A group's tree, sealed once for all newcomers of a commit. */
@@ -116,6 +117,15 @@ export const SERVERS_MAX = 128;
 assert(
   MESSAGE_BYTES_MAX > BODY_BYTES_MAX && BODY_BYTES_MAX > TEXT_BYTES_MAX,
   "A text fits its body, a body its message",
+);
+assert(
+  COMMIT_BYTES_MAX > BODY_BYTES_MAX + WELCOME_BYTES_MAX + TREE_BYTES_MAX,
+  "A commit has room for its tree and for Welcomes beside the largest body",
+);
+assert(
+  MESSAGE_BYTES_MAX > 16 * DEVICES_PER_USER_MAX * (KEY_PACKAGE_BYTES_MAX + 64) &&
+    MESSAGE_BYTES_MAX > WELCOME_BYTES_MAX + TREE_BYTES_MAX + 64,
+  "An answer with the largest Welcome, or with every key package asked for, fits a message",
 );
 assert(
   STREAM_WINDOW_BYTES <= STREAM_WINDOW_BYTES_MAX && 2 * STREAM_WINDOW_BYTES_MAX <= CONNECTION_WINDOW_BYTES,

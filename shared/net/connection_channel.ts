@@ -378,7 +378,7 @@ const LENGTHS = [1, 2, 4, 8].reduce<((length: number) => Uint8Array)[]>((table, 
 const EMPTY = new Uint8Array(0);
 /** No server makes a client speak more often than this. */
 const WATCH_MS_MIN = 100;
-/** What unfinished messages of one channel may hold: 28 of the largest at once. More closes it. */
+/** What unfinished messages of one channel may hold: 28 of the longest messages at once, or three commits beside others. More closes it. */
 const READ_BYTES_MAX = 32 << 20;
 /** ... and of that what is never refused for the sake of the others: many messages of the usual size. */
 const OWN_BYTES = 64 << 10;
