@@ -3,6 +3,7 @@ export { createPrimitives } from "./primitives.ts";
 export { systemRandom } from "./random.ts";
 export { equalBytes, hkdfExpand, hkdfExtract, hmacSha256, sha256 } from "./hkdf.ts";
 export { aeadOpen, aeadSeal, type SealOptions } from "./sealed_bytes.ts";
+export { openRow, ROW_SEAL_BYTES, type RowSealOptions, sealRow } from "./row_seal.ts";
 export { x25519, x25519FromPrivate } from "./x25519.ts";
 export { Ed25519KeyPair, ed25519Verify } from "./ed25519.ts";
 export {
@@ -40,7 +41,25 @@ export {
   signReceipt,
   verifyReceipt,
 } from "./receipt.ts";
+export {
+  decodeKeyStatement,
+  deviceEntry,
+  EMPTY_KEY_LOG,
+  encodeKeyStatement,
+  type KeyStatement,
+  type KeyStatementOf,
+  type KeyStatementOwner,
+  nextKeyLogHead,
+  signApproval,
+  signPolicy,
+  signRevocation,
+  signRotation,
+  verifyApproval,
+  verifyByIdentity,
+} from "./key_log.ts";
+export { applyStatement, isUsable, judgeStatement, type KeyHistory, type LoggedDevice } from "./key_history.ts";
 export { directConversationId } from "./direct_id.ts";
+export { formatSafetyNumber, parseSafetyNumber, safetyNumber, type SafetyPerson } from "./safety_number.ts";
 export { makeDeviceProof, makeEnrolProof, verifyDeviceProof, verifyEnrolProof } from "./proofs.ts";
 export { type StretchedPassword, StretchingRefused, type StretchOptions, stretchPassword } from "./password.ts";
 export { generatePassphrase, passwordBits, passwordProblem } from "./password_strength.ts";
