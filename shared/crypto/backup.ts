@@ -1,6 +1,6 @@
 /**
- * The identity key as the server keeps it (docs/PROTOCOL.md §12, SECURITY P8): sealed by a key that only the password
- * yields, and committed to, so that no backup can be made that opens under two passwords.
+ * The identity key as the server keeps it (docs/PROTOCOL.md §12, SECURITY P8): sealed by a key that only the password, or
+ * only the recovery key, yields, and committed to, so that no backup can be made that opens under two of them.
  */
 import { bytes, decode, DecodeError, encode, fixedBytes, struct, u8 } from "../codec/mod.ts";
 import { assert } from "../assert.ts";
@@ -13,11 +13,13 @@ import { systemRandom } from "./random.ts";
 import { aeadOpen, aeadSeal } from "./sealed_bytes.ts";
 
 interface BackupOwner {
-  /** 64 bytes from {@linkcode stretchPassword}. */
+  /** 64 bytes from {@linkcode stretchPassword} or {@linkcode recoverySecrets}. */
   readonly backupKey: Uint8Array;
   /** 16 bytes. */
   readonly clusterId: Uint8Array;
   readonly name: UserName;
+  /** What yields the key: one kind never opens as the other. The password by default. */
+  readonly by?: "password" | "recovery";
 }
 
 /** Why a backup was not opened. A wrong key and changed bytes look alike, on purpose. */
@@ -71,12 +73,15 @@ function keysOf(backupKey: Uint8Array): { sealKey: Uint8Array; commitKey: Uint8A
 }
 
 function associatedData(owner: BackupOwner): Uint8Array {
-  return concatBytes(LABEL, owner.clusterId, TEXT_ENCODER.encode(owner.name));
+  return concatBytes(LABELS[owner.by ?? "password"], owner.clusterId, TEXT_ENCODER.encode(owner.name));
 }
 
 const VERSION = 1;
 const COMMITMENT_BYTES = 32;
 const TEXT_ENCODER = new TextEncoder();
-const LABEL = TEXT_ENCODER.encode("fastchat/backup/1");
+const LABELS = {
+  password: TEXT_ENCODER.encode("fastchat/backup/1"),
+  recovery: TEXT_ENCODER.encode("fastchat/recovery-backup/1"),
+};
 
 const CONTENT = struct({ version: u8, nonce: fixedBytes(12), ciphertext: bytes(BACKUP_BYTES_MAX) });

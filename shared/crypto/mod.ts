@@ -60,9 +60,26 @@ export {
 export { applyStatement, isUsable, judgeStatement, type KeyHistory, type LoggedDevice } from "./key_history.ts";
 export { directConversationId } from "./direct_id.ts";
 export { formatSafetyNumber, parseSafetyNumber, safetyNumber, type SafetyPerson } from "./safety_number.ts";
-export { makeDeviceProof, makeEnrolProof, verifyDeviceProof, verifyEnrolProof } from "./proofs.ts";
+export {
+  makeDeviceProof,
+  makeEnrolProof,
+  makeRecoveryProof,
+  verifyDeviceProof,
+  verifyEnrolProof,
+  verifyRecoveryProof,
+} from "./proofs.ts";
 export { type StretchedPassword, StretchingRefused, type StretchOptions, stretchPassword } from "./password.ts";
 export { generatePassphrase, passwordBits, passwordProblem } from "./password_strength.ts";
+export { type PasswordStatement, signPasswordStatement, verifyPasswordStatement } from "./password_statement.ts";
+export {
+  formatRecoveryKey,
+  generateRecoveryKey,
+  isRecoveryProof,
+  parseRecoveryKey,
+  recoveryProofHash,
+  type RecoverySecrets,
+  recoverySecrets,
+} from "./recovery_key.ts";
 export { type BackupFault, openBackup, sealBackup } from "./backup.ts";
 export {
   type Envelope,

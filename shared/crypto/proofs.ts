@@ -40,6 +40,34 @@ export async function verifyEnrolProof(
   return await pssVerify(await importPssPublic(identityKey), proof, enrolBytes(bind, certificate));
 }
 
+/**
+ * Proves that whoever sets a recovery key on this connection holds the identity (docs/PROTOCOL.md §17): whoever has no more
+ * than a session or the password cannot make another's void.
+ */
+export function makeRecoveryProof(
+  identityPrivate: CryptoKey,
+  bind: Uint8Array,
+  recovery: { readonly proof: Uint8Array; readonly backup: Uint8Array },
+): Promise<Uint8Array> {
+  return pssSign(identityPrivate, recoveryBytes(bind, recovery));
+}
+
+export async function verifyRecoveryProof(
+  identityKey: Uint8Array,
+  bind: Uint8Array,
+  recovery: { readonly proof: Uint8Array; readonly backup: Uint8Array },
+  signature: Uint8Array,
+): Promise<boolean> {
+  return await pssVerify(await importPssPublic(identityKey), signature, recoveryBytes(bind, recovery));
+}
+
+function recoveryBytes(
+  bind: Uint8Array,
+  { proof, backup }: { readonly proof: Uint8Array; readonly backup: Uint8Array },
+): Uint8Array {
+  return concatBytes(RECOVERY_LABEL, bind, sha256(proof), sha256(backup));
+}
+
 function enrolBytes(bind: Uint8Array, certificate: Uint8Array): Uint8Array {
   return concatBytes(ENROL_LABEL, bind, sha256(certificate));
 }
@@ -47,3 +75,4 @@ function enrolBytes(bind: Uint8Array, certificate: Uint8Array): Uint8Array {
 const TEXT_ENCODER = new TextEncoder();
 const BIND_LABEL = TEXT_ENCODER.encode("fastchat/bind/1");
 const ENROL_LABEL = TEXT_ENCODER.encode("fastchat/enrol/1");
+const RECOVERY_LABEL = TEXT_ENCODER.encode("fastchat/set-recovery/1");

@@ -1,5 +1,12 @@
 import assert from "node:assert/strict";
-import { makeDeviceProof, makeEnrolProof, verifyDeviceProof, verifyEnrolProof } from "../../../shared/crypto/mod.ts";
+import {
+  makeDeviceProof,
+  makeEnrolProof,
+  makeRecoveryProof,
+  verifyDeviceProof,
+  verifyEnrolProof,
+  verifyRecoveryProof,
+} from "../../../shared/crypto/mod.ts";
 import { testKeys } from "../../keys.ts";
 
 const BIND = new Uint8Array(32).fill(1);
@@ -26,4 +33,16 @@ Deno.test("verifyEnrolProof() binds identity, connection and certificate togethe
   assert.equal(await verifyEnrolProof(spki, BIND, alice2.certificate, proof), false);
   assert.equal(await verifyEnrolProof(bob.identity.spki, BIND, alice.certificate, proof), false);
   assert.equal(await verifyEnrolProof(spki, BIND, alice.certificate, proof.subarray(1)), false);
+});
+
+Deno.test("verifyRecoveryProof() binds identity, connection, proof and seal together", async () => {
+  const { alice, bob } = await testKeys();
+  const { spki, privateKey } = alice.identity;
+  const recovery = { proof: new Uint8Array(32).fill(5), backup: new Uint8Array([1, 2, 3]) };
+  const signature = await makeRecoveryProof(privateKey, BIND, recovery);
+  assert.equal(await verifyRecoveryProof(spki, BIND, recovery, signature), true);
+  assert.equal(await verifyRecoveryProof(spki, OTHER_BIND, recovery, signature), false);
+  assert.equal(await verifyRecoveryProof(bob.identity.spki, BIND, recovery, signature), false);
+  assert.equal(await verifyRecoveryProof(spki, BIND, { ...recovery, proof: new Uint8Array(32) }, signature), false);
+  assert.equal(await verifyRecoveryProof(spki, BIND, { ...recovery, backup: new Uint8Array() }, signature), false);
 });
