@@ -87,6 +87,12 @@ interface Answers {
   invite: "ok";
   dropAsk: "ok";
   members: "users";
+  keyLog: "keyLog";
+  keyEntries: "keyEntries";
+  stateKeys: "ok";
+  rotate: "ok";
+  nameDevice: "ok";
+  devices: "devices";
 }
 /** Appends go on their conversation's stream: see {@linkcode Remote.append}. */
 export type Askable = Exclude<RequestType, "append">;
@@ -352,6 +358,12 @@ const ANSWERS: { readonly [K in Askable]: readonly Response["type"][] } = {
   invite: ["ok"],
   dropAsk: ["ok"],
   members: ["users"],
+  keyLog: ["keyLog"],
+  keyEntries: ["keyEntries"],
+  stateKeys: ["ok"],
+  rotate: ["ok"],
+  nameDevice: ["ok"],
+  devices: ["devices"],
 };
 
 /** Streams for sending that one client keeps open; well under STREAMS_OPEN_MAX, which requests need too. */

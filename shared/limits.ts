@@ -41,6 +41,16 @@ export const KEY_PACKAGE_BYTES_MAX = 8 << 10;
 /** What somebody who asks to be let in may say, and how many such requests are listed at once. */
 export const ASK_BYTES_MAX = 4 << 10;
 export const ASKS_PAGE_MAX = 64;
+export const CERTIFICATE_BYTES_MAX = 4 << 10;
+/** One entry of the key log: a certificate with a signature at most. */
+export const KEY_ENTRY_BYTES_MAX = CERTIFICATE_BYTES_MAX + (1 << 10);
+/** Entries of one page of the key log, and how many of them are asked for by number at once. */
+export const KEY_LOG_PAGE_MAX = 4_096;
+export const KEY_ENTRIES_MAX = 128;
+/** Entries of one user in the key log; beyond it only devices can be revoked. */
+export const KEY_ENTRIES_PER_USER_MAX = 1_024;
+/** UTF-8 bytes of a device's name. */
+export const DEVICE_NAME_BYTES_MAX = 128;
 
 // Datagrams and connections (docs/PROTOCOL.md §2, §5).
 /** UDP payload bytes. 1,200 passes every path in use (RFC 9000 §14); SECURITY H10 says why we do not probe for more. */
@@ -109,7 +119,6 @@ export const SESSION_DAYS = 30;
 /** Sessions one device may have; with a further one the oldest ends. A device of ours has one. */
 export const SESSIONS_PER_DEVICE_MAX = 8;
 export const BACKUP_BYTES_MAX = 16 << 10;
-export const CERTIFICATE_BYTES_MAX = 4 << 10;
 export const IDENTITY_KEY_BYTES_MAX = 1 << 10;
 /** Servers that one balancer may spawn: server numbers are 8 bits (SECURITY H3). */
 export const SERVERS_MAX = 128;

@@ -29,9 +29,13 @@ import {
   BACKUP_BYTES_MAX,
   BODY_BYTES_MAX,
   CERTIFICATE_BYTES_MAX,
+  DEVICE_NAME_BYTES_MAX,
   DEVICES_PER_USER_MAX,
   GROUP_USERS_MAX,
   IDENTITY_KEY_BYTES_MAX,
+  KEY_ENTRIES_MAX,
+  KEY_ENTRY_BYTES_MAX,
+  KEY_LOG_PAGE_MAX,
   KEY_PACKAGE_BYTES_MAX,
   KEY_PACKAGES_MAX,
   PAGE_ENTRIES_MAX,
@@ -297,6 +301,18 @@ export const request = union({
   dropAsk: [28, struct({ conversation: conversationId, device: deviceId })],
   /** To whom the server delivers a group, by name, behind `after`. Answered by `users`, where nobody is said to be online. */
   members: [29, struct({ conversation: conversationId, after: nameText })],
+  /** The key log behind its first `after` entries (docs/PROTOCOL.md §16): whose each entry is and its hash, a page. */
+  keyLog: [30, struct({ after: varint })],
+  /** Entries of the key log by number, from 1. Those that are not there are left out. */
+  keyEntries: [31, struct({ numbers: array(varint, KEY_ENTRIES_MAX) })],
+  /** Puts a statement about this user into the key log and does what it says: `approve`, `revoke` or `policy`. */
+  stateKeys: [32, struct({ statement: bytes(KEY_ENTRY_BYTES_MAX) })],
+  /** A new identity, by a `rotate` statement, and its sealed backup, empty where there is none. All other devices end. */
+  rotate: [33, struct({ statement: bytes(KEY_ENTRY_BYTES_MAX), backup: bytes(BACKUP_BYTES_MAX) })],
+  /** What this person calls this device: for the eyes of their own devices, signed by its leaf key (docs/PROTOCOL.md §16.3). */
+  nameDevice: [34, struct({ name: text(DEVICE_NAME_BYTES_MAX), signature: fixedBytes(64) })],
+  /** The names of this user's devices. */
+  devices: [35, struct({})],
 });
 export type Request = Infer<typeof request>;
 
@@ -351,6 +367,28 @@ export const response = union({
     }),
   ],
   asks: [17, struct({ asks: array(ask, ASKS_PAGE_MAX), more: bool })],
+  /** In order. `length` is that of the whole log, `head` the one behind the last entry given. */
+  keyLog: [
+    18,
+    struct({
+      entries: array(struct({ user: userName, hash: fixedBytes(32) }), KEY_LOG_PAGE_MAX),
+      head: fixedBytes(32),
+      length: varint,
+    }),
+  ],
+  keyEntries: [
+    19,
+    struct({ entries: array(struct({ number: varint, entry: bytes(KEY_ENTRY_BYTES_MAX) }), KEY_ENTRIES_MAX) }),
+  ],
+  devices: [
+    20,
+    struct({
+      devices: array(
+        struct({ device: deviceId, name: text(DEVICE_NAME_BYTES_MAX), signature: fixedBytes(64) }),
+        DEVICES_PER_USER_MAX,
+      ),
+    }),
+  ],
 });
 export type Response = Infer<typeof response>;
 
@@ -374,6 +412,8 @@ export const event = union({
   welcomed: [7, struct({ conversation: conversationId })],
   /** This user is no longer delivered to: rows up to `seq` may be read, the one there says why. */
   dismissed: [8, struct({ conversation: conversationId, seq: varint })],
+  /** The key log has grown by entries about this user or about somebody they share a conversation with. */
+  keyLogGrown: [9, struct({ length: varint })],
 });
 export type Event = Infer<typeof event>;
 
