@@ -54,6 +54,16 @@ export class RefusedError extends FastChatError {
   }
 }
 
+/** The home is sealed, and nobody has unlocked it. */
+export class LockedError extends FastChatError {
+  override readonly name = "LockedError";
+  override readonly exitCode = 8;
+
+  constructor(message = LOCKED) {
+    super(message);
+  }
+}
+
 export interface KeyChange {
   /** What changed its key: a server (`HOST:PORT`), or a person (a name). */
   readonly kind: "server" | "peer";
@@ -61,6 +71,8 @@ export interface KeyChange {
   /** As people compare them: `SHA256:…`. */
   readonly pinned: string;
   readonly offered: string;
+  /** The pinned key had been compared with that person. */
+  readonly wasVerified?: boolean;
 }
 
 /** A pinned key is not the one that was shown now. Nothing goes on until a person says so. */
@@ -79,9 +91,23 @@ export class TimedOutError extends FastChatError {
   override readonly exitCode = 7;
 }
 
-function keyChangedText({ kind, subject, pinned, offered }: KeyChange): string {
+function keyChangedText({ kind, subject, pinned, offered, wasVerified }: KeyChange): string {
+  if (wasVerified) {
+    return `WARNING: the key of ${subject}, which you had verified, is not what the server shows now. It was ${pinned}, ` +
+      `shown is ${offered}. Unless ${subject} has made a new identity, somebody is in between: ask in person or by phone. ` +
+      `Nothing is sent to ${subject}. To compare: fastchat verify ${subject}; to accept: fastchat trust ${subject}`;
+  }
   const who = kind === "server" ? `server ${subject}` : subject;
   const command = kind === "server" ? `fastchat trust --server ${subject}` : `fastchat trust ${subject}`;
   return `The key of ${who} changed: it was ${pinned}, now ${offered} is shown. Somebody may be in between. ` +
     `If you know why it changed and the new fingerprint is right, accept it with: ${command}`;
 }
+
+/** The digits that somebody gave are not those of the keys here: a key is not the one that it should be. */
+export class NumberDiffersError extends FastChatError {
+  override readonly name = "NumberDiffersError";
+  override readonly exitCode = 6;
+}
+
+const LOCKED = "This home is locked. Unlock it with the password (FASTCHAT_PASSWORD or --password-file), " +
+  "by an agent for the whole session (fastchat agent), or with a token file (fastchat token create FILE, then --token-file FILE)";
