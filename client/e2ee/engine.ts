@@ -5,9 +5,20 @@
  * that returns a {@linkcode Step} has changed nothing yet: the caller runs `write` inside its own transaction, together with
  * cursor, message or outbox row, and `done` after that has committed. Where the transaction fails, `undo` is called instead.
  */
-import type { ConversationId, DeviceId, MessageId, Record, UserName } from "../../shared/protocol/mod.ts";
+import type {
+  ConversationHead,
+  ConversationId,
+  DeviceId,
+  MessageId,
+  Record,
+  UserName,
+} from "../../shared/protocol/mod.ts";
+import { FastChatError } from "../errors.ts";
 
-/** A change of state that becomes true with the caller's transaction. */
+/**
+ * A change of state that becomes true with the caller's transaction. Until `done` or `undo` was called, nothing else happens in
+ * that conversation: exactly one of them must be, soon.
+ */
 export interface Step {
   /** Writes rows of the database. Synchronous, inside a transaction. */
   write(): void;
@@ -100,6 +111,20 @@ export interface Sealed {
   readonly step: Step;
 }
 
+/**
+ * Nothing can be sent in a conversation for now, and it is nobody's fault: nobody is there who could let this device in, or the
+ * other has left no keys yet. What waits stays queued.
+ */
+export class NotReadyError extends FastChatError {
+  override readonly name = "NotReadyError";
+  override readonly exitCode = 3;
+
+  /** @param ready When it is worth trying again. */
+  constructor(message: string, readonly ready: Promise<void>) {
+    super(message);
+  }
+}
+
 export interface EngineMember {
   readonly name: UserName;
   readonly role: "member" | "admin" | "owner";
@@ -140,12 +165,28 @@ export interface Engine {
    * Makes it possible to send: makes a direct conversation's group, joins by a Welcome, lets waiting devices in, updates keys
    * that are due. Network inside. Call it after everything known of the conversation was taken, before sealing.
    *
-   * @throws KeyChangedError, RefusedError, ConnectionLostError; FastChatError with the reason where sending is blocked.
+   * @throws KeyChangedError, RefusedError, ConnectionLostError, NotReadyError; FastChatError with the reason where sending is
+   * blocked.
    */
   prepare(conversation: ConversationId): Promise<void>;
 
-  /** Seals a text. The counter goes on from this device's last one. A retry under the same id is sealed anew (SECURITY M2). */
-  seal(conversation: ConversationId, message: { id: MessageId; timeMs: number; text: string }): Promise<Sealed>;
+  /**
+   * Seals a text. A retry under the same id is sealed anew (SECURITY M2), under the counter that it had; without one, the counter
+   * goes on from this device's last one.
+   */
+  seal(
+    conversation: ConversationId,
+    message: { id: MessageId; timeMs: number; text: string; counter?: number },
+  ): Promise<Sealed>;
+
+  /**
+   * The server refused an append as `staleEpoch`, naming another newest commit. Resolves when the rows up to there were taken:
+   * then `prepare`, and seal anew.
+   */
+  stale(conversation: ConversationId, epoch: number): Promise<void>;
+
+  /** A person has seen that a conversation was shown differently to its members, and goes on sending in it. */
+  accept(conversation: ConversationId): void;
 
   /** Makes a group of this user; others are added afterwards. */
   create(name: string): Promise<ConversationId>;
@@ -168,8 +209,17 @@ export interface Engine {
   /** What this home knows of it; `undefined` before it was joined. */
   conversation(id: ConversationId): EngineConversation | undefined;
 
-  /** Leaves key packages at the server as far as they are missing, asks for Welcomes, answers who asks. Call it on every connection. */
-  connected(): Promise<void>;
+  /**
+   * Leaves key packages at the server as far as they are missing, asks for Welcomes, finishes what a crash interrupted, answers who
+   * asks. Call it on every connection, with the list that `sync` gave.
+   */
+  connected(heads?: readonly ConversationHead[]): Promise<void>;
+
+  /** Another process may have changed the home: what memory holds is read again. Call it whenever the lock was gained. */
+  forget(): void;
+
+  /** Stops its timers; nothing is under way when it resolves. */
+  close(): Promise<void>;
 
   /** Events of the server that concern groups: `asked`, `welcomed`, `dismissed`, `devicesChanged`. */
   onEvent(event: { readonly type: string } & object): void;

@@ -75,7 +75,12 @@ export interface EnvelopeContent {
   readonly device: DeviceId;
   readonly counter: number;
   readonly timeMs: number;
+  /** One of {@linkcode InnerType}. */
+  readonly type: number;
+  /** Empty where it is not a text. */
   readonly text: string;
+  /** What it carries, as bytes. */
+  readonly bytes: Uint8Array;
 }
 
 /** Why an envelope was not opened. */
@@ -113,12 +118,13 @@ export interface SealEnvelopeOptions {
   readonly counter: number;
   readonly previous: Uint8Array;
   readonly timeMs: number;
-  readonly text: string;
+  /** What it carries: a text, or something of another {@linkcode InnerType}. */
+  readonly text: string | { readonly type: number; readonly bytes: Uint8Array };
   readonly random?: RandomSource;
 }
 
 /**
- * Seals a text for some devices.
+ * Seals a text, or what else an envelope may carry, for some devices.
  *
  * @returns A body for the log. Its counter is spent only once it is stored: sealing anew for another epoch uses the same one,
  * behind whatever is then stored before it.
@@ -128,9 +134,11 @@ export async function sealEnvelope(options: SealEnvelopeOptions): Promise<Uint8A
   const ids = options.devices.map((device) => device.id);
   assert(ids.length > 0 && ids.length <= DEVICES_MAX, "An envelope is for 1 to 64 devices");
   assert(new Set(ids).size === ids.length && !ids.includes(options.sender.device), "Devices differ from one another");
-  const textBytes = TEXT_ENCODER.encode(options.text);
-  if (textBytes.length > TEXT_BYTES_MAX) {
-    throw new RangeError(`Cannot seal text: it is ${textBytes.length} bytes, at most ${TEXT_BYTES_MAX}`);
+  const { text } = options;
+  const inner = typeof text === "string" ? { type: InnerType.text, bytes: TEXT_ENCODER.encode(text) } : text;
+  const bytesMax = innerBytesMax(inner.type);
+  if (inner.bytes.length > bytesMax) {
+    throw new RangeError(`Cannot seal text: it is ${inner.bytes.length} bytes, at most ${bytesMax}`);
   }
   const headerBytes = encode(HEADER, {
     label: LABEL,
@@ -145,12 +153,12 @@ export async function sealEnvelope(options: SealEnvelopeOptions): Promise<Uint8A
     counter: options.counter,
     previous: options.previous,
     timeMs: options.timeMs,
-    innerType: InnerType.text,
+    innerType: inner.type,
   });
   const secret = (options.random ?? systemRandom).bytes(SECRET_BYTES);
   const wraps = await Promise.all(options.devices.map((device) => oaepEncrypt(device.envelopeKey, LABEL, secret)));
   const binding = sha256(headerBytes, ...wraps);
-  const content = encodeContent(options, textBytes);
+  const content = encodeContent(options, inner);
   const signature = options.sender.leaf.sign(signedBytes(binding, content));
   const sealed = aeadSeal({
     ...contentKey(binding, secret),
@@ -208,6 +216,8 @@ export interface OpenEnvelopeOptions {
     readonly device: DeviceId;
     readonly leafKey: Uint8Array;
   };
+  /** Which {@linkcode InnerType}s are taken; a text alone by default. */
+  readonly types?: readonly number[];
 }
 
 /**
@@ -239,7 +249,7 @@ export async function openEnvelope(
   const signature = plaintext.subarray(0, SIGNATURE_BYTES), contentBytes = plaintext.subarray(SIGNATURE_BYTES);
   // Every device it was wrapped for knows the secret and could have written the rest; only this says who did.
   if (!ed25519Verify(sender.leafKey, signature, signedBytes(binding, contentBytes))) return refused("bad signature");
-  return readContent(contentBytes, header);
+  return readContent(contentBytes, header, options.types ?? TEXT_ONLY);
 }
 
 /** What the next envelope of the same device in the same conversation names as `previous`: 32 bytes. */
@@ -251,17 +261,28 @@ export function envelopeHash(body: Uint8Array): Uint8Array {
 export const NO_PREVIOUS: Uint8Array = new Uint8Array(32);
 
 /** What an envelope carries. */
-export const InnerType = { text: 1 } as const;
+export const InnerType = {
+  text: 1,
+  /** An MLSMessage: the first one to somebody. */
+  mls: 2,
+  /** An MLS Welcome, for one device. */
+  welcome: 3,
+  /** A GroupInfo with which one device may join by itself. */
+  invitation: 4,
+} as const;
 
-function encodeContent(options: SealEnvelopeOptions, textBytes: Uint8Array): Uint8Array {
-  const writer = new Writer(64 + textBytes.length);
+function encodeContent(
+  options: SealEnvelopeOptions,
+  inner: { readonly type: number; readonly bytes: Uint8Array },
+): Uint8Array {
+  const writer = new Writer(64 + inner.bytes.length);
   writer.u8(CONTENT_VERSION);
-  writer.u8(InnerType.text);
+  writer.u8(inner.type);
   writer.bytes(Uint8Array.fromHex(options.messageId));
   writer.bytes(Uint8Array.fromHex(options.sender.device));
   writer.varint(options.counter);
   writer.u48(options.timeMs);
-  writer.bytes(textBytes);
+  writer.bytes(inner.bytes);
   return writer.finish();
 }
 
@@ -269,22 +290,28 @@ function encodeContent(options: SealEnvelopeOptions, textBytes: Uint8Array): Uin
 function readContent(
   bytes: Uint8Array,
   header: EnvelopeHeader,
+  types: readonly number[],
 ): { readonly ok: true; readonly content: EnvelopeContent } | { readonly ok: false; readonly reason: EnvelopeFault } {
   try {
     const reader = new Reader(bytes);
     const version = reader.u8(), type = reader.u8();
-    if (version !== CONTENT_VERSION || type !== InnerType.text) return refused("unknown content");
+    if (version !== CONTENT_VERSION || !types.includes(type)) return refused("unknown content");
     const content = {
       messageId: reader.view(16).toHex() as MessageId,
       device: reader.view(16).toHex() as DeviceId,
       counter: reader.varint(),
       timeMs: reader.u48(),
+      type,
     };
     const same = type === header.innerType && content.messageId === header.messageId &&
       content.device === header.senderDevice && content.counter === header.counter && content.timeMs === header.timeMs;
     if (!same) return refused("content differs from header");
-    if (reader.remaining > TEXT_BYTES_MAX) return refused("malformed");
-    return { ok: true, content: { ...content, text: TEXT_DECODER.decode(reader.view(reader.remaining)) } };
+    if (reader.remaining > innerBytesMax(type)) return refused("malformed");
+    const inner = reader.view(reader.remaining).slice();
+    return {
+      ok: true,
+      content: { ...content, bytes: inner, text: type === InnerType.text ? TEXT_DECODER.decode(inner) : "" },
+    };
   } catch (error) {
     if (error instanceof DecodeError || error instanceof TypeError) return refused("malformed");
     throw error;
@@ -313,7 +340,15 @@ const SECRET_BYTES = 32;
 const SIGNATURE_BYTES = 64;
 const DEVICES_MAX = 2 * DEVICES_PER_USER_MAX;
 const HEADER_BYTES_MAX = 512 + 16 * DEVICES_MAX;
-const SEALED_BYTES_MAX = TEXT_BYTES_MAX + 256;
+/** An MLSMessage around the longest text, padded (SECURITY M16). */
+const MLS_BYTES_MAX = TEXT_BYTES_MAX + (34 << 10);
+const SEALED_BYTES_MAX = MLS_BYTES_MAX + 256;
+const TEXT_ONLY: readonly number[] = [InnerType.text];
+
+function innerBytesMax(type: number): number {
+  return type === InnerType.text ? TEXT_BYTES_MAX : MLS_BYTES_MAX;
+}
+
 const TEXT_ENCODER = new TextEncoder();
 /** `ignoreBOM` keeps a leading U+FEFF, so that text survives the round trip as it was. */
 const TEXT_DECODER = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

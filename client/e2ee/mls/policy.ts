@@ -120,8 +120,9 @@ function addFault(
       return "adds a name under another identity";
     }
     const known = members.some((member) => sameUser(member, device));
-    if (!known && info.kind === Kind.direct) return "direct conversations have two users";
-    if (!known && !info.membersAdd && roleOf(info, committer) < Role.admin) return "may not add users";
+    if (!known && info.kind === Kind.direct) {
+      if (new Set([...there, device].map(({ user }) => user)).size > 2) return "direct conversations have two users";
+    } else if (!known && !info.membersAdd && roleOf(info, committer) < Role.admin) return "may not add users";
     there.push(device);
   }
   return undefined;

@@ -1,0 +1,84 @@
+/** What the engine of encrypted conversations needs of its surroundings. */
+import type { ConversationId, DeviceId, DirectoryEntry, Record, UserName } from "../../../shared/protocol/mod.ts";
+import type { RandomSource } from "../../../shared/primitives.ts";
+import type { Database } from "../../database.ts";
+import type { KeyChangedError } from "../../errors.ts";
+import type { Self } from "../../keyring.ts";
+import type { Remote } from "../../remote.ts";
+import type { Timers } from "../../timers.ts";
+import type { Step, Taken, Warning } from "../engine.ts";
+import type { SuiteName } from "../mls/mod.ts";
+
+export interface EngineOptions {
+  readonly database: Database;
+  /** Seals what lies on disk. */
+  readonly vault: Vault;
+  readonly self: Self & {
+    /** This device's own, encoded. */
+    readonly certificate: Uint8Array;
+  };
+  readonly people: People;
+  readonly keyLog: KeyLogView;
+  /** Sends a request over the connection there is. @throws ServerRefusal, ConnectionLostError. */
+  readonly ask: Remote["ask"];
+  /** The other one of a direct conversation; `undefined` for a group, and for what this home does not know. */
+  peerOf(conversation: ConversationId): UserName | undefined;
+  /** Takes a row of the first form of encryption (an envelope with a text). */
+  takeText(record: Record): Promise<{ readonly taken: Taken; readonly step: Step }>;
+  /** Told apart from a row: by a timer, or while something is prepared. */
+  onWarning(conversation: ConversationId, warning: Warning): void;
+  /** Something about a conversation has changed that is not told by a row: what waits in it may be tried again. */
+  onChanged(conversation: ConversationId): void;
+  /** Milliseconds since 1970. */
+  nowMs(): number;
+  readonly timers: Timers;
+  readonly random: RandomSource;
+  /** X-Wing unless given. */
+  readonly suite?: SuiteName;
+  /** The server's address, for invite links: `HOST:PORT`. */
+  serverAddress?(): string;
+  /** Of the cluster's key, 32 bytes, for invite links. */
+  readonly clusterFingerprint?: Uint8Array;
+}
+
+/** Seals under a key that only who unlocked the home has. Synchronous. */
+export interface Vault {
+  seal(plain: Uint8Array, context: string): Uint8Array;
+  /** @throws Where it is not what `seal` gave for that context. */
+  open(sealed: Uint8Array, context: string): Uint8Array;
+}
+
+/** Whose keys are whose, under the pins. */
+export interface People {
+  /** Fingerprint of the pinned identity, 32 bytes; for one's own name one's own. */
+  pinned(name: UserName): Uint8Array | undefined;
+  /** Compares with the pin, and pins where there is none. */
+  check(name: UserName, fingerprint: Uint8Array): "pinned" | "known" | "changed";
+  /** The error that stops sending to a changed identity. */
+  changed(name: UserName, offered: Uint8Array): KeyChangedError;
+  /** What the home last heard of somebody. */
+  entry(name: UserName): DirectoryEntry | undefined;
+  /** Asks the directory, and pins at first use. Names that nobody has are left out. */
+  fetch(names: readonly UserName[]): Promise<void>;
+}
+
+/** The cluster's log of keys (SECURITY M13), as far as this home has read it. */
+export interface KeyLogView {
+  readonly length: number;
+  /** 32 bytes, zeros when empty. */
+  readonly head: Uint8Array;
+  /** Whether a head is in its past; `undefined` where it may be one that is not read yet. */
+  knows(head: Uint8Array): boolean | undefined;
+  catchUp(atLeast?: number): Promise<void>;
+  /** @param uptoEntries Judged by the first entries only, so that everybody finds the same. */
+  isRevoked(user: UserName, device: DeviceId, uptoEntries?: number): boolean;
+}
+
+/** Where there is no log: nothing is revoked, and every head of zeros is known. */
+export const NO_KEY_LOG: KeyLogView = {
+  length: 0,
+  head: new Uint8Array(32),
+  knows: () => true,
+  catchUp: () => Promise.resolve(),
+  isRevoked: () => false,
+};
