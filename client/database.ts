@@ -309,4 +309,9 @@ export const MIGRATIONS: readonly string[] = [
     reason TEXT
   ) STRICT;
   `,
+  `
+  -- The identity that this person compared with somebody, and when: verified is whom it still is.
+  ALTER TABLE peers ADD COLUMN verified BLOB;
+  ALTER TABLE peers ADD COLUMN verified_ms INTEGER;
+  `,
 ];

@@ -1,8 +1,18 @@
 /** People's identities, pinned at first use by (cluster, name) → fingerprint (SECURITY H5, M1). Table `peers`. */
 import { equalBytes, formatFingerprint } from "../shared/crypto/mod.ts";
 import type { UserName } from "../shared/protocol/mod.ts";
-import type { Database } from "./database.ts";
+import type { Database, Row } from "./database.ts";
 import { KeyChangedError } from "./errors.ts";
+
+/** What this home knows of somebody's identity. */
+export interface PinState {
+  /** The pinned identity's fingerprint, 32 bytes. */
+  readonly pinned: Uint8Array;
+  /** Another one that was shown since, and that nobody has accepted: it blocks. */
+  readonly offered: Uint8Array | undefined;
+  /** "yes": the pinned one was compared. "earlier": one before it was, and the pinned one was only accepted. */
+  readonly verified: "yes" | "earlier" | "no";
+}
 
 export class Pins {
   readonly #db: Database;
@@ -57,7 +67,55 @@ export class Pins {
       ?.["offered"] as Uint8Array | null ?? undefined;
   }
 
-  /** Accepts an identity in place of whatever was pinned. */
+  /** Everything known of somebody; `undefined` before first contact. */
+  state(name: UserName): PinState | undefined {
+    const row = this.#db.get(
+      "SELECT fingerprint, offered, verified FROM peers WHERE cluster = ? AND name = ?",
+      this.#cluster,
+      name,
+    );
+    return row && toState(row);
+  }
+
+  /** All of this cluster's people by name. */
+  states(): Map<UserName, PinState> {
+    const rows = this.#db.all(
+      "SELECT name, fingerprint, offered, verified FROM peers WHERE cluster = ?",
+      this.#cluster,
+    );
+    return new Map(rows.map((row) => [row["name"] as UserName, toState(row)]));
+  }
+
+  /**
+   * Marks the identity that was compared, unless another one has been pinned since or waits to be accepted.
+   *
+   * @returns Whether it is marked.
+   */
+  verify(name: UserName, fingerprint: Uint8Array, nowMs: number): boolean {
+    return this.#db.transaction(() =>
+      this.#db.run(
+        `UPDATE peers SET verified = fingerprint, verified_ms = ?
+         WHERE cluster = ? AND name = ? AND fingerprint = ? AND offered IS NULL`,
+        nowMs,
+        this.#cluster,
+        name,
+        fingerprint,
+      ) > 0
+    );
+  }
+
+  /** Takes the mark away. */
+  unverify(name: UserName): void {
+    this.#db.transaction(() =>
+      this.#db.run(
+        "UPDATE peers SET verified = NULL, verified_ms = NULL WHERE cluster = ? AND name = ?",
+        this.#cluster,
+        name,
+      )
+    );
+  }
+
+  /** Accepts an identity in place of whatever was pinned. A mark stays with the identity that was compared. */
   trust(name: UserName, fingerprint: Uint8Array, nowMs: number): void {
     this.#db.transaction(() =>
       this.#db.run(
@@ -73,12 +131,22 @@ export class Pins {
 
   /** The error that stops sending to a changed identity. */
   changed(name: UserName, offered: Uint8Array): KeyChangedError {
-    const pinned = this.pinned(name);
+    const state = this.state(name);
     return new KeyChangedError({
       kind: "peer",
       subject: name,
-      pinned: pinned ? formatFingerprint(pinned) : "unknown",
+      pinned: state ? formatFingerprint(state.pinned) : "unknown",
       offered: formatFingerprint(offered),
+      wasVerified: state?.verified === "yes",
     });
   }
+}
+
+function toState(row: Row): PinState {
+  const pinned = row["fingerprint"] as Uint8Array, verified = row["verified"] as Uint8Array | null;
+  return {
+    pinned,
+    offered: row["offered"] as Uint8Array | null ?? undefined,
+    verified: verified === null ? "no" : equalBytes(verified, pinned) ? "yes" : "earlier",
+  };
 }

@@ -11,4 +11,5 @@ export {
   type RefusalCode,
 } from "./opener.ts";
 export { NoUsableDevice, type SealedForDevices, sealFor, type SealForOptions, type SkippedDevice } from "./sealer.ts";
+export { parseSafetyUri, safetyUri, type ScannedNumber } from "./safety_uri.ts";
 export { type IdentityVerdict, judgeIdentity, KeyChanged, mayTrust, type PinLookup, requirePinned } from "./trust.ts";

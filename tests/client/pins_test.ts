@@ -123,3 +123,48 @@ Deno.test("Pins.check() pins at first use, by cluster and name", async () => {
     assert.equal(elsewhere.check(BOB, three, 5), "pinned", "the same name in another cluster is somebody else");
   });
 });
+
+Deno.test("Pins.verify() marks the identity that was compared, and no other", async () => {
+  await withDatabase((database) => {
+    const pins = new Pins(database, cluster);
+    assert.equal(pins.verify(BOB, one, 1), false, "nobody is known");
+    assert.equal(pins.state(BOB), undefined);
+    pins.check(BOB, one, 1);
+    assert.deepEqual(pins.state(BOB), { pinned: one, offered: undefined, verified: "no" });
+    assert.equal(pins.verify(BOB, two, 2), false, "another one was compared");
+    assert.equal(pins.state(BOB)?.verified, "no");
+    assert.equal(pins.verify(BOB, one, 2), true);
+    assert.equal(pins.state(BOB)?.verified, "yes");
+    assert.deepEqual([...pins.states()], [[BOB, { pinned: one, offered: undefined, verified: "yes" }]]);
+    assert.equal(new Pins(database, new Uint8Array(16)).states().size, 0, "the same name in another cluster");
+    pins.unverify(BOB);
+    assert.equal(pins.state(BOB)?.verified, "no");
+  });
+});
+
+Deno.test("Pins: a changed identity takes the mark away, and says that there was one", async () => {
+  await withDatabase((database) => {
+    const pins = new Pins(database, cluster);
+    pins.check(BOB, one, 1);
+    assert.doesNotMatch(pins.changed(BOB, two).message, /verified/);
+    pins.verify(BOB, one, 2);
+    pins.check(BOB, two, 3);
+    assert.deepEqual(pins.state(BOB), { pinned: one, offered: two, verified: "yes" });
+    const { change, message } = pins.changed(BOB, two);
+    assert.equal(change.wasVerified, true);
+    assert.match(message, /^WARNING: the key of bob, which you had verified/);
+    for (const word of [formatFingerprint(one), formatFingerprint(two), "fastchat trust bob", "fastchat verify bob"]) {
+      assert(message.includes(word), word);
+    }
+    assert.equal(pins.verify(BOB, one, 3), false, "not while another one waits to be accepted");
+    assert.equal(pins.verify(BOB, two, 3), false);
+    pins.trust(BOB, two, 4);
+    assert.deepEqual(pins.state(BOB), { pinned: two, offered: undefined, verified: "earlier" });
+    assert.doesNotMatch(pins.changed(BOB, three).message, /verified/, "that one was never compared");
+    pins.verify(BOB, two, 5);
+    assert.equal(pins.state(BOB)?.verified, "yes");
+    pins.check(BOB, three, 6);
+    pins.check(BOB, two, 7);
+    assert.deepEqual(pins.state(BOB), { pinned: two, offered: undefined, verified: "yes" }, "the compared one is back");
+  });
+});
