@@ -10,6 +10,7 @@ import { provenFingerprint } from "./enquiry.ts";
 import { UsageError } from "./errors.ts";
 import type { ChatEvent, MessageEvent, RefusedEvent } from "./events.ts";
 import { checkName, homeExists, type HomeParts, HomeTraces, LocalHome, openHome } from "./local_home.ts";
+import { compareNumber, type PeerTrust, type Safety } from "./people.ts";
 import { parseServerAddress } from "./server_address.ts";
 import { OPEN_TIMEOUT_MS, type OpenOptions, type Presence, type SentMessage, Session } from "./session.ts";
 import { show } from "./showing.ts";
@@ -103,8 +104,7 @@ export class ChatClient extends LocalHome {
     return this.#session.serverFingerprint;
   }
 
-  /** SHA-256 of the own identity key, 32 bytes: what others pin. */
-  get fingerprint(): Uint8Array {
+  override get fingerprint(): Uint8Array {
     return this.#session.self.identity;
   }
 
@@ -209,6 +209,33 @@ export class ChatClient extends LocalHome {
   /** Everybody who is connected now. */
   online(options: { readonly timeoutMs?: number } = {}): Promise<Presence[]> {
     return this.#session.users(true, options.timeoutMs);
+  }
+
+  /**
+   * Asks the server whose identity it shows for somebody now: at first contact it is pinned, a changed one is told as a notice.
+   *
+   * @returns What to compare with them.
+   * @throws RefusedError where there is nobody of that name.
+   */
+  async meet(name: string, options: { readonly timeoutMs?: number } = {}): Promise<Safety> {
+    const peer = checkName(name);
+    if (peer === this.name) throw new UsageError("That is you: there is nobody to compare your key with");
+    await this.#session.meet(peer, options.timeoutMs);
+    return this.safety(peer)!;
+  }
+
+  /**
+   * Compares a safety number with the identity that counts for somebody now, accepts it where it had changed, and marks it as
+   * verified: the digits prove more than a word of the server.
+   *
+   * @throws NumberDiffersError; UsageError where it is no safety number of these two.
+   */
+  async verifyNumber(name: string, number: string, options: { readonly timeoutMs?: number } = {}): Promise<PeerTrust> {
+    const safety = await this.meet(name, options);
+    compareNumber(safety, this.name, number);
+    if (this.trustOf(name).trust === "changed") await this.trust(name);
+    this.verify(safety, number);
+    return this.trustOf(name);
   }
 
   /**

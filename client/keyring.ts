@@ -167,6 +167,14 @@ export class Keyring {
     return shown;
   }
 
+  /** Asks whose identity the server shows for a name now, and pins it at first contact. @throws RefusedError for a name nobody has. */
+  async meet(name: UserName, remote: Remote): Promise<void> {
+    const { entries } = await remote.ask<"directory">({ type: "directory", names: [name] });
+    const entry = entries.find((entry) => entry.name === name);
+    if (entry === undefined) throw unknownName(name);
+    this.#learn(entry);
+  }
+
   /** What the home last heard of somebody. */
   entry(name: UserName): DirectoryEntry | undefined {
     const row = this.#options.database.get("SELECT entry FROM directory WHERE name = ?", name);
@@ -215,7 +223,7 @@ export class Keyring {
       pinned: formatFingerprint(pinned),
       offered: formatFingerprint(offered),
     } as const;
-    if (user !== this.#options.self.name) return new KeyChangedError(change);
+    if (user !== this.#options.self.name) return this.#options.pins.changed(user, offered);
     return new KeyChangedError(
       change,
       `The server shows others the key ${change.offered} as yours, but yours is ${change.pinned}: nothing was sent`,

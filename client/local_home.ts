@@ -10,6 +10,8 @@ import type { MessageEvent, StateEvent } from "./events.ts";
 import { type ConversationSummary, History, type Positioned } from "./history.ts";
 import { KnownServers } from "./known_servers.ts";
 import { Outbox, type OutboxItem } from "./outbox.ts";
+import { compareNumber, type PeerTrust, People, type Safety } from "./people.ts";
+import { Pins } from "./pins.ts";
 import { parseServerAddress } from "./server_address.ts";
 import { Settings } from "./settings.ts";
 import { stateOf, States } from "./states.ts";
@@ -124,6 +126,46 @@ export class LocalHome {
     return this.parts.credentials.account()?.server ?? "";
   }
 
+  /** SHA-256 of the own identity key, 32 bytes: what others pin. */
+  get fingerprint(): Uint8Array {
+    return this.parts.credentials.account()?.identity ?? new Uint8Array(32);
+  }
+
+  /** How far somebody's identity is known here. */
+  trustOf(name: string): PeerTrust {
+    return this.#people().trust(checkName(name));
+  }
+
+  /** The same of many, in their order. */
+  trustsOf(names: readonly string[]): PeerTrust[] {
+    return this.#people().trusts(names.map(checkName));
+  }
+
+  /** What to compare with somebody; `undefined` before first contact. Where their identity changed, with the new one. */
+  safety(name: string): Safety | undefined {
+    return this.#people().safety(checkName(name));
+  }
+
+  /**
+   * Marks somebody as verified, by the number that was compared.
+   *
+   * @param number What the other one's screen shows, to be compared here; without it a person has done so.
+   * @throws NumberDiffersError; UsageError where `number` is no safety number of these two; KeyChangedError where another identity
+   * waits to be accepted.
+   */
+  verify(safety: Safety, number?: string): void {
+    if (number !== undefined) compareNumber(safety, this.#name, number);
+    const people = this.#people();
+    if (people.verify(safety.name, safety.identity)) return;
+    throw people.changed(safety.name) ??
+      new UsageError(`The key of ${safety.name} is another one by now: compare the number again`);
+  }
+
+  /** Takes the mark of {@linkcode verify} away. */
+  unverify(name: string): void {
+    this.#people().unverify(checkName(name));
+  }
+
   /** The newest `limit` messages exchanged with somebody, sent and received, oldest first. */
   history(name: string, limit = 50): MessageEvent[] {
     return this.parts.history.messages(checkName(name), limit).map((event) =>
@@ -218,6 +260,11 @@ export class LocalHome {
 
   close(): void | Promise<void> {
     this.parts.database.close();
+  }
+
+  #people(): People {
+    const { credentials, database } = this.parts, account = credentials.account()!, { clusterId, identity } = account;
+    return new People({ pins: new Pins(database, clusterId), clusterId, self: { name: account.name, identity } });
   }
 }
 

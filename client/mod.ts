@@ -39,12 +39,14 @@ export type {
   TypingEvent,
 } from "./events.ts";
 export type { OutboxItem } from "./outbox.ts";
+export type { PeerTrust, Safety, TrustState } from "./people.ts";
 export {
   CannotReachError,
   FastChatError,
   type KeyChange,
   KeyChangedError,
   NotAuthenticatedError,
+  NumberDiffersError,
   RefusedError,
   TimedOutError,
   UsageError,

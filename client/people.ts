@@ -4,7 +4,7 @@
 import { formatFingerprint, parseSafetyNumber, safetyNumber } from "../shared/crypto/mod.ts";
 import type { UserName } from "../shared/protocol/mod.ts";
 import { parseSafetyUri, safetyUri } from "./e2ee/mod.ts";
-import { NumberDiffersError, UsageError } from "./errors.ts";
+import { type KeyChangedError, NumberDiffersError, UsageError } from "./errors.ts";
 import type { Pins, PinState } from "./pins.ts";
 
 /**
@@ -82,6 +82,12 @@ export class People {
    */
   verify(name: UserName, identity: Uint8Array): boolean {
     return this.#options.pins.verify(name, identity, Date.now());
+  }
+
+  /** What stops sending to somebody whose identity changed; `undefined` where it did not. */
+  changed(name: UserName): KeyChangedError | undefined {
+    const { pins } = this.#options, offered = pins.offered(name);
+    return offered && pins.changed(name, offered);
   }
 
   unverify(name: UserName): void {

@@ -280,6 +280,14 @@ export class Session {
     }
   }
 
+  /** Learns which identity the server shows for somebody now. */
+  async meet(name: UserName, timeoutMs = OPEN_TIMEOUT_MS): Promise<void> {
+    const remote = await this.link.ready(AbortSignal.timeout(timeoutMs));
+    await this.#working!.keyring.meet(name, remote).catch((error) => {
+      throw asFastChatError(error);
+    });
+  }
+
   async trust(name: UserName): Promise<Uint8Array> {
     const { keyring, inbox, receipts } = this.#working!;
     const remote = await this.link.ready(AbortSignal.timeout(OPEN_TIMEOUT_MS));
