@@ -76,7 +76,7 @@ export class Acks {
         nowMs + leaseMs,
       );
       if (position > this.#handed()) this.#setHanded(position);
-      return { ...toPositioned(row), attempt: (row["attempts"] as number | null ?? 0) + 1 };
+      return { ...toPositioned(row, this.#db.vault), attempt: (row["attempts"] as number | null ?? 0) + 1 };
     });
   }
 

@@ -6,13 +6,17 @@
  * the last moments, which the server's log gives back (rows are read again after the cursor, the outbox sends under the same ids).
  */
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import { sealOldRows } from "./adoption.ts";
 import { FastChatError } from "./errors.ts";
+import { HomeVault } from "./home_vault.ts";
 
 /** A row as SQLite gives it; the table's own module knows its shape. */
 export type Row = Readonly<Record<string, unknown>>;
 
 export class Database {
   readonly path: string;
+  /** Seals what is secret in it: locked, until somebody unlocks it. */
+  readonly vault: HomeVault;
   readonly #db: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
   readonly #listeners = new Set<() => void>();
@@ -22,6 +26,7 @@ export class Database {
   private constructor(path: string, db: DatabaseSync) {
     this.path = path;
     this.#db = db;
+    this.vault = new HomeVault(this);
   }
 
   /**
@@ -38,11 +43,13 @@ export class Database {
       switchToWal(db);
       db.exec("PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON; PRAGMA foreign_keys=ON");
       migrate(db, path);
+      const database = new Database(path, db);
+      sealOldRows(database);
+      return database;
     } catch (error) {
       db.close();
       throw error;
     }
-    return new Database(path, db);
   }
 
   get closed(): boolean {
@@ -66,6 +73,11 @@ export class Database {
     }
     this.#tell();
     return result;
+  }
+
+  /** Whether a transaction of this connection is under way. */
+  get isTransaction(): boolean {
+    return this.#db.isTransaction;
   }
 
   run(sql: string, ...values: SQLInputValue[]): number {
@@ -92,6 +104,35 @@ export class Database {
         key,
         value,
       );}
+  }
+
+  /**
+   * Empties the write-ahead log, so that what was deleted is not in it any longer: `secure_delete` overwrites it in the file only.
+   * Call it when keys were deleted. Outside a transaction.
+   *
+   * @returns False while another process reads or writes: then try again later.
+   */
+  truncateLog(): boolean {
+    this.#db.exec("PRAGMA busy_timeout=0");
+    try {
+      return this.#db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.["busy"] === 0;
+    } catch (error) {
+      if (isStorageError(error)) return false;
+      throw error;
+    } finally {
+      this.#db.exec(`PRAGMA busy_timeout=${BUSY_TIMEOUT_MS}`);
+    }
+  }
+
+  /** Writes the whole file anew without its free pages, and empties the log. @returns False where others are in the way. */
+  rewrite(): boolean {
+    try {
+      this.#db.exec("VACUUM");
+    } catch (error) {
+      if (isStorageError(error)) return false;
+      throw error;
+    }
+    return this.truncateLog();
   }
 
   /** Changes whenever another connection, of this or any process, has committed. */
@@ -313,5 +354,99 @@ export const MIGRATIONS: readonly string[] = [
   -- The identity that this person compared with somebody, and when: verified is whom it still is.
   ALTER TABLE peers ADD COLUMN verified BLOB;
   ALTER TABLE peers ADD COLUMN verified_ms INTEGER;
+  `,
+  `
+  -- What yields the key of this home's vault, each by itself: 'password', 'token', or 'open' (the key as it is).
+  CREATE TABLE seals (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    label TEXT NOT NULL,
+    sealed BLOB NOT NULL,
+    made_ms INTEGER NOT NULL
+  ) STRICT;
+
+  -- Secrets of which there is one each, sealed: this device's keys, the session token.
+  CREATE TABLE secrets (name TEXT PRIMARY KEY, sealed BLOB NOT NULL) STRICT;
+
+  -- Where 'text' (or 'reason') is '' and not NULL, it is in here, sealed. So is 'body', as it is.
+  ALTER TABLE messages ADD COLUMN sealed BLOB;
+  ALTER TABLE outbox ADD COLUMN sealed BLOB;
+  -- Until what was there before is sealed, too.
+  INSERT INTO meta VALUES ('unsealed', '1');
+  `,
+  `
+  -- Conversations as MLS groups. What a device knows of one, sealed by the vault.
+  CREATE TABLE mls_conversations (id TEXT PRIMARY KEY, state BLOB NOT NULL) STRICT, WITHOUT ROWID;
+  -- A group's state (client/e2ee/mls/state.ts), each row under the key of its epoch. A slot is a conversation, or one's own join.
+  CREATE TABLE mls_rows (
+    slot TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (slot, key)
+  ) STRICT, WITHOUT ROWID;
+  -- Those keys, sealed by the vault: gone with their epoch. -1 is for what belongs to none.
+  CREATE TABLE mls_keys (
+    slot TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    PRIMARY KEY (slot, epoch)
+  ) STRICT, WITHOUT ROWID;
+  -- A commit that is on its way to the server, sealed by the vault.
+  CREATE TABLE mls_pending (conversation TEXT PRIMARY KEY, request BLOB NOT NULL) STRICT, WITHOUT ROWID;
+  -- The rolling hash behind the newest rows.
+  CREATE TABLE mls_history (
+    conversation TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    PRIMARY KEY (conversation, seq)
+  ) STRICT, WITHOUT ROWID;
+  -- Messages that were opened or sealed here, to know a repeat; and how far each device has counted.
+  CREATE TABLE mls_seen (
+    conversation TEXT NOT NULL,
+    device TEXT NOT NULL,
+    id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (conversation, device, id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX mls_seen_seq ON mls_seen (conversation, seq);
+  CREATE TABLE mls_chains (
+    conversation TEXT NOT NULL,
+    device TEXT NOT NULL,
+    counter INTEGER NOT NULL,
+    PRIMARY KEY (conversation, device)
+  ) STRICT, WITHOUT ROWID;
+  -- This device's key packages; of used ones only the reference is left.
+  CREATE TABLE mls_key_packages (
+    ref TEXT PRIMARY KEY,
+    -- 1: at the server or on its way there, 2: used.
+    state INTEGER NOT NULL,
+    last_resort INTEGER NOT NULL,
+    not_after_ms INTEGER NOT NULL,
+    public BLOB,
+    -- Sealed by the vault.
+    private BLOB
+  ) STRICT, WITHOUT ROWID;
+  `,
+  `
+  -- Conversations of n members. Kind 1: two people, 'peer' is the other one. Kind 2: a group, 'peer' is empty, and so is 'name'
+  -- until this home has joined it. 'ended': this device is no longer in it.
+  ALTER TABLE conversations ADD COLUMN kind INTEGER NOT NULL DEFAULT 1;
+  ALTER TABLE conversations ADD COLUMN name TEXT NOT NULL DEFAULT '';
+  ALTER TABLE conversations ADD COLUMN topic TEXT NOT NULL DEFAULT '';
+  ALTER TABLE conversations ADD COLUMN ended INTEGER NOT NULL DEFAULT 0;
+  CREATE TABLE members (
+    conversation TEXT NOT NULL,
+    name TEXT NOT NULL,
+    role TEXT NOT NULL,
+    PRIMARY KEY (conversation, name)
+  ) STRICT, WITHOUT ROWID;
+
+  -- Kind 1: what was said. Kind 2: what changed in a group, its 'text' is JSON. In a group 'recipient' is empty.
+  ALTER TABLE messages ADD COLUMN kind INTEGER NOT NULL DEFAULT 1;
+  -- For whom it is: a conversation, or 'peer' where that is empty.
+  ALTER TABLE outbox ADD COLUMN target TEXT;
+  -- From this row on nothing is sealed for the device; NULL while it is.
+  ALTER TABLE receipts ADD COLUMN until INTEGER;
+  ALTER TABLE states ADD COLUMN target TEXT;
   `,
 ];

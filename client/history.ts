@@ -1,7 +1,9 @@
 /** What was said: conversations, their messages, and how much of them has been shown. Tables `conversations`, `messages`, `chains`. */
 import type { ConversationId, DeviceId, MessageId, UserName } from "../shared/protocol/mod.ts";
+import { placeOf } from "./adoption.ts";
 import type { Database, Row } from "./database.ts";
 import type { MessageEvent, RefusedEvent } from "./events.ts";
+import { openText, sealText, type Vault } from "./vault.ts";
 
 export interface Conversation {
   readonly id: ConversationId;
@@ -115,6 +117,53 @@ export class History {
     let last = upTo;
     while (held.has(last)) last--;
     return { count: upTo - cursor - held.size, last };
+  }
+
+  /**
+   * The server is a restored backup and goes on behind a place: the cursor steps over numbers that it never gave out. As with
+   * {@linkcode passRemoved} nothing is missed of any device, and what they send next follows nothing that we know.
+   */
+  passRestored(id: ConversationId, upTo: number): void {
+    this.setCursor(id, upTo);
+    this.#db.run("UPDATE conversations SET begins = ? WHERE id = ?", upTo, id);
+    this.#db.run("UPDATE chains SET hash = x'' WHERE conversation = ?", id);
+  }
+
+  /** What this home sent between two places of the log, in order. */
+  sentBetween(id: ConversationId, after: number, upTo: number): MessageEvent[] {
+    return this.#db.all(
+      "SELECT * FROM messages WHERE conversation = ? AND seq > ? AND seq <= ? AND own = ? AND text IS NOT NULL ORDER BY seq",
+      id,
+      after,
+      upTo,
+      Own.here,
+    ).map((row) => toEvent(row, this.#db.vault) as MessageEvent);
+  }
+
+  /**
+   * A message of this home that is shown already has another place in the log: it was sent again.
+   *
+   * @returns Whether there is such a message.
+   */
+  moveSent(
+    { conversation, seq, id, hash }: Pick<NewMessage, "conversation" | "seq" | "id"> & { hash: Uint8Array },
+  ): boolean {
+    const at = this.#db.get(
+      "SELECT position FROM messages WHERE id = ? AND conversation = ? AND own = ? AND text IS NOT NULL",
+      id,
+      conversation,
+      Own.here,
+    );
+    if (at === undefined) return false;
+    this.#db.run("DELETE FROM messages WHERE conversation = ? AND seq = ? AND text IS NULL", conversation, seq);
+    this.#db.run("UPDATE messages SET seq = ?, hash = ? WHERE position = ?", seq, hash, at["position"] as number);
+    return true;
+  }
+
+  /** Conversations of which this home has read something, with whom. */
+  begun(): { readonly id: ConversationId; readonly peer: UserName }[] {
+    return this.#db.all("SELECT id, peer FROM conversations WHERE cursor > 0")
+      .map((row) => ({ id: row["id"] as ConversationId, peer: row["peer"] as UserName }));
   }
 
   /** SHA-256 of the body at a place, where this home knows it. */
@@ -241,21 +290,28 @@ export class History {
 
   /** Adds a row; one that has its (conversation, seq) already stays as it is. */
   add(message: NewMessage): void {
+    const { vault } = this.#db, { conversation, seq, text, reason, body } = message;
+    const sealed = text !== undefined
+      ? sealText(vault, text, placeOf.text(message))
+      : reason !== undefined
+      ? sealText(vault, reason, placeOf.reason(conversation, seq))
+      : null;
     this.#db.run(
       `INSERT OR IGNORE INTO messages
-       (conversation, seq, id, sender, recipient, device, time_ms, own, text, reason, body, hash)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-      message.conversation,
-      message.seq,
+       (conversation, seq, id, sender, recipient, device, time_ms, own, sealed, text, reason, body, hash)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      conversation,
+      seq,
       message.id,
       message.sender,
       message.recipient,
       message.device,
       message.timeMs,
       message.own,
-      message.text ?? null,
-      message.reason ?? null,
-      message.body ?? null,
+      sealed,
+      text === undefined ? null : SEALED,
+      reason === undefined ? null : SEALED,
+      body === undefined ? null : vault.seal(body, placeOf.body(conversation, seq)),
       message.hash ?? null,
     );
   }
@@ -276,7 +332,10 @@ export class History {
         device: row["device"] as DeviceId,
         timeMs: row["time_ms"] as number,
         own: row["own"] as Own,
-        body: row["body"] as Uint8Array,
+        body: this.#db.vault.open(
+          row["body"] as Uint8Array,
+          placeOf.body(row["conversation"] as string, row["seq"] as number),
+        ),
       }));
   }
 
@@ -300,7 +359,7 @@ export class History {
        WHERE c.peer = ? AND m.text IS NOT NULL ORDER BY m.seq DESC LIMIT ?) ORDER BY seq`,
       peer,
       limit,
-    ).map((row) => toEvent(row) as MessageEvent);
+    ).map((row) => toEvent(row, this.#db.vault) as MessageEvent);
   }
 
   /** What others sent and nobody was shown yet, oldest first. */
@@ -309,13 +368,13 @@ export class History {
       "SELECT * FROM messages WHERE position > ? AND own = 0 ORDER BY position LIMIT ?",
       this.shown(),
       limit,
-    ).map(toPositioned);
+    ).map((row) => toPositioned(row, this.#db.vault));
   }
 
   /** Everything behind a position, sent or received, in the order it came. */
   after(position: number, limit: number): (Positioned & { own: Own })[] {
     return this.#db.all("SELECT * FROM messages WHERE position > ? ORDER BY position LIMIT ?", position, limit)
-      .map((row) => ({ ...toPositioned(row), own: row["own"] as Own }));
+      .map((row) => ({ ...toPositioned(row, this.#db.vault), own: row["own"] as Own }));
   }
 
   /** The newest position; 0 where there is nothing. */
@@ -365,27 +424,32 @@ function toConversation(row: Row | undefined): Conversation | undefined {
 }
 
 /** A row of `messages` as what is shown of it. */
-export function toPositioned(row: Row): Positioned {
-  return { event: toEvent(row), position: row["position"] as number };
+export function toPositioned(row: Row, vault: Vault): Positioned {
+  return { event: toEvent(row, vault), position: row["position"] as number };
 }
 
-function toEvent(row: Row): MessageEvent | RefusedEvent {
+function toEvent(row: Row, vault: Vault): MessageEvent | RefusedEvent {
   const conversation = row["conversation"] as ConversationId, seq = row["seq"] as number;
   const time = timeText(row["time_ms"] as number), sender = row["sender"] as UserName;
+  const sealed = row["sealed"] as Uint8Array;
   if (row["text"] === null) {
-    return { type: "refused", conversation, seq, claimedFrom: sender, reason: row["reason"] as string, time };
+    const reason = openText(vault, sealed, placeOf.reason(conversation, seq));
+    return { type: "refused", conversation, seq, claimedFrom: sender, reason, time };
   }
+  const id = row["id"] as MessageId, device = row["device"] as DeviceId;
   return {
     type: "message",
-    id: row["id"] as MessageId,
+    id,
     conversation,
     from: sender,
     to: row["recipient"] as UserName,
-    device: row["device"] as DeviceId,
-    text: row["text"] as string,
+    device,
+    text: openText(vault, sealed, placeOf.text({ conversation, device, id })),
     time,
     seq,
   };
 }
 
 const SHOWN = "shown";
+/** What stands in place of a text, for queries that only ask whether there is one. */
+const SEALED = "";

@@ -8,6 +8,7 @@ import { Database } from "./database.ts";
 import { FastChatError, UsageError } from "./errors.ts";
 import type { MessageEvent, StateEvent } from "./events.ts";
 import { type ConversationSummary, History, type Positioned } from "./history.ts";
+import type { HomeVault } from "./home_vault.ts";
 import { KnownServers } from "./known_servers.ts";
 import { Outbox, type OutboxItem } from "./outbox.ts";
 import { compareNumber, type PeerTrust, People, type Safety } from "./people.ts";
@@ -26,6 +27,8 @@ export interface HomeParts {
   readonly acks: Acks;
   readonly states: States;
   readonly settings: Settings;
+  /** Seals secrets in the database. Locked until {@linkcode LocalHome.unlock}. */
+  readonly vault: HomeVault;
 }
 
 /** Opens a home's database, making both where they are not there. @throws UsageError where that cannot be done. */
@@ -42,6 +45,7 @@ export function openHome(directory: string): HomeParts {
   return {
     directory,
     database,
+    vault: database.vault,
     history,
     acks: new Acks(database, history),
     states: new States(database),

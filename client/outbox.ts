@@ -6,12 +6,14 @@
  */
 import type { ConversationId, DeviceId, MessageId, UserName } from "../shared/protocol/mod.ts";
 import { readEnvelope, sha256 } from "../shared/crypto/mod.ts";
+import { placeOf } from "./adoption.ts";
 import type { Database, Row } from "./database.ts";
 import { FastChatError, KeyChangedError, RefusedError, TimedOutError, UsageError } from "./errors.ts";
 import type { KeyChange } from "./errors.ts";
 import { type Chain, type History, Own } from "./history.ts";
 import { sanitizeText } from "./sanitize.ts";
 import { States } from "./states.ts";
+import { openText, sealText, type Vault } from "./vault.ts";
 
 export interface OutboxRow {
   readonly place: number;
@@ -71,7 +73,13 @@ export class Outbox {
   add({ id, peer, text, createdMs }: { id: MessageId; peer: UserName; text: string; createdMs: number }): void {
     const kept = text.replaceAll("\0", "");
     this.#db.transaction(() =>
-      this.#db.run("INSERT INTO outbox (id, peer, text, created_ms) VALUES (?, ?, ?, ?)", id, peer, kept, createdMs)
+      this.#db.run(
+        "INSERT INTO outbox (id, peer, text, sealed, created_ms) VALUES (?, ?, '', ?, ?)",
+        id,
+        peer,
+        sealText(this.#db.vault, kept, placeOf.outboxText(id)),
+        createdMs,
+      )
     );
   }
 
@@ -93,7 +101,7 @@ export class Outbox {
   }
 
   row(id: MessageId): OutboxRow | undefined {
-    return toRow(this.#db.get("SELECT * FROM outbox WHERE id = ? AND failure IS NULL", id));
+    return this.#toRow(this.#db.get("SELECT * FROM outbox WHERE id = ? AND failure IS NULL", id));
   }
 
   /**
@@ -108,7 +116,7 @@ export class Outbox {
         conversation,
         counter,
         epoch,
-        body,
+        this.#db.vault.seal(body, placeOf.outboxBody(id)),
         id,
       ) > 0
     );
@@ -133,24 +141,26 @@ export class Outbox {
     { seq, timeMs }: { seq: number; timeMs: number },
     { name, device }: { name: UserName; device: DeviceId },
   ): boolean {
-    const row = toRow(this.#db.get("SELECT * FROM outbox WHERE id = ?", id));
+    const row = this.#toRow(this.#db.get("SELECT * FROM outbox WHERE id = ?", id));
     if (row?.sealed === undefined) return false;
     const { conversation, counter, body } = row.sealed;
     this.#db.run("DELETE FROM outbox WHERE id = ?", id);
     const hash = sha256(body), read = readEnvelope(body);
     this.#history.setSent(conversation, { counter, hash });
-    this.#history.replaceRefused({
-      conversation,
-      seq,
-      id,
-      sender: name,
-      recipient: row.peer,
-      device,
-      timeMs,
-      own: Own.here,
-      text: sanitizeText(row.text),
-      hash,
-    });
+    if (!this.#history.moveSent({ conversation, seq, id, hash })) {
+      this.#history.replaceRefused({
+        conversation,
+        seq,
+        id,
+        sender: name,
+        recipient: row.peer,
+        device,
+        timeMs,
+        own: Own.here,
+        text: sanitizeText(row.text),
+        hash,
+      });
+    }
     const devices = read.ok ? read.envelope.header.devices : [];
     this.#states.stored({ id, conversation, seq, to: row.peer, timeMs, devices });
     return true;
@@ -164,7 +174,7 @@ export class Outbox {
    */
   fail(id: MessageId, error: FastChatError, isRefused = false): void {
     this.#db.transaction(() => {
-      const row = toRow(this.#db.get("SELECT * FROM outbox WHERE id = ? AND failure IS NULL", id));
+      const row = this.#toRow(this.#db.get("SELECT * FROM outbox WHERE id = ? AND failure IS NULL", id));
       if (row === undefined) return;
       this.#db.run("UPDATE outbox SET failure = ? WHERE id = ?", encodeFailure(error), id);
       if (isRefused && row.sealed !== undefined) {
@@ -179,19 +189,41 @@ export class Outbox {
     });
   }
 
+  /**
+   * A restored server has nothing of what lies between two places of a conversation. What this home sent there and not every member
+   * is known to have is sent again: sealed anew under its own id, by which whoever has it already knows it. It stays in the history,
+   * and moves to its new place when that is known. Runs inside the caller's transaction.
+   *
+   * What is older is not: a server that only pretends should not make devices that came since read what was not meant for them.
+   */
+  sendAgain(conversation: ConversationId, after: number, upTo: number, nowMs: number): void {
+    for (const { id, to, text, time, seq } of this.#history.sentBetween(conversation, after, upTo)) {
+      const timeMs = Date.parse(time), { delivered, members } = this.#states.counts(conversation, seq);
+      if (delivered >= members || timeMs < nowMs - AGAIN_MS_MAX) continue;
+      this.#db.run(
+        "INSERT OR IGNORE INTO outbox (id, peer, text, created_ms) VALUES (?, ?, ?, ?)",
+        id,
+        to,
+        text,
+        timeMs,
+      );
+      this.#states.again({ id, conversation, to, timeMs: nowMs, reason: LOST });
+    }
+  }
+
   /** The bytes that a row was sealed to, if it was, whether it was given up since or not. */
   sealedBody(id: MessageId): Uint8Array | undefined {
-    return toRow(this.#db.get("SELECT * FROM outbox WHERE id = ?", id))?.sealed?.body;
+    return this.#toRow(this.#db.get("SELECT * FROM outbox WHERE id = ?", id))?.sealed?.body;
   }
 
   /** Everything that is not in the log, in order. */
   list(): OutboxItem[] {
-    return this.#db.all("SELECT id, peer, text, created_ms, failure FROM outbox ORDER BY place").map((row) => {
+    return this.#db.all("SELECT id, peer, sealed, created_ms, failure FROM outbox ORDER BY place").map((row) => {
       const failure = row["failure"] as string | null;
       return {
         id: row["id"] as MessageId,
         to: row["peer"] as UserName,
-        text: sanitizeText(row["text"] as string),
+        text: sanitizeText(textOf(row, this.#db.vault)),
         timeMs: row["created_ms"] as number,
         ...(failure !== null && { reason: decodeFailure(failure).message }),
       };
@@ -219,7 +251,7 @@ export class Outbox {
    */
   withdraw(id: MessageId, error: FastChatError): boolean {
     return this.#db.transaction(() => {
-      const row = toRow(this.#db.get("SELECT * FROM outbox WHERE id = ? AND failure IS NULL", id));
+      const row = this.#toRow(this.#db.get("SELECT * FROM outbox WHERE id = ? AND failure IS NULL", id));
       if (row === undefined || row.sealed !== undefined) return false;
       this.#db.run("UPDATE outbox SET failure = ? WHERE id = ?", encodeFailure(error), id);
       this.#states.failed({ id, to: row.peer, reason: error.message, timeMs: Date.now() });
@@ -270,26 +302,31 @@ export class Outbox {
     );
     return Math.max(row!["last"] as number, this.#history.sent(conversation).counter);
   }
+
+  #toRow(row: Row | undefined): OutboxRow | undefined {
+    if (row === undefined) return undefined;
+    const id = row["id"] as MessageId, body = row["body"] as Uint8Array | null, { vault } = this.#db;
+    return {
+      place: row["place"] as number,
+      id,
+      peer: row["peer"] as UserName,
+      text: textOf(row, vault),
+      createdMs: row["created_ms"] as number,
+      ...(body !== null && {
+        sealed: {
+          conversation: row["conversation"] as ConversationId,
+          counter: row["counter"] as number,
+          epoch: row["epoch"] as number,
+          body: vault.open(body, placeOf.outboxBody(id)),
+        },
+      }),
+    };
+  }
 }
 
-function toRow(row: Row | undefined): OutboxRow | undefined {
-  if (row === undefined) return undefined;
-  const body = row["body"] as Uint8Array | null;
-  return {
-    place: row["place"] as number,
-    id: row["id"] as MessageId,
-    peer: row["peer"] as UserName,
-    text: row["text"] as string,
-    createdMs: row["created_ms"] as number,
-    ...(body !== null && {
-      sealed: {
-        conversation: row["conversation"] as ConversationId,
-        counter: row["counter"] as number,
-        epoch: row["epoch"] as number,
-        body,
-      },
-    }),
-  };
+/** @throws LockedError, VaultError */
+function textOf(row: Row, vault: Vault): string {
+  return openText(vault, row["sealed"] as Uint8Array, placeOf.outboxText(row["id"] as string));
 }
 
 /** A failure crosses from the process that sends to the one that waits. */

@@ -3,9 +3,10 @@
  * whoever comes next, this process or another of the same person, comes back without RSA and password.
  *
  * A ticket is for one connection: whoever takes it deletes it in the same transaction, and holds it in memory until a server has
- * let it in or does not know it. Whoever copies the home copies its tickets, like its session token.
+ * let it in or does not know it. Its secret lies sealed.
  */
 import type { ResumptionTicket } from "../shared/net/mod.ts";
+import { placeOf } from "./adoption.ts";
 import type { Database } from "./database.ts";
 
 export class TicketPurse {
@@ -45,9 +46,10 @@ export class TicketPurse {
         this.#own ?? -1,
       );
     });
+    const ticket = row?.["ticket"] as Uint8Array;
     return this.#held = row && {
-      ticket: row["ticket"] as Uint8Array,
-      secret: row["secret"] as Uint8Array,
+      ticket,
+      secret: this.#db.vault.open(row["secret"] as Uint8Array, placeOf.ticket(this.#address, ticket)),
       expiresMs: row["expires_ms"] as number,
     };
   }
@@ -81,7 +83,7 @@ export class TicketPurse {
         "INSERT INTO tickets (address, ticket, secret, expires_ms) VALUES (?, ?, ?, ?)",
         this.#address,
         ticket,
-        secret,
+        this.#db.vault.seal(secret, placeOf.ticket(this.#address, ticket)),
         expiresMs,
       );
       this.#db.run(
