@@ -201,10 +201,10 @@ export class Outbox {
       const timeMs = Date.parse(time), { delivered, members } = this.#states.counts(conversation, seq);
       if (delivered >= members || timeMs < nowMs - AGAIN_MS_MAX) continue;
       this.#db.run(
-        "INSERT OR IGNORE INTO outbox (id, peer, text, created_ms) VALUES (?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO outbox (id, peer, text, sealed, created_ms) VALUES (?, ?, '', ?, ?)",
         id,
         to,
-        text,
+        sealText(this.#db.vault, text, placeOf.outboxText(id)),
         timeMs,
       );
       this.#states.again({ id, conversation, to, timeMs: nowMs, reason: LOST });
