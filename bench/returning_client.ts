@@ -83,7 +83,9 @@ export class ReturningClient {
   async missing(): Promise<number> {
     const { id } = this.conversation!, found: number[] = [];
     for (let after = 0;;) {
-      const { records, more } = await this.link.ask<"read">({ type: "read", conversation: id, after, limit: 256 });
+      const page = await this.link.ask<"read">({ type: "read", conversation: id, after, limit: 256 });
+      if (page.type === "restored") throw new Error("Nothing was restored here");
+      const { records, more } = page;
       for (const { body, sender } of records) {
         if (sender === this.name) found.push(new DataView(body.buffer, body.byteOffset).getUint32(2));
       }

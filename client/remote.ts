@@ -70,7 +70,7 @@ interface Answers {
   directory: "directory";
   openDirect: "conversation";
   sync: "sync";
-  read: "records";
+  read: "records" | "restored";
   acknowledge: "ok";
   subscribe: "ok";
   receipts: "ok";
@@ -93,6 +93,12 @@ interface Answers {
   rotate: "ok";
   nameDevice: "ok";
   devices: "devices";
+  setRecovery: "ok";
+  recover: "recovery";
+  finishRecovery: "session";
+  credentials: "credentials";
+  changePassword: "ok";
+  ownBackup: "backup";
 }
 /** Appends go on their conversation's stream: see {@linkcode Remote.append}. */
 export type Askable = Exclude<RequestType, "append">;
@@ -341,7 +347,7 @@ const ANSWERS: { readonly [K in Askable]: readonly Response["type"][] } = {
   directory: ["directory"],
   openDirect: ["conversation"],
   sync: ["sync"],
-  read: ["records"],
+  read: ["records", "restored"],
   acknowledge: ["ok"],
   subscribe: ["ok"],
   receipts: ["ok"],
@@ -364,6 +370,12 @@ const ANSWERS: { readonly [K in Askable]: readonly Response["type"][] } = {
   rotate: ["ok"],
   nameDevice: ["ok"],
   devices: ["devices"],
+  setRecovery: ["ok"],
+  recover: ["recovery"],
+  finishRecovery: ["session"],
+  credentials: ["credentials"],
+  changePassword: ["ok"],
+  ownBackup: ["backup"],
 };
 
 /** Streams for sending that one client keeps open; well under STREAMS_OPEN_MAX, which requests need too. */

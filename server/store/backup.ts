@@ -9,6 +9,7 @@ import { backup, DatabaseSync } from "node:sqlite";
 import { type BackupAbout, BackupFile, BackupFileError, type BackupManifest, finishBackup } from "./backup_file.ts";
 import { checkDatabase, type CheckReport, openToRead } from "./check.ts";
 import { migrate } from "./migrations.ts";
+import { leap, type Restore } from "./sqlite/leaps.ts";
 
 export interface BackupOptions {
   /** The database. */
@@ -74,12 +75,22 @@ export async function unpackDatabase(file: BackupFile, to: string): Promise<Chec
   return report;
 }
 
-/** Makes an unpacked database ready to serve: brings it to this program's version. */
-export function makeReady(path: string): void {
+export interface ReadyOptions extends Restore {
+  /** Nobody comes back with a session or a ticket of that time: whoever was logged out since stays out, everybody logs in anew. */
+  readonly endSessions: boolean;
+}
+
+/**
+ * Makes an unpacked database ready to serve: brings it to this program's version, and lets every conversation leap over the numbers
+ * that were given out since the copy was made.
+ */
+export function makeReady(path: string, { endSessions, ...restore }: ReadyOptions): void {
   const database = new DatabaseSync(path, { enableForeignKeyConstraints: true });
   try {
     database.exec("PRAGMA synchronous = FULL; BEGIN IMMEDIATE");
     migrate(database, path);
+    leap(database, restore);
+    if (endSessions) database.exec("DELETE FROM sessions; UPDATE users SET generation = generation + 1");
     database.exec("COMMIT");
   } finally {
     database.close();

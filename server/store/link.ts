@@ -48,7 +48,7 @@ export enum AnswerStatus {
 }
 
 /** Raised with every change of what frames hold. Servers of one cluster run one version; another is turned away. */
-export const LINK_VERSION = 3;
+export const LINK_VERSION = 4;
 
 export interface LinkHandlers {
   /** A frame's kind and the reader behind it, which is borrowed until this returns. May throw DecodeError. */

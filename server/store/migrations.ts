@@ -123,4 +123,59 @@ export const MIGRATIONS: readonly string[] = [
   `
   CREATE INDEX sessions_by_device ON sessions (device, expires_ms);
   `,
+  // Numbers that a restored copy never had, and must not give out. Whoever makes a conversation after a restore need not think of it.
+  `
+  CREATE TABLE restores (
+    base        INTEGER PRIMARY KEY,
+    made_ms     INTEGER NOT NULL,
+    restored_ms INTEGER NOT NULL
+  ) STRICT;
+  CREATE TABLE leaps (
+    conversation INTEGER NOT NULL REFERENCES conversations (id),
+    after        INTEGER NOT NULL,
+    upto         INTEGER NOT NULL REFERENCES restores (base),
+    PRIMARY KEY (conversation, after)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TRIGGER conversations_after_restore AFTER INSERT ON conversations WHEN EXISTS (SELECT 1 FROM restores)
+  BEGIN
+    UPDATE conversations SET head = (SELECT max(base) FROM restores) WHERE id = NEW.id;
+    INSERT INTO leaps SELECT NEW.id, 0, max(base) FROM restores;
+  END;
+  `,
+  `
+  CREATE TABLE recoveries (
+    user       INTEGER PRIMARY KEY REFERENCES users (id),
+    proof_hash BLOB    NOT NULL,
+    backup     BLOB    NOT NULL,
+    made_ms    INTEGER NOT NULL
+  ) STRICT;
+  CREATE TABLE password_changes (
+    user      INTEGER PRIMARY KEY REFERENCES users (id),
+    serial    INTEGER NOT NULL,
+    what      INTEGER NOT NULL,
+    device    BLOB    NOT NULL,
+    time_ms   INTEGER NOT NULL,
+    statement BLOB    NOT NULL
+  ) STRICT;
+  `,
+  // The key log. Entries for what was there before it are made at the first opening (sqlite/key_log.ts): SQLite cannot hash.
+  `
+  ALTER TABLE users ADD COLUMN approval INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE devices ADD COLUMN ended INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE devices ADD COLUMN approved INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE devices ADD COLUMN name TEXT;
+  ALTER TABLE devices ADD COLUMN name_signature BLOB;
+  UPDATE devices SET approved = 1 WHERE id IN (SELECT min(id) FROM devices GROUP BY user);
+  CREATE TABLE key_log (
+    number INTEGER PRIMARY KEY,
+    user   INTEGER NOT NULL REFERENCES users (id),
+    hash   BLOB    NOT NULL,
+    head   BLOB    NOT NULL
+  ) STRICT;
+  CREATE INDEX key_log_by_user ON key_log (user, number);
+  CREATE TABLE key_entries (
+    number INTEGER PRIMARY KEY,
+    entry  BLOB    NOT NULL
+  ) STRICT;
+  `,
 ];

@@ -25,9 +25,9 @@ export async function performUpkeep(upkeep: Upkeep, face: UpkeepFace): Promise<n
 async function perform(upkeep: Upkeep, face: UpkeepFace): Promise<number> {
   const { dataDir } = upkeep;
   if (upkeep.type === "restore") {
-    const { file, verify } = upkeep;
+    const { file, verify, endSessions } = upkeep;
     if (dataDir === undefined) await verifyBackup(file, face);
-    else await restore({ file, dataDir, again: verify }, face);
+    else await restore({ file, dataDir, again: verify, endSessions }, face);
     return 0;
   }
   if (dataDir === undefined) throw new UsageError("Say where keys and messages are: --data DIR");

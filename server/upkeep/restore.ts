@@ -35,7 +35,7 @@ export async function verifyBackup(file: string, face: UpkeepFace): Promise<void
  * @throws StartError, BackupFileError, DamagedError, StoreVersionError
  */
 export async function restore(
-  { file, dataDir, again }: { file: string; dataDir: string; again: boolean },
+  { file, dataDir, again, endSessions }: { file: string; dataDir: string; again: boolean; endSessions: boolean },
   face: UpkeepFace,
 ): Promise<void> {
   using backup = await openBackup(file);
@@ -59,11 +59,12 @@ export async function restore(
       );
     }
     await refuseOtherKeys(backup, database, hasKeys ? dataDir : work);
-    makeReady(database);
+    makeReady(database, { madeMs: Date.parse(backup.manifest.madeAt), restoredMs: Date.now(), endSessions });
     if (!hasKeys) await Deno.rename(dataPaths(work).keys, keys);
     await Deno.rename(database, paths.database);
     await syncDirectory(dataDir);
     face.print(`Restored ${dataDir}: ${describeBackup(backup.manifest)}\n${describeCounts(report)}\n`);
+    if (endSessions) face.print("All sessions are over: everybody logs in with their password\n");
   } finally {
     await Deno.remove(work, { recursive: true }).catch(() => {});
   }

@@ -15,7 +15,13 @@ export type Upkeep =
     readonly force: boolean;
   }
   /** Without `dataDir` the file is only looked at. */
-  | { readonly type: "restore"; readonly file: string; readonly dataDir: string | undefined; readonly verify: boolean }
+  | {
+    readonly type: "restore";
+    readonly file: string;
+    readonly dataDir: string | undefined;
+    readonly verify: boolean;
+    readonly endSessions: boolean;
+  }
   | { readonly type: "check"; readonly dataDir: string | undefined; readonly json: boolean };
 
 /** @returns `undefined` where the words are about something else. @throws UsageError */
@@ -39,12 +45,15 @@ export function parseUpkeep(args: readonly string[]): Upkeep | undefined {
     const withKeys = values["with-keys"] === true, force = values["force"] === true;
     return { type, file: resolve(file), dataDir, withKeys, force };
   }
-  allowOnly(values, ["data", "verify"], first);
-  const verify = values["verify"] === true;
+  allowOnly(values, ["data", "verify", "end-sessions"], first);
+  const verify = values["verify"] === true, endSessions = values["end-sessions"] === true;
   if (dataDir === undefined && !verify) {
     throw new UsageError("Say where to: restore FILE --data DIR, or look at the file alone: restore FILE --verify");
   }
-  return { type: "restore", file: resolve(file), dataDir, verify };
+  if (dataDir === undefined && endSessions) {
+    throw new UsageError("Say where to: restore FILE --data DIR --end-sessions");
+  }
+  return { type: "restore", file: resolve(file), dataDir, verify, endSessions };
 }
 
 /** The words that {@linkcode parseUpkeep} reads as this. */
@@ -55,6 +64,7 @@ export function upkeepWords(upkeep: Upkeep): string[] {
   if (upkeep.type === "backup" && upkeep.withKeys) words.push("--with-keys");
   if (upkeep.type === "backup" && upkeep.force) words.push("--force");
   if (upkeep.type === "restore" && upkeep.verify) words.push("--verify");
+  if (upkeep.type === "restore" && upkeep.endSessions) words.push("--end-sessions");
   if (upkeep.type === "check" && upkeep.json) words.push("--json");
   return words;
 }
@@ -67,6 +77,7 @@ const OPTIONS = {
   "with-keys": { type: "boolean" },
   "force": { type: "boolean" },
   "verify": { type: "boolean" },
+  "end-sessions": { type: "boolean" },
   "json": { type: "boolean" },
   "help": { type: "boolean", short: "h" },
 } as const;

@@ -162,6 +162,25 @@ export const ask = struct({
 });
 export type Ask = Infer<typeof ask>;
 
+/** That somebody's credentials changed, for their other devices. */
+export const credentialChange = struct({
+  /** 1: another password; 2: the account was recovered, with another password; 3: another recovery key. */
+  what: u8,
+  /** Where it was done. */
+  device: deviceId,
+  timeMs: u48,
+});
+export type CredentialChange = Infer<typeof credentialChange>;
+
+const passwordFields = {
+  /** How the new password was stretched: with a salt of its own, and no less work than before. */
+  stretching,
+  /** Rises with every change of this account's password; from 1. */
+  serial: varint,
+  /** The identity's word for both (docs/PROTOCOL.md §17). */
+  statement: bytes(512),
+};
+
 const sessionGrant = {
   /** 32 random bytes; the server keeps their SHA-256. */
   token: fixedBytes(32),
@@ -313,6 +332,54 @@ export const request = union({
   nameDevice: [34, struct({ name: text(DEVICE_NAME_BYTES_MAX), signature: fixedBytes(64) })],
   /** The names of this user's devices. */
   devices: [35, struct({})],
+  /** Makes a recovery key good, and the one before void (docs/PROTOCOL.md §17). */
+  setRecovery: [
+    36,
+    struct({
+      proof: fixedBytes(32),
+      /** The identity key, sealed by the recovery key. */
+      backup: bytes(BACKUP_BYTES_MAX),
+      /** The identity's RSA-PSS signature over "fastchat/set-recovery/1" ‖ bind ‖ SHA-256(proof) ‖ SHA-256(backup). */
+      identityProof: bytes(512),
+    }),
+  ],
+  /** Without password or device, by the recovery key's proof: answered by `recovery`; then `finishRecovery` may follow. */
+  recover: [37, struct({ name: nameText, proof: fixedBytes(32) })],
+  /** After a `recover`: another password, and this device enrolled, all or nothing. Answered by `session`. */
+  finishRecovery: [
+    38,
+    struct({
+      ...passwordFields,
+      loginSecret: text(43),
+      /** As in `register`; left out of account where the server keeps no backup for this user. */
+      backup: bytes(BACKUP_BYTES_MAX),
+      certificate: bytes(CERTIFICATE_BYTES_MAX),
+      /** As in `enrol`. */
+      identityProof: bytes(512),
+      deviceProof: fixedBytes(64),
+      /** Whether all other sessions end. */
+      endOthers: bool,
+    }),
+  ],
+  /** How one's own password is stretched and what was changed last. Before a session for an enrolled device that proves itself. */
+  credentials: [
+    39,
+    struct({ device: optional(struct({ name: nameText, id: deviceId, proof: fixedBytes(64) })) }),
+  ],
+  /** Another password: login secret, stretching and backup at once. Sent again after it was done it is `ok` again. */
+  changePassword: [
+    40,
+    struct({
+      /** Of the password until now. */
+      loginSecret: text(43),
+      ...passwordFields,
+      newLoginSecret: text(43),
+      backup: bytes(BACKUP_BYTES_MAX),
+      endOthers: bool,
+    }),
+  ],
+  /** The backup sealed by one's password, in a session whose identity key is not at hand. */
+  ownBackup: [41, struct({ loginSecret: text(43) })],
 });
 export type Request = Infer<typeof request>;
 
@@ -389,6 +456,30 @@ export const response = union({
       ),
     }),
   ],
+  /** The identity sealed by the recovery key, and the account as it is: what others are shown, and how to stretch. */
+  recovery: [
+    22,
+    struct({ backup: bytes(BACKUP_BYTES_MAX), entry: directoryEntry, stretching, serial: varint, keepsBackup: bool }),
+  ],
+  credentials: [
+    23,
+    struct({
+      stretching,
+      clusterId: fixedBytes(16),
+      identityKey: bytes(IDENTITY_KEY_BYTES_MAX),
+      /** Whether the server has a backup that the password opens. */
+      keepsBackup: bool,
+      /** Since when there is a recovery key; 0 for none. */
+      recoveryMs: u48,
+      /** The last change of the password; none since the sign-up. */
+      password: optional(struct({ serial: varint, statement: bytes(512), change: credentialChange })),
+    }),
+  ],
+  /**
+   * Answers `read` where a server restored from a backup has nothing behind `after`: `kept` is the newest number in that backup, up to
+   * `begins` none was ever given out by this server, and numbers go on behind it (docs/PROTOCOL.md §7.4).
+   */
+  restored: [29, struct({ kept: varint, begins: varint, madeMs: u48, restoredMs: u48 })],
 });
 export type Response = Infer<typeof response>;
 
@@ -414,6 +505,8 @@ export const event = union({
   dismissed: [8, struct({ conversation: conversationId, seq: varint })],
   /** The key log has grown by entries about this user or about somebody they share a conversation with. */
   keyLogGrown: [9, struct({ length: varint })],
+  /** One's own credentials changed elsewhere. */
+  credentialsChanged: [11, struct({ change: credentialChange })],
 });
 export type Event = Infer<typeof event>;
 

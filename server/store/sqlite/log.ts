@@ -8,16 +8,19 @@ import { type Aged, countToTrim } from "../retention.ts";
 import { StaleSenders } from "../stale_senders.ts";
 import type { AppendResult, LogPage, StoreAppend, TrimLimits } from "../store.ts";
 import type { StoreClock } from "./clock.ts";
+import { Leaps } from "./leaps.ts";
 import type { Rows } from "./rows.ts";
 
 export class Log {
   readonly #rows: Rows;
   readonly #clock: StoreClock;
+  readonly #leaps: Leaps;
   readonly #sql: ReturnType<typeof prepare>;
 
   constructor(database: DatabaseSync, rows: Rows, clock: StoreClock) {
     this.#rows = rows;
     this.#clock = clock;
+    this.#leaps = new Leaps(database);
     this.#sql = prepare(database);
   }
 
@@ -31,11 +34,17 @@ export class Log {
   read(user: UserName, id: ConversationId, after: number, limit: number): LogPage | undefined {
     const conversation = this.#rows.conversation(id);
     if (!conversation?.members.includes(user)) return undefined;
+    const leap = this.#leaps.next(conversation.id, after);
+    if (leap !== undefined && after >= leap.kept) {
+      const { upto: begins, ...restored } = leap;
+      return { records: [], begins, restored };
+    }
     const records: Record[] = [];
     let bytes = 0;
     // Row by row: a page's worth of the largest bodies at once would not fit in memory.
     for (const row of this.#sql.read.iterate(conversation.id, after, limit)) {
       const body = row["body"] as Uint8Array;
+      if (leap !== undefined && row["seq"] as number > leap.kept) break;
       bytes += body.length;
       if (bytes > READ_BYTES_MAX && records.length > 0) break;
       records.push({
@@ -48,7 +57,7 @@ export class Log {
         body,
       });
     }
-    return { records, begins: conversation.begins };
+    return { records, begins: Math.min(conversation.begins, leap?.kept ?? Infinity) };
   }
 
   trim(limits: TrimLimits): number {
