@@ -6,6 +6,7 @@
  * read. So catching up, live delivery and recovery are one mechanism, and nothing has to arrive twice or in order.
  */
 import { directConversationId, envelopeHash, equalBytes, readEnvelope } from "../shared/crypto/mod.ts";
+import { RequestError } from "../shared/errors.ts";
 import { READ_RECORDS_MAX } from "../shared/limits.ts";
 import type {
   ConversationHead,
@@ -13,6 +14,7 @@ import type {
   DeviceId,
   MessageId,
   Record,
+  ResponseOf,
   UserName,
 } from "../shared/protocol/mod.ts";
 import { type Database, isStorageError } from "./database.ts";
@@ -20,7 +22,7 @@ import type { OpenedRecord } from "./e2ee/mod.ts";
 import type { NoticeEvent } from "./events.ts";
 import { type Conversation, type History, type NewMessage, Own } from "./history.ts";
 import type { Keyring, Self } from "./keyring.ts";
-import { type Link, patiently } from "./link.ts";
+import { isTransient, type Link, patiently } from "./link.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Remote } from "./remote.ts";
 import { sanitizeText } from "./sanitize.ts";
@@ -176,6 +178,7 @@ export class Inbox {
 
   async #listPages(remote: Remote): Promise<void> {
     let after: ConversationId | undefined;
+    const listed = new Set<ConversationId>();
     for (;;) {
       const page = { type: "sync", after } as const;
       const { heads, more } = await patiently(() => remote.ask<"sync">(page));
@@ -184,11 +187,26 @@ export class Inbox {
       });
       for (const { conversation, head, cursor } of heads) {
         const known = this.#options.history.conversation(conversation);
+        listed.add(conversation);
         if (known && known.cursor < cursor) this.#setBack.add(conversation);
         if (known && known.cursor < head) this.#run(this.#lane(conversation).catchUp(head));
       }
       after = heads.at(-1)?.conversation;
-      if (!more || after === undefined) return;
+      if (!more || after === undefined) break;
+    }
+    for (const { id, peer } of this.#options.history.begun()) if (!listed.has(id)) await this.#reopen(peer, remote);
+  }
+
+  /** A conversation began after the backup that the server was restored from: it begins again, behind what this home remembers. */
+  async #reopen(peer: UserName, remote: Remote): Promise<void> {
+    try {
+      const { head: { conversation, head } } = await patiently(() =>
+        remote.ask<"openDirect">({ type: "openDirect", peer })
+      );
+      this.#run(this.#lane(conversation).catchUp(head));
+    } catch (error) {
+      // There is nobody of that name any more. Who writes to them is told so.
+      if (!(error instanceof RequestError) || isTransient(error)) throw error;
     }
   }
 
@@ -317,12 +335,14 @@ class InLane {
   }
 
   async #read({ cursor, peer }: Conversation): Promise<void> {
-    const { records, begins } = await this.#options.link.ask<"read">({
+    const page = await this.#options.link.ask<"read">({
       type: "read",
       conversation: this.#id,
       after: cursor,
       limit: READ_RECORDS_MAX,
     }, READ_TIMEOUT_MS);
+    if (page.type === "restored") return this.#passRestored(page, peer);
+    const { records, begins } = page;
     const first = records[0];
     if (first?.seq !== cursor + 1 && begins > cursor && (first?.seq ?? this.#head + 1) > begins) {
       // The answer begins behind what was removed, or there is nothing behind it.
@@ -337,6 +357,38 @@ class InLane {
     for (const record of records) {
       if (record.conversation === this.#id) this.#keep(record);
     }
+  }
+
+  /**
+   * The server was restored from a backup and has nothing behind the cursor but what came since (docs/PROTOCOL.md §7.4): one row
+   * says so, what this home has stays, and what it sent and the server lost is sent again.
+   */
+  #passRestored({ kept, begins, madeMs, restoredMs }: ResponseOf<"restored">, peer: UserName): void {
+    const { database, history, outbox, self } = this.#options;
+    const hasPassed = database.transaction(() => {
+      const { cursor } = history.conversation(this.#id)!;
+      if (kept > cursor || begins <= cursor || begins > this.#head) return false;
+      history.passRestored(this.#id, begins);
+      // Whoever has read nothing here misses nothing here: it may well be new.
+      if (cursor > 0) {
+        history.add({
+          conversation: this.#id,
+          seq: begins,
+          id: NOBODYS_ID as MessageId,
+          sender: peer,
+          recipient: self.name,
+          device: NOBODYS_ID as DeviceId,
+          timeMs: Date.now(),
+          own: Own.no,
+          reason: `The server was restored from a backup: what was said between ${minuteText(madeMs)} and ` +
+            `${minuteText(restoredMs)} is on the devices that have it`,
+        });
+      }
+      outbox.sendAgain(this.#id, kept, begins, Date.now());
+      return true;
+    });
+    if (hasPassed) this.#owner.applied(false);
+    else if (history.conversation(this.#id)!.cursor < begins) this.#clear();
   }
 
   /** Messages are not kept for ever: for all that this device was too late for there is one row that says so. */
@@ -430,8 +482,12 @@ class InLane {
       return history.add(this.#refused(record, conversation.peer, opened.reason, retryable));
     }
     const { message: { id, from, to, device, text }, chain } = opened;
-    if (history.has(this.#id, device, id)) return;
     const last = history.chain(this.#id, device);
+    if (history.has(this.#id, device, id)) {
+      // Sent again after the server had lost it: nothing new was said, under a new number.
+      if (last && chain.counter > last.counter) history.setChain(this.#id, device, chain);
+      return;
+    }
     if (last && chain.counter <= last.counter) {
       const reason = "Its number was used before: it is a repeat, or its device was set back to an earlier state";
       return history.add(this.#refused(record, conversation.peer, reason, false));
@@ -511,6 +567,11 @@ class InLane {
 function follows(record: Record, hash: Uint8Array): boolean {
   const read = readEnvelope(record.body);
   return read.ok && equalBytes(read.envelope.header.previous, hash);
+}
+
+/** A moment as people say it, in UTC. */
+function minuteText(timeMs: number): string {
+  return `${new Date(timeMs).toISOString().slice(0, 16).replace("T", " ")} UTC`;
 }
 
 function gap(name: UserName, text: string): NoticeEvent {

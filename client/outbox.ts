@@ -329,6 +329,9 @@ function textOf(row: Row, vault: Vault): string {
   return openText(vault, row["sealed"] as Uint8Array, placeOf.outboxText(row["id"] as string));
 }
 
+const LOST = "The server was restored from a backup that does not have it";
+const AGAIN_MS_MAX = 7 * 24 * 3600 * 1000;
+
 /** A failure crosses from the process that sends to the one that waits. */
 function encodeFailure(error: FastChatError): string {
   return JSON.stringify({

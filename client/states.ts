@@ -69,6 +69,20 @@ export class States {
     this.#append({ id, to, state: "failed", delivered: 0, read: 0, members: OTHERS, timeMs, reason });
   }
 
+  /** What was stored is not any more, and waits once more. */
+  again(
+    { id, conversation, to, timeMs, reason }: {
+      id: MessageId;
+      conversation: ConversationId;
+      to: UserName;
+      timeMs: number;
+      reason: string;
+    },
+  ): void {
+    const none = { delivered: 0, read: 0, members: OTHERS };
+    this.#append({ id, conversation, to, state: "queued", ...none, timeMs, reason });
+  }
+
   /** A device of a member has come further; never back. */
   moved(
     conversation: ConversationId,
@@ -81,7 +95,8 @@ export class States {
     );
     const sent = first === Infinity ? [] : this.#db.all(
       `SELECT id, seq, recipient FROM messages
-       WHERE conversation = ? AND seq > ? AND seq <= ? AND own = 1 AND text IS NOT NULL ORDER BY seq`,
+       WHERE conversation = ? AND seq > ? AND seq <= ? AND own = 1 AND text IS NOT NULL
+         AND id NOT IN (SELECT id FROM outbox) ORDER BY seq`,
       conversation,
       first,
       Math.max(delivered, read),
@@ -136,17 +151,18 @@ export class States {
 
   /** Where a message of this person stands. `undefined` for an id that this home does not know as one. */
   status(id: MessageId): StateEvent | undefined {
+    const waiting = this.#db.get("SELECT peer, created_ms, failure FROM outbox WHERE id = ?", id);
     const sent = this.#db.get(
       "SELECT conversation, seq, recipient, time_ms FROM messages WHERE id = ? AND own <> 0 AND text IS NOT NULL",
       id,
     );
-    if (sent !== undefined) {
+    // In both is what is being sent again.
+    if (sent !== undefined && waiting === undefined) {
       const conversation = sent["conversation"] as ConversationId;
       const counts = this.counts(conversation, sent["seq"] as number);
       const timeMs = sent["time_ms"] as number, to = sent["recipient"] as UserName;
       return toEvent({ id, conversation, to, state: stateOf(counts), ...counts, timeMs });
     }
-    const waiting = this.#db.get("SELECT peer, created_ms, failure FROM outbox WHERE id = ?", id);
     if (waiting === undefined) return undefined;
     const failure = waiting["failure"] as string | null;
     return toEvent({
