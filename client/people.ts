@@ -9,9 +9,9 @@ import type { Pins, PinState } from "./pins.ts";
 
 /**
  * "unknown": never met. "unverified": pinned at first contact or accepted later, never compared. "verified": compared by this
- * person. "changed": another identity is shown now; nothing is sent until this person has accepted it.
+ * person. "changed": another identity is shown now; nothing is sent until this person has accepted it. "self": this person.
  */
-export type TrustState = "unknown" | "unverified" | "verified" | "changed";
+export type TrustState = "unknown" | "unverified" | "verified" | "changed" | "self";
 
 /** What `--json` prints of it, too. */
 export interface PeerTrust {
@@ -129,5 +129,5 @@ function toTrust(name: UserName, state: PinState | undefined): PeerTrust {
 }
 
 function ownTrust({ name, identity }: PeopleOptions["self"]): PeerTrust {
-  return { name, trust: "verified", wasVerified: false, fingerprint: formatFingerprint(identity) };
+  return { name, trust: "self", wasVerified: false, fingerprint: formatFingerprint(identity) };
 }

@@ -1,6 +1,7 @@
 /** How far a message has come, in as few signs as possible. */
 import type { MessageState, StateEvent } from "../events.ts";
 import { paint } from "../output.ts";
+import type { TrustState } from "../people.ts";
 
 /** Behind a line of one's own: ✓ stored, ✓✓ delivered, ✓✓ read. */
 export function mark(state: MessageState): string {
@@ -16,6 +17,26 @@ export function mark(state: MessageState): string {
     case "failed":
       return paint("red", "not sent");
   }
+}
+
+/** How far somebody's identity is known, in as few words; nothing of whom one never met, and of oneself. */
+export function trustMark(trust: TrustState): string {
+  switch (trust) {
+    case "verified":
+      return paint("green", `${LOCK} verified`);
+    case "unverified":
+      return paint("dim", "unverified");
+    case "changed":
+      return paint(["bold", "red"], "! KEY CHANGED");
+    case "unknown":
+    case "self":
+      return "";
+  }
+}
+
+/** Behind a name where there is room for no more. */
+export function trustSign(trust: TrustState): string {
+  return trust === "verified" ? ` ${LOCK}` : trust === "changed" ? " !" : "";
 }
 
 /** The state of one message, in a line. */
@@ -34,3 +55,5 @@ export function stateLine({ id, to, state, delivered, read, members, reason }: S
       return `${mark(state)} to ${to}: ${reason} (${id})`;
   }
 }
+
+const LOCK = "🔒";
