@@ -26,8 +26,11 @@ import type { RequestOf, RequestType, Response } from "../shared/protocol/mod.ts
 import type { Caller, Services } from "./context.ts";
 import * as auth from "./handlers/auth.ts";
 import * as conversations from "./handlers/conversations.ts";
+import * as credentials from "./handlers/credentials.ts";
 import * as directory from "./handlers/directory.ts";
 import * as groups from "./handlers/groups.ts";
+import * as keys from "./handlers/keys.ts";
+import * as keyPackages from "./handlers/key_packages.ts";
 import * as log from "./handlers/log.ts";
 import * as presence from "./handlers/presence.ts";
 import * as receipts from "./handlers/receipts.ts";
@@ -115,52 +118,78 @@ export const commands: Commands = {
     rights: "session",
     bytesMax: FRAME_BYTES + (KEY_PACKAGES_MAX + 1) * (8 + KEY_PACKAGE_BYTES_MAX),
     rate: "request",
-    handle: groups.notServed,
+    handle: keyPackages.putKeyPackages,
   },
   takeKeyPackages: {
     rights: "session",
     bytesMax: FRAME_BYTES + 17 * NAME_BYTES,
     rate: "request",
-    handle: groups.notServed,
+    handle: keyPackages.takeKeyPackages,
   },
-  createGroup: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: groups.notServed },
-  commit: { rights: "session", bytesMax: COMMIT_BYTES_MAX, rate: "request", handle: groups.notServed },
-  leave: { rights: "session", bytesMax: FRAME_BYTES + BODY_BYTES_MAX, rate: "request", handle: groups.notServed },
-  welcome: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: groups.notServed },
-  ask: { rights: "session", bytesMax: FRAME_BYTES + ASK_BYTES_MAX, rate: "request", handle: groups.notServed },
-  asks: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: groups.notServed },
+  createGroup: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: groups.createGroup },
+  commit: { rights: "session", bytesMax: COMMIT_BYTES_MAX, rate: "request", handle: groups.commit },
+  leave: { rights: "session", bytesMax: FRAME_BYTES + BODY_BYTES_MAX, rate: "request", handle: groups.leave },
+  welcome: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: groups.welcome },
+  ask: { rights: "session", bytesMax: FRAME_BYTES + ASK_BYTES_MAX, rate: "request", handle: groups.ask },
+  asks: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: groups.asks },
   invite: {
     rights: "session",
     bytesMax: FRAME_BYTES + WELCOME_BYTES_MAX + TREE_BYTES_MAX,
     rate: "request",
-    handle: groups.notServed,
+    handle: groups.invite,
   },
-  dropAsk: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: groups.notServed },
-  members: { rights: "session", bytesMax: FRAME_BYTES + NAME_BYTES, rate: "request", handle: groups.notServed },
-  keyLog: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: groups.notServed },
+  dropAsk: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: groups.dropAsk },
+  members: { rights: "session", bytesMax: FRAME_BYTES + NAME_BYTES, rate: "request", handle: groups.members },
+  keyLog: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: keys.keyLog },
   keyEntries: {
     rights: "session",
     bytesMax: FRAME_BYTES + 8 * KEY_ENTRIES_MAX,
     rate: "request",
-    handle: groups.notServed,
+    handle: keys.keyEntries,
   },
   stateKeys: {
     rights: "session",
     bytesMax: FRAME_BYTES + KEY_ENTRY_BYTES_MAX,
     rate: "request",
-    handle: groups.notServed,
+    handle: keys.stateKeys,
   },
   rotate: {
     rights: "session",
     bytesMax: FRAME_BYTES + KEY_ENTRY_BYTES_MAX + BACKUP_BYTES_MAX,
     rate: "request",
-    handle: groups.notServed,
+    handle: keys.rotate,
   },
   nameDevice: {
     rights: "session",
     bytesMax: FRAME_BYTES + DEVICE_NAME_BYTES_MAX,
     rate: "request",
-    handle: groups.notServed,
+    handle: keys.nameDevice,
   },
-  devices: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: groups.notServed },
+  devices: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: keys.devices },
+  setRecovery: {
+    rights: "session",
+    bytesMax: 1024 + BACKUP_BYTES_MAX,
+    rate: "request",
+    handle: credentials.setRecovery,
+  },
+  recover: { rights: "none", bytesMax: FRAME_BYTES + NAME_BYTES, rate: "request", handle: credentials.recover },
+  finishRecovery: {
+    rights: "recovering",
+    bytesMax: 2048 + BACKUP_BYTES_MAX + CERTIFICATE_BYTES_MAX,
+    rate: "request",
+    handle: credentials.finishRecovery,
+  },
+  credentials: {
+    rights: "any",
+    bytesMax: FRAME_BYTES + NAME_BYTES,
+    rate: "request",
+    handle: credentials.credentials,
+  },
+  changePassword: {
+    rights: "session",
+    bytesMax: 1024 + BACKUP_BYTES_MAX,
+    rate: "request",
+    handle: credentials.changePassword,
+  },
+  ownBackup: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: credentials.ownBackup },
 };

@@ -7,7 +7,7 @@
 import { write, Writer } from "../shared/codec/mod.ts";
 import type { ServerEntry } from "../shared/packet/mod.ts";
 import { type ConversationId, type Event, event } from "../shared/protocol/mod.ts";
-import type { Committed, DevicesChanged, ReceiptMoved } from "./bus/bus.ts";
+import type { Committed, DevicesChanged, GroupNews, ReceiptMoved, SessionsEnded } from "./bus/bus.ts";
 import { Feed } from "./feed.ts";
 import type { Session, Sessions } from "./sessions.ts";
 
@@ -81,6 +81,62 @@ export class Fanout {
           session.feed.announce(message);
         }
       }
+    }
+    this.#keyLogGrown(change);
+  }
+
+  /** Once to everybody here who shares a conversation with the user, and to the user's own devices. */
+  #keyLogGrown({ user, conversations, keyLogLength }: DevicesChanged): void {
+    const message = this.#encode({ type: "keyLogGrown", length: keyLogLength });
+    for (const member of new Set([user, ...conversations.flatMap(({ members }) => members)])) {
+      for (const session of this.#sessions.of(member)) session.feed?.announce(message);
+    }
+  }
+
+  /** Seldom, and small: told however much is waiting, but for what the device asks for anyway once it has caught up. */
+  groupNews(news: GroupNews): void {
+    switch (news.type) {
+      case "asked":
+        return this.#asked(news);
+      case "welcomed": {
+        const message = this.#encode({ type: "welcomed", conversation: news.conversation });
+        for (const { user, device } of news.devices) {
+          for (const session of this.#sessions.of(user)) if (session.device === device) session.feed?.announce(message);
+        }
+        return;
+      }
+      case "dismissed": {
+        const { conversation, seq, users } = news, message = this.#encode({ type: "dismissed", conversation, seq });
+        for (const user of users) {
+          for (const session of this.#sessions.of(user)) session.feed?.announce(message);
+        }
+      }
+    }
+  }
+
+  #asked({ ask, members }: GroupNews & { type: "asked" }): void {
+    let message: Uint8Array | undefined;
+    for (const member of members) {
+      for (const session of this.#sessions.of(member)) {
+        const feed = session.feed;
+        if (feed === undefined || session.device === ask.device) continue;
+        if (feed.isOverfull(ask.conversation)) {
+          feed.miss(ask.conversation, 0);
+          this.#behind.add(feed);
+          continue;
+        }
+        message ??= this.#encode({ type: "asked", ask });
+        feed.announce(message);
+      }
+    }
+  }
+
+  /** To the user's other devices. */
+  credentialsChanged({ user, change }: SessionsEnded): void {
+    if (change === undefined) return;
+    const message = this.#encode({ type: "credentialsChanged", change });
+    for (const session of this.#sessions.of(user)) {
+      if (session.device !== change.device) session.feed?.announce(message);
     }
   }
 

@@ -27,6 +27,8 @@ export class Sessions {
   readonly #byUser = new Map<UserName, Session[]>();
   /** Whose credentials have changed lately, the oldest first: a login that was under way meanwhile must not slip through. */
   readonly #ended = new Map<UserName, SessionsEnded>();
+  /** Devices revoked lately, the oldest first. */
+  readonly #revoked = new Set<DeviceId>();
   #size = 0;
 
   /** @returns Whether it is the user's first one here. */
@@ -56,13 +58,17 @@ export class Sessions {
   }
 
   /** Whether a session that began so is over already. */
-  isOver({ user, generation, tokenHash }: Pick<Session, "user" | "generation" | "tokenHash">): boolean {
+  isOver(
+    { user, device, generation, tokenHash }: Pick<Session, "user" | "device" | "generation" | "tokenHash">,
+  ): boolean {
+    if (this.#revoked.has(device)) return true;
     const ended = this.#ended.get(user);
     return ended !== undefined && generation < ended.generation && tokenHash !== ended.keep?.toHex();
   }
 
   /** Ends what began before a user's credentials changed. */
   closeEnded(ended: SessionsEnded): void {
+    if (ended.device !== undefined) return this.#closeDevice(ended.user, ended.device);
     const known = this.#ended.get(ended.user);
     if (known !== undefined && known.generation > ended.generation) return;
     this.#ended.delete(ended.user);
@@ -72,6 +78,14 @@ export class Sessions {
       if (this.isOver(session)) {
         session.channel.close(CloseCode.sessionEnded, "Your credentials were changed: log in again");
       }
+    }
+  }
+
+  #closeDevice(user: UserName, device: DeviceId): void {
+    this.#revoked.add(device);
+    if (this.#revoked.size > ENDED_MAX) this.#revoked.delete(this.#revoked.values().next().value!);
+    for (const session of [...this.of(user)]) {
+      if (session.device === device) session.channel.close(CloseCode.sessionEnded, "This device was revoked");
     }
   }
 

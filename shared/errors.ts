@@ -69,6 +69,10 @@ export const ErrorCode = {
   unavailable: 15,
   registrationClosed: 16,
   diskFull: 17,
+  /** This device was revoked, for good: said only to who proves to be it. */
+  deviceRevoked: 18,
+  /** Another device of this user must approve this one first. */
+  approvalNeeded: 19,
 } as const;
 export type ErrorCode = (typeof ErrorCode)[keyof typeof ErrorCode];
 

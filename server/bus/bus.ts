@@ -2,7 +2,7 @@
  * The bus's contract: how servers of one cluster hear of each other's work. Hints only, never the only copy: whoever
  * misses one reads the log.
  */
-import type { ConversationId, Receipt, Record, UserName } from "../../shared/protocol/mod.ts";
+import type { Ask, ConversationId, CredentialChange, DeviceId, Receipt, Record, UserName } from "../../shared/protocol/mod.ts";
 
 export interface Bus {
   /** Says which users this server has sessions for, from now on. Repeated to a new leader by the implementation. */
@@ -34,8 +34,10 @@ export interface BusListener {
   onReceipts(moved: readonly ReceiptMoved[]): void;
   /** A user's devices changed; `conversations` are all of that user's, with their new epochs and members. */
   onDevicesChanged(change: DevicesChanged): void;
-  /** A user's credentials changed: sessions that began before are over. Told to every server, whoever is there. */
+  /** A user's credentials changed: sessions that began before may be over. Told to every server, whoever is there. */
   onSessionsEnded(ended: SessionsEnded): void;
+  /** Something about who is in a conversation; a dismissal comes behind its record, and to every server. */
+  onGroupNews(news: GroupNews): void;
   /** Of somebody whom this server watches: at first, with each change, and again now and then. */
   onPresence(user: UserName, online: boolean): void;
   /** Somebody types, or has stopped; the members have sessions here (the person's own server is told too). */
@@ -46,6 +48,7 @@ export interface BusListener {
 
 export interface Committed {
   readonly record: Record;
+  /** The same array again and again, until somebody comes or goes. */
   readonly members: readonly UserName[];
 }
 
@@ -53,6 +56,23 @@ export interface ReceiptMoved {
   readonly receipt: Receipt;
   readonly members: readonly UserName[];
 }
+
+export type GroupNews =
+  /** A device wants to be let in. */
+  | { readonly type: "asked"; readonly ask: Ask; readonly members: readonly UserName[] }
+  /** There is something by which these devices can join. */
+  | {
+    readonly type: "welcomed";
+    readonly conversation: ConversationId;
+    readonly devices: readonly { readonly user: UserName; readonly device: DeviceId }[];
+  }
+  /** These are members no longer, from the record behind `seq` on. */
+  | {
+    readonly type: "dismissed";
+    readonly conversation: ConversationId;
+    readonly seq: number;
+    readonly users: readonly UserName[];
+  };
 
 export interface TypingHint {
   readonly conversation: ConversationId;
@@ -64,14 +84,20 @@ export interface TypingHint {
 export interface DevicesChanged {
   readonly user: UserName;
   readonly conversations: readonly { id: ConversationId; epoch: number; members: readonly UserName[] }[];
+  /** Entries in the key log, with what is told here (SECURITY M13). */
+  readonly keyLogLength: number;
 }
 
 export interface SessionsEnded {
   readonly user: UserName;
-  /** Sessions that began under a lower one are over. */
+  /** Sessions that began under a lower one are over; 0 where none is. */
   readonly generation: number;
   /** Except this one: the hash of its token, 32 bytes. */
   readonly keep: Uint8Array | undefined;
+  /** Where given, all sessions of this device are over, for good: it was revoked. */
+  readonly device?: DeviceId | undefined;
+  /** What the user's other devices are told. */
+  readonly change?: CredentialChange | undefined;
 }
 
 /** What a store tells of, after each commit and in its order: the hub, which passes it on. Must not throw. */
@@ -80,4 +106,5 @@ export interface CommitListener {
   receipts(moved: readonly ReceiptMoved[]): void;
   devicesChanged(change: DevicesChanged): void;
   sessionsEnded(ended: SessionsEnded): void;
+  groupNews(news: GroupNews): void;
 }

@@ -5,12 +5,17 @@
  * that is closed takes its users with it: a dead server leaves no ghosts in the list of who is online.
  */
 import type { UserName } from "../../shared/protocol/mod.ts";
-import type { CommitListener, Committed, DevicesChanged, ReceiptMoved, SessionsEnded, TypingHint } from "./bus.ts";
+import { Audiences } from "./audiences.ts";
+import type { CommitListener, Committed, DevicesChanged, GroupNews } from "./bus.ts";
+import type { ReceiptMoved, SessionsEnded, TypingHint } from "./bus.ts";
 import { PresenceBoard, type PresencePort } from "./presence_board.ts";
 
 /** One server as the hub sees it. */
 export interface HubPort extends PresencePort {
-  /** Records for this server, ascending per conversation. The objects are shared between ports. Must not throw. */
+  /**
+   * Records for this server, ascending per conversation; of many members only those with sessions there are named. The objects
+   * are shared between ports. Must not throw.
+   */
   committed(committed: readonly Committed[]): void;
   /** Shared between ports. Must not throw. */
   receipts(moved: readonly ReceiptMoved[]): void;
@@ -18,6 +23,8 @@ export interface HubPort extends PresencePort {
   devicesChanged(change: DevicesChanged): void;
   /** Must not throw. */
   sessionsEnded(ended: SessionsEnded): void;
+  /** Must not throw. */
+  groupNews(news: GroupNews): void;
   /** Must not throw. */
   typing(hint: TypingHint): void;
 }
@@ -29,6 +36,8 @@ export class Hub implements CommitListener {
   /** Every port, with users or without: what a login must not miss goes to all. */
   readonly #all = new Set<HubPort>();
 
+  readonly #audiences = new Audiences<HubPort>((user) => this.#ports.get(user) ?? NOBODY);
+
   /** Who hears of whom; {@linkcode announce} feeds it. */
   readonly presence = new PresenceBoard<HubPort>();
 
@@ -39,14 +48,18 @@ export class Hub implements CommitListener {
   /** This port has sessions of this user, or has none any more. Repeating it is fine. */
   announce(port: HubPort, user: UserName, online: boolean): void {
     const ports = this.#ports.get(user);
-    if (online) {
-      if (ports !== undefined) return void ports.add(port);
-      this.#ports.set(user, new Set([port]));
-      this.presence.arrived(user);
-    } else if (ports?.delete(port) && ports.size === 0) {
+    if (online === (ports?.has(port) ?? false)) return;
+    if (!online) {
+      this.#audiences.left(port, user);
+      ports!.delete(port);
+      if (ports!.size > 0) return;
       this.#ports.delete(user);
-      this.presence.left(user);
+      return this.presence.left(user);
     }
+    this.#audiences.arrived(port, user);
+    if (ports !== undefined) return void ports.add(port);
+    this.#ports.set(user, new Set([port]));
+    this.presence.arrived(user);
   }
 
   /** This port is gone, and its users with it. */
@@ -62,7 +75,13 @@ export class Hub implements CommitListener {
   }
 
   committed(committed: readonly Committed[]): void {
-    for (const [port, items] of this.#perPort(committed)) port.committed(items);
+    const perPort = new Map<HubPort, Committed[]>();
+    for (let i = 0; i < committed.length; i++) {
+      const item = committed[i]!;
+      if (item.members.length <= FEW_MEMBERS) this.#sort(item, perPort);
+      else this.#sortLarge(item, perPort);
+    }
+    for (const [port, items] of perPort) port.committed(items);
   }
 
   receipts(moved: readonly ReceiptMoved[]): void {
@@ -82,12 +101,21 @@ export class Hub implements CommitListener {
         }
       }
     }
-    for (const [port, conversations] of perPort) port.devicesChanged({ user: change.user, conversations });
+    for (const [port, conversations] of perPort) port.devicesChanged({ ...change, conversations });
   }
 
   /** To every port: a server on which this user is just logging in has not announced it yet. */
   sessionsEnded(ended: SessionsEnded): void {
     for (const port of this.#all) port.sessionsEnded(ended);
+  }
+
+  groupNews(news: GroupNews): void {
+    if (news.type === "dismissed") {
+      for (const port of this.#all) port.groupNews(news);
+    } else {
+      const members = news.type === "asked" ? news.members : news.devices.map(({ user }) => user);
+      for (const port of this.#perPort([{ members }]).keys()) port.groupNews(news);
+    }
   }
 
   typing(hint: TypingHint): void {
@@ -97,18 +125,30 @@ export class Hub implements CommitListener {
   /** What each port with a member on it is told. */
   #perPort<T extends { readonly members: readonly UserName[] }>(told: readonly T[]): Map<HubPort, T[]> {
     const perPort = new Map<HubPort, T[]>();
-    for (const item of told) {
-      for (const member of item.members) {
-        for (const port of this.#ports.get(member) ?? NOBODY) {
-          const items = perPort.get(port);
-          if (items === undefined) perPort.set(port, [item]);
-          // Two members on one server: it is told once. Items come in order, so looking at the last one is enough.
-          else if (items.at(-1) !== item) items.push(item);
-        }
+    for (const item of told) this.#sort(item, perPort);
+    return perPort;
+  }
+
+  #sort<T extends { readonly members: readonly UserName[] }>(item: T, perPort: Map<HubPort, T[]>): void {
+    for (const member of item.members) {
+      for (const port of this.#ports.get(member) ?? NOBODY) {
+        const items = perPort.get(port);
+        if (items === undefined) perPort.set(port, [item]);
+        // Two members on one server: it is told once. Items come in order, so looking at the last one is enough.
+        else if (items.at(-1) !== item) items.push(item);
       }
     }
-    return perPort;
+  }
+
+  #sortLarge({ record, members }: Committed, perPort: Map<HubPort, Committed[]>): void {
+    for (const [port, here] of this.#audiences.of(record.conversation, members)) {
+      const items = perPort.get(port), item = { record, members: here };
+      if (items === undefined) perPort.set(port, [item]);
+      else items.push(item);
+    }
   }
 }
 
+/** As far as looking at each member is cheaper than keeping an audience. */
+const FEW_MEMBERS = 8;
 const NOBODY: readonly HubPort[] = [];

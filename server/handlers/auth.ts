@@ -101,6 +101,7 @@ export async function login(
   services.throttles.clear(attempt);
   services.counters.logIns++;
   if (device !== undefined) return await grant(account.name, device, caller, services);
+  if (request.device !== undefined) await refuseEnded(account.name, request.device, caller, services);
   caller.beginEnrolling(account.name);
   return { type: "enrolNeeded", name: account.name };
 }
@@ -132,12 +133,14 @@ export async function enrol(
   if (!await verifyEnrolProof(identityKey, caller.bind, request.certificate, request.identityProof)) {
     throw new RequestError(ErrorCode.badCredentials, "The identity key did not sign this connection");
   }
-  const added = await services.store.addDevice(name, device);
+  await refuseEnded(name, { id: device.id, proof: request.deviceProof }, caller, services);
+  const added = await services.store.addDevice(name, device, identityKey);
   if (added === "limit") {
     throw new RequestError(ErrorCode.limit, "You have as many devices as one may have: revoke an old one first");
   }
   if (added === "id-taken") throw badCertificate("the device's id is taken");
   services.counters.enrolled++;
+  if (added === "unapproved") throw approvalNeeded(device.id);
   return await grant(name, device.id, caller, services);
 }
 
@@ -151,9 +154,12 @@ export async function resume(
   const tokenHash = sha256(request.token);
   const session = await services.store.session(tokenHash, services.nowMs());
   const name = parseUserName(request.name);
-  if (session === undefined || session.user !== name || session.device !== request.device) throw sessionOver();
-  const account = await services.store.account(name);
   const proof = { id: request.device, proof: request.proof };
+  if (session === undefined || session.user !== name || session.device !== request.device) {
+    if (name !== undefined) await refuseEnded(name, proof, caller, services);
+    throw sessionOver();
+  }
+  const account = await services.store.account(name);
   if (account === undefined || provenDevice(account, proof, caller, services) === undefined) throw sessionOver();
   caller.beginSession({ user: name, device: session.device, tokenHash, generation: session.generation });
   services.counters.resumed++;
@@ -174,7 +180,7 @@ export async function logout(
 }
 
 /** Keeps a fresh token's hash and begins the session. */
-async function grant(
+export async function grant(
   user: UserName,
   device: DeviceId,
   caller: Caller,
@@ -189,7 +195,7 @@ async function grant(
 }
 
 /** The same work whether the name exists or not (P3). */
-async function isPassword(
+export async function isPassword(
   secret: LoginSecret,
   account: Account | undefined,
   attempt: LogInAttempt,
@@ -208,7 +214,7 @@ async function isPassword(
 }
 
 /** The device's id, if it is enrolled, its certificate is in time, and it signed this connection (P6). */
-function provenDevice(
+export function provenDevice(
   account: Account,
   claim: { readonly id: DeviceId; readonly proof: Uint8Array },
   caller: Caller,
@@ -221,8 +227,30 @@ function provenDevice(
   return verifyDeviceProof(certificate.leafKey, caller.bind, claim.proof) ? claim.id : undefined;
 }
 
+/**
+ * Says to a device that is nobody's any more, or not yet, that it is so: to itself alone, which its signature shows.
+ *
+ * @throws RequestError deviceRevoked, approvalNeeded
+ */
+export async function refuseEnded(
+  name: UserName,
+  claim: { readonly id: DeviceId; readonly proof: Uint8Array },
+  caller: Caller,
+  { store }: Services,
+): Promise<void> {
+  const known = await store.device(name, claim.id);
+  if (known === undefined || known.standing === "live" || known.standing === "superseded") return;
+  const { leafKey } = decodeCertificate(known.certificate);
+  if (!verifyDeviceProof(leafKey, caller.bind, claim.proof)) return;
+  if (known.standing === "unapproved") throw approvalNeeded(claim.id);
+  throw new RequestError(
+    ErrorCode.deviceRevoked,
+    "This device was revoked and is yours no longer: to use it again, log in from an empty home",
+  );
+}
+
 /** Whether a certificate is one for a device of this user in this cluster, by this identity, held by who is asking (P5, P6). */
-async function checkDevice(
+export async function checkDevice(
   claim: { name: UserName; identityKey: Uint8Array; certificate: Uint8Array; deviceProof: Uint8Array },
   caller: Caller,
   services: Services,
@@ -273,13 +301,13 @@ function saltOfNobody(name: string, services: Services): Uint8Array {
   return hmacSha256(services.saltKey, TEXT_ENCODER.encode(name.toLowerCase())).slice(0, SALT_BYTES);
 }
 
-function checkSecret(text: string): LoginSecret {
+export function checkSecret(text: string): LoginSecret {
   const secret = parseLoginSecret(text);
   if (secret === undefined) throw new RequestError(ErrorCode.malformed, "A login secret is 43 base64url characters");
   return secret;
 }
 
-function checkStretching(log2N: number, { settings }: Services): void {
+export function checkStretching(log2N: number, { settings }: Services): void {
   if (log2N >= settings.scryptLog2N && log2N <= SCRYPT_LOG2_N_MAX) return;
   throw new RequestError(
     ErrorCode.malformed,
@@ -300,8 +328,15 @@ function nameTaken(name: UserName): RequestError {
   return new RequestError(ErrorCode.nameTaken, `The name ${name} is taken`);
 }
 
-function badCertificate(reason: string): RequestError {
+export function badCertificate(reason: string): RequestError {
   return new RequestError(ErrorCode.badCertificate, `The device certificate is not accepted: ${reason}`);
+}
+
+function approvalNeeded(device: DeviceId): RequestError {
+  return new RequestError(
+    ErrorCode.approvalNeeded,
+    `This device waits to be approved: on another device of yours run "fastchat device approve ${device.slice(0, 8)}"`,
+  );
 }
 
 function sessionOver(): RequestError {

@@ -210,13 +210,13 @@ class FollowerPort implements HubPort {
     }
   }
 
-  devicesChanged({ user, conversations }: DevicesChanged): void {
+  devicesChanged({ user, conversations, keyLogLength }: DevicesChanged): void {
     let at = 0;
     do {
       const part = conversations.slice(at, at += NOTICE_CONVERSATIONS_MAX);
       this.#link.send(
         FrameKind.DevicesChanged,
-        (writer) => write(devicesChangedSchema, writer, { user, conversations: part }),
+        (writer) => write(devicesChangedSchema, writer, { user, conversations: part, keyLogLength }),
       );
     } while (at < conversations.length);
   }

@@ -4,10 +4,18 @@
  * Every change happens inside the call, as if each were a transaction of its own; answers still come a microtask later,
  * so that nobody learns to rely on less than the contract says.
  */
-import { DEVICES_PER_USER_MAX, READ_BYTES_MAX, SESSIONS_PER_DEVICE_MAX } from "../../shared/limits.ts";
+import { deviceEntry } from "../../shared/crypto/mod.ts";
+import {
+  DEVICES_PER_USER_MAX,
+  KEY_ENTRIES_PER_USER_MAX,
+  READ_BYTES_MAX,
+  SESSIONS_PER_DEVICE_MAX,
+} from "../../shared/limits.ts";
 import type {
+  Ask,
   ConversationHead,
   ConversationId,
+  CredentialChange,
   DeviceId,
   DirectoryEntry,
   OwnReceipt,
@@ -18,17 +26,38 @@ import type {
 import type { CommitListener, Committed, ReceiptMoved } from "../bus/bus.ts";
 import { sameBytes } from "./bytes.ts";
 import { type Aged, countToTrim, RECORD_BYTES } from "./retention.ts";
+import { MemoryKeyLog } from "./memory_key_log.ts";
+import {
+  type CommitResult,
+  ConversationKind,
+  type InviteResult,
+  type KeyPackageStock,
+  RECEIPT_RECORDS_MAX,
+  type StoreCommit,
+  type StoredWelcome,
+  type StoreInvitation,
+  type StoreKeyPackages,
+  type StoreLeave,
+  type TakenKeyPackage,
+  type WantedKeyPackages,
+} from "./groups.ts";
+import { MemoryConversation, type MemoryDevice, MemoryGroups, type MemoryUser } from "./memory_groups.ts";
+import { MemoryKeyPackages } from "./memory_key_packages.ts";
 import { StaleSenders } from "./stale_senders.ts";
 import {
   type Account,
   type AppendResult,
+  CredentialWhat,
   type LiveSession,
   type LogPage,
   type NewDevice,
+  type NewRecovery,
   type NewUser,
+  type PasswordChange,
   type Session,
   type Store,
   type StoreAppend,
+  type StoredCredentials,
   StoreUnavailableError,
   type TrimLimits,
 } from "./store.ts";
@@ -38,13 +67,22 @@ export class MemoryStore implements Store {
   readonly #users = new Map<UserName, User>();
   readonly #devices = new Map<DeviceId, Device>();
   readonly #sessions = new Map<string, Session>();
-  readonly #conversations = new Map<ConversationId, Conversation>();
+  readonly #conversations = new Map<ConversationId, MemoryConversation>();
   /** All of them, in the order in which they came. */
   readonly #records: Record[] = [];
+  readonly #keyLog = new MemoryKeyLog();
+  readonly #keyPackages: MemoryKeyPackages;
+  readonly #groups: MemoryGroups;
   #closed = false;
 
   constructor(listener?: CommitListener) {
     this.#listener = listener;
+    const users = this.#users, devices = this.#devices, conversations = this.#conversations, records = this.#records;
+    const keyPackages = this.#keyPackages = new MemoryKeyPackages({ users, devices });
+    this.#groups = new MemoryGroups(
+      { users, devices, conversations, records, listener },
+      (conversation, device) => keyPackages.used(conversation, device),
+    );
   }
 
   // deno-lint-ignore require-await
@@ -65,13 +103,17 @@ export class MemoryStore implements Store {
       passwordHash,
       identityKey,
       backup,
+      recovery: undefined,
+      password: undefined,
       devices: [],
       revision: 1,
       generation: 0,
-      conversations: [],
+      approval: false,
+      conversations: new Set(),
     };
     this.#users.set(name, made);
-    this.#addDevice(made, user.device);
+    this.#addDevice(made, user.device).approved = true;
+    this.#keyLog.add(name, deviceEntry(user.device.certificate));
     return "created";
   }
 
@@ -81,36 +123,129 @@ export class MemoryStore implements Store {
     const user = this.#users.get(name);
     if (user === undefined) return undefined;
     const { stretching, passwordHash, identityKey, backup } = user;
-    const devices = user.devices.map(({ id, certificate }) => ({ id, certificate }));
+    const devices = user.devices.filter(isLive).map(({ id, certificate }) => ({ id, certificate }));
     return { name, stretching: { ...stretching }, passwordHash, identityKey, backup, devices };
   }
 
   // deno-lint-ignore require-await
-  async addDevice(name: UserName, device: NewDevice): Promise<"added" | "limit" | "id-taken"> {
+  async addDevice(
+    name: UserName,
+    device: NewDevice,
+    identityKey?: Uint8Array,
+  ): Promise<"added" | "unapproved" | "limit" | "id-taken"> {
     this.#open();
+    return this.#enrol(name, device, identityKey);
+  }
+
+  #enrol(
+    name: UserName,
+    device: NewDevice,
+    identityKey?: Uint8Array,
+  ): "added" | "unapproved" | "limit" | "id-taken" {
     const user = this.#users.get(name);
     if (user === undefined) throw new RangeError(`Cannot add a device: there is no user ${name}`);
+    if (identityKey !== undefined && !sameBytes(user.identityKey, identityKey)) return "id-taken";
     const known = this.#devices.get(device.id);
-    if (known !== undefined) {
-      return known.user === user && sameBytes(known.certificate, device.certificate) ? "added" : "id-taken";
+    const returns = known?.user === user && known.ended === "superseded" &&
+      !sameBytes(known.certificate, device.certificate);
+    if (known !== undefined && !returns) {
+      const same = known.user === user && known.ended === undefined && sameBytes(known.certificate, device.certificate);
+      if (!same) return "id-taken";
+      return isLive(known) ? "added" : "unapproved";
     }
-    if (user.devices.length >= DEVICES_PER_USER_MAX) return "limit";
-    const added = this.#addDevice(user, device);
-    user.revision++;
-    for (const conversation of user.conversations) added.cursors.set(conversation.id, headOf(conversation));
-    const conversations = user.conversations.toSorted(byId).map((conversation) => ({
-      id: conversation.id,
-      epoch: epochOf(conversation),
-      members: namesOf(conversation),
-    }));
-    this.#listener?.devicesChanged({ user: name, conversations });
-    return "added";
+    if (user.devices.filter(({ ended }) => ended !== "revoked").length >= DEVICES_PER_USER_MAX) return "limit";
+    if (this.#keyLog.countOf(name) >= KEY_ENTRIES_PER_USER_MAX) return "limit";
+    if (returns) Object.assign(known!, { certificate: device.certificate, ended: undefined, approved: false });
+    else moveCursors(this.#addDevice(user, device));
+    this.#keyLog.add(name, deviceEntry(device.certificate));
+    this.#devicesMoved(user);
+    return user.approval ? "unapproved" : "added";
+  }
+
+  // deno-lint-ignore require-await
+  async keyLog(after: number, limit: number): Promise<KeyLogPage> {
+    this.#open();
+    return this.#keyLog.page(after, limit);
+  }
+
+  // deno-lint-ignore require-await
+  async keyEntries(numbers: readonly number[]): Promise<KeyEntry[]> {
+    this.#open();
+    return this.#keyLog.entries(numbers);
+  }
+
+  // deno-lint-ignore require-await
+  async keyEntriesOf(name: UserName): Promise<KeyEntry[]> {
+    this.#open();
+    return this.#keyLog.entriesOf(name);
+  }
+
+  // deno-lint-ignore require-await
+  async changeKeys({ user: name, after, entry, effect }: KeyChange): Promise<"done" | "moved" | "limit"> {
+    this.#open();
+    const user = this.#users.get(name);
+    if (user === undefined) throw new RangeError(`Cannot change keys: there is no user ${name}`);
+    if (this.#keyLog.newestOf(name) !== after) return "moved";
+    if (effect.type !== "revoke" && this.#keyLog.countOf(name) >= KEY_ENTRIES_PER_USER_MAX) return "limit";
+    const id = effect.type === "rotate" ? effect.device.id : effect.type === "policy" ? undefined : effect.device;
+    const device = this.#deviceOf(user, id);
+    if (id !== undefined && device === undefined) {
+      throw new RangeError(`Cannot change keys: ${name} has no such device`);
+    }
+    this.#keyLog.add(name, entry);
+    switch (effect.type) {
+      case "approve":
+        if (!isLive(device!)) moveCursors(device!);
+        device!.approved = true;
+        break;
+      case "revoke":
+        device!.ended = "revoked";
+        device!.named = undefined;
+        for (const [hash, session] of this.#sessions) if (session.device === id) this.#sessions.delete(hash);
+        this.#listener?.sessionsEnded({ user: name, generation: user.generation, keep: undefined, device: id });
+        break;
+      case "policy":
+        user.approval = effect.approval;
+        break;
+      case "rotate":
+        for (const other of user.devices) other.ended ??= "superseded";
+        Object.assign(device!, { certificate: effect.device.certificate, ended: undefined, approved: true });
+        Object.assign(user, { identityKey: effect.identityKey, backup: effect.backup });
+        await this.raiseGeneration(name, effect.keep);
+    }
+    this.#devicesMoved(user);
+    return "done";
+  }
+
+  // deno-lint-ignore require-await
+  async device(name: UserName, id: DeviceId): Promise<DeviceStanding | undefined> {
+    this.#open();
+    const device = this.#devices.get(id);
+    if (device?.user.name !== name) return undefined;
+    return { certificate: device.certificate, standing: device.ended ?? (isLive(device) ? "live" : "unapproved") };
+  }
+
+  // deno-lint-ignore require-await
+  async nameDevice(name: UserName, id: DeviceId, named: Pick<DeviceName, "name" | "signature">): Promise<void> {
+    this.#open();
+    const device = this.#devices.get(id);
+    if (device?.user.name !== name) throw new RangeError(`Cannot name a device: ${name} has no such device`);
+    device.named = { name: named.name, signature: named.signature };
+  }
+
+  // deno-lint-ignore require-await
+  async deviceNames(name: UserName): Promise<DeviceName[]> {
+    this.#open();
+    return (this.#users.get(name)?.devices ?? []).flatMap(({ id, named, ended }) =>
+      named === undefined || ended === "revoked" ? [] : [{ device: id, ...named }]
+    );
   }
 
   // deno-lint-ignore require-await
   async createSession(session: Session): Promise<number> {
     this.#open();
-    if (this.#devices.get(session.device)?.user.name !== session.user) {
+    const own = this.#devices.get(session.device);
+    if (own?.user.name !== session.user || !isLive(own)) {
       throw new RangeError(`Cannot keep a session: ${session.user} has no device ${session.device}`);
     }
     const hash = session.tokenHash.toHex();
@@ -132,13 +267,63 @@ export class MemoryStore implements Store {
   // deno-lint-ignore require-await
   async raiseGeneration(name: UserName, keep?: Uint8Array): Promise<number> {
     this.#open();
+    return this.#raise(name, keep);
+  }
+
+  // deno-lint-ignore require-await
+  async credentials(name: UserName): Promise<StoredCredentials | undefined> {
+    this.#open();
+    const user = this.#users.get(name);
+    return user && { recovery: user.recovery, password: user.password };
+  }
+
+  // deno-lint-ignore require-await
+  async setRecovery(name: UserName, { proofHash, backup, device, nowMs }: NewRecovery): Promise<void> {
+    this.#open();
+    const user = this.#users.get(name);
+    if (user === undefined) throw new RangeError(`Cannot keep a recovery key: there is no user ${name}`);
+    if (user.recovery && sameBytes(user.recovery.proofHash, proofHash)) return;
+    user.recovery = { proofHash, backup, madeMs: nowMs };
+    const change = { what: CredentialWhat.RecoveryKey, device, timeMs: nowMs };
+    this.#listener?.sessionsEnded({ user: name, generation: 0, keep: undefined, change });
+  }
+
+  // deno-lint-ignore require-await
+  async changePassword(asked: PasswordChange): Promise<"changed" | "stale" | "limit" | "id-taken"> {
+    this.#open();
+    const { name, expected, serial, statement, device, nowMs } = asked, user = this.#users.get(name);
+    if (user === undefined) throw new RangeError(`Cannot change a password: there is no user ${name}`);
+    const isRepeat = sameBytes(user.passwordHash, asked.passwordHash);
+    if (!isRepeat) {
+      const isExpected = "passwordHash" in expected
+        ? sameBytes(expected.passwordHash, user.passwordHash)
+        : user.recovery !== undefined && sameBytes(expected.recoveryProofHash, user.recovery.proofHash);
+      if (!isExpected || serial <= (user.password?.serial ?? 0)) return "stale";
+    }
+    const added = asked.newDevice === undefined ? "added" : this.#enrol(name, asked.newDevice);
+    if (added === "limit" || added === "id-taken") return added;
+    if (added === "unapproved") this.#devices.get(device)!.approved = true;
+    const what = "passwordHash" in expected ? CredentialWhat.Password : CredentialWhat.Recovered;
+    const change = { what, device, timeMs: nowMs };
+    if (!isRepeat) {
+      user.stretching = asked.stretching;
+      user.passwordHash = asked.passwordHash;
+      user.backup = asked.backup;
+      user.password = { serial, statement, change };
+    }
+    if (asked.endOthers) this.#raise(name, asked.keep, change);
+    else this.#listener?.sessionsEnded({ user: name, generation: 0, keep: undefined, change });
+    return "changed";
+  }
+
+  #raise(name: UserName, keep: Uint8Array | undefined, change?: CredentialChange): number {
     const user = this.#users.get(name);
     if (user === undefined) throw new RangeError(`Cannot end sessions: there is no user ${name}`);
     const generation = ++user.generation;
     for (const [hash, session] of this.#sessions) {
       if (session.user === name && hash !== keep?.toHex()) this.#sessions.delete(hash);
     }
-    this.#listener?.sessionsEnded({ user: name, generation, keep });
+    this.#listener?.sessionsEnded({ user: name, generation, keep, change });
     return generation;
   }
 
@@ -160,7 +345,7 @@ export class MemoryStore implements Store {
     return names.flatMap((name) => {
       const user = this.#users.get(name);
       if (user === undefined) return [];
-      const certificates = user.devices.map((device) => device.certificate);
+      const certificates = user.devices.filter(isLive).map((device) => device.certificate);
       return [{ name, identityKey: user.identityKey, deviceRevision: user.revision, certificates }];
     });
   }
@@ -176,13 +361,14 @@ export class MemoryStore implements Store {
     const members = [...new Set([user, peer].sort())].map((name) => this.#users.get(name));
     if (!members.every((member) => member !== undefined)) return undefined;
     let conversation = this.#conversations.get(id);
-    if (conversation === undefined) {
-      conversation = { id, members, receipts: new Map(), log: [], begins: 0, numbers: new Map() };
-      this.#conversations.set(id, conversation);
-      for (const member of members) member.conversations.push(conversation);
+    if (conversation?.kind === ConversationKind.Group) {
+      this.#groups.end(conversation);
+      conversation = undefined;
     }
+    conversation ??= new MemoryConversation(id, ConversationKind.Direct, members);
+    this.#conversations.set(id, conversation);
     const own = this.#users.get(user)!;
-    return conversation.members.includes(own) ? listed(conversation, this.#deviceOf(own, device)) : undefined;
+    return conversation.isMember(own) ? conversation.listed(own, this.#deviceOf(own, device)) : undefined;
   }
 
   // deno-lint-ignore require-await
@@ -195,10 +381,14 @@ export class MemoryStore implements Store {
     this.#open();
     const own = this.#users.get(user);
     if (own === undefined) return [];
-    return own.conversations.toSorted(byId)
-      .filter(({ id }) => after === undefined || id > after)
+    const found = this.#deviceOf(own, device);
+    return [...own.conversations].toSorted(byId)
+      .filter(({ id, stays }) => {
+        const { until = Infinity } = stays.get(own)!;
+        return (after === undefined || id > after) && (found?.cursors.get(id) ?? 0) < until;
+      })
       .slice(0, limit)
-      .map((conversation) => listed(conversation, this.#deviceOf(own, device)));
+      .map((conversation) => conversation.listed(own, found));
   }
 
   // deno-lint-ignore require-await
@@ -219,16 +409,17 @@ export class MemoryStore implements Store {
   ): Promise<LogPage | undefined> {
     this.#open();
     const found = this.#conversations.get(conversation);
-    if (found === undefined || !found.members.some((member) => member.name === user)) return undefined;
-    const records: Record[] = [];
+    const own = this.#users.get(user), stay = own && found?.stays.get(own);
+    if (found === undefined || stay === undefined) return undefined;
+    const records: Record[] = [], begins = Math.max(found.begins, stay.since - 1);
     let bytes = 0;
-    const from = Math.max(0, after - found.begins);
-    for (const record of found.log.slice(from, from + limit)) {
+    const from = Math.max(begins, after) - found.begins, end = (stay.until ?? Infinity) - found.begins;
+    for (const record of found.log.slice(from, Math.min(from + limit, end))) {
       bytes += record.body.length;
       if (bytes > READ_BYTES_MAX && records.length > 0) break;
       records.push(record);
     }
-    return { records, begins: found.begins };
+    return { records, begins };
   }
 
   // deno-lint-ignore require-await
@@ -243,9 +434,10 @@ export class MemoryStore implements Store {
     if (found === undefined) return;
     for (const { conversation: id, seq } of cursors) {
       const conversation = this.#conversations.get(id);
-      if (!conversation?.members.includes(found.user)) continue;
+      const stay = conversation?.stays.get(found.user);
+      if (conversation === undefined || stay === undefined) continue;
       const at = found.cursors.get(id) ?? 0;
-      found.cursors.set(id, Math.max(at, Math.min(seq, headOf(conversation))));
+      found.cursors.set(id, Math.max(at, Math.min(seq, stay.until ?? conversation.head)));
     }
   }
 
@@ -257,13 +449,18 @@ export class MemoryStore implements Store {
     if (found === undefined) return;
     for (const said of receipts) {
       const { conversation: id, delivered, read } = said, conversation = this.#conversations.get(id);
-      if (!conversation?.members.includes(found.user) || delivered > headOf(conversation)) continue;
+      const stay = conversation?.stays.get(found.user);
+      if (conversation === undefined || stay === undefined || delivered > (stay.until ?? conversation.head)) continue;
+      if (stay.until !== undefined) {
+        found.cursors.set(id, Math.max(found.cursors.get(id) ?? 0, delivered));
+        continue;
+      }
       const { delivered: last, read: lastRead } = conversation.receipts.get(device) ?? NO_RECEIPT;
       if (delivered < last || (delivered === last && read <= lastRead)) continue;
       const receipt = { ...said, user, device };
       conversation.receipts.set(device, receipt);
       found.cursors.set(id, Math.max(found.cursors.get(id) ?? 0, delivered));
-      moved.push({ receipt, members: namesOf(conversation) });
+      moved.push({ receipt, members: hearersOf(conversation, receipt, { last, lastRead }) });
     }
     if (moved.length > 0) this.#listener?.receipts(moved);
   }
@@ -278,7 +475,7 @@ export class MemoryStore implements Store {
     this.#open();
     return conversations.flatMap((id, at) => {
       const conversation = this.#conversations.get(id);
-      if (!conversation?.members.some((member) => member.name === user)) return [];
+      if (!conversation?.isMember(this.#users.get(user))) return [];
       return [...conversation.receipts.values()]
         .filter(({ device }) => at > 0 || after === undefined || device > after)
         .sort((a, b) => a.device < b.device ? -1 : 1);
@@ -302,45 +499,127 @@ export class MemoryStore implements Store {
     return removed.length;
   }
 
+  createGroup(id: ConversationId, user: UserName, device: DeviceId): Promise<ConversationHead | undefined> {
+    return this.#now(() => this.#groups.createGroup(id, user, device));
+  }
+
+  commit(commit: StoreCommit): Promise<CommitResult> {
+    return this.#now(() => this.#groups.commit(commit));
+  }
+
+  leave(leave: StoreLeave): Promise<CommitResult> {
+    return this.#now(() => this.#groups.leave(leave));
+  }
+
+  members(user: UserName, conversation: ConversationId, after: string, limit: number): Promise<UserName[] | undefined> {
+    return this.#now(() => this.#groups.members(user, conversation, after, limit));
+  }
+
+  welcome(user: UserName, device: DeviceId, conversation: ConversationId): Promise<StoredWelcome | undefined> {
+    return this.#now(() => this.#groups.welcome(user, device, conversation));
+  }
+
+  welcomesWaiting(user: UserName, device: DeviceId, limit: number): Promise<ConversationId[]> {
+    return this.#now(() => this.#groups.welcomesWaiting(user, device, limit));
+  }
+
+  invite(invitation: StoreInvitation): Promise<InviteResult> {
+    return this.#now(() => this.#groups.invite(invitation));
+  }
+
+  putKeyPackages(packages: StoreKeyPackages): Promise<KeyPackageStock> {
+    return this.#now(() => this.#keyPackages.put(packages));
+  }
+
+  takeKeyPackages(wanted: WantedKeyPackages): Promise<TakenKeyPackage[]> {
+    return this.#now(() => this.#keyPackages.take(wanted));
+  }
+
+  ask(ask: Ask): Promise<"waits" | "refused" | "limit"> {
+    return this.#now(() => this.#groups.ask(ask));
+  }
+
+  asks(
+    user: UserName,
+    conversation: ConversationId | undefined,
+    after: { readonly conversation: ConversationId; readonly device: DeviceId } | undefined,
+    limit: number,
+  ): Promise<Ask[]> {
+    return this.#now(() => this.#groups.asks(user, conversation, after, limit));
+  }
+
+  dropAsk(user: UserName, conversation: ConversationId, device: DeviceId): Promise<void> {
+    return this.#now(() => this.#groups.dropAsk(user, conversation, device));
+  }
+
+  sweep(nowMs: number): Promise<boolean> {
+    return this.#now(() => {
+      this.#groups.sweep(nowMs);
+      this.#keyPackages.sweep(nowMs);
+      return false;
+    });
+  }
+
   // deno-lint-ignore require-await
   async close(): Promise<void> {
     this.#closed = true;
+  }
+
+  // deno-lint-ignore require-await
+  async #now<T>(perform: () => T): Promise<T> {
+    this.#open();
+    return perform();
   }
 
   #append(record: StoreAppend, stale: StaleSenders, committed: Committed[]): AppendResult {
     const conversation = this.#conversations.get(record.conversation);
     const sender = this.#devices.get(record.device);
     if (conversation === undefined || sender === undefined) return NOT_MEMBER;
-    if (sender.user.name !== record.user || !conversation.members.includes(sender.user)) return NOT_MEMBER;
+    if (sender.user.name !== record.user || !conversation.isMember(sender.user)) return NOT_MEMBER;
     const number = `${record.device}/${record.messageId}`;
     const first = conversation.numbers.get(number);
     if (first !== undefined) return { status: "stored", seq: first.seq, timeMs: first.timeMs, duplicate: true };
-    const epoch = epochOf(conversation);
+    const { epoch } = conversation;
     if (record.expectedEpoch !== epoch || stale.has(record)) {
       stale.add(record, epoch);
       return { status: "stale-epoch", epoch };
     }
     const stored: Record = {
       conversation: record.conversation,
-      seq: headOf(conversation) + 1,
+      seq: conversation.head + 1,
       timeMs: record.nowMs,
       sender: record.user,
       device: record.device,
       messageId: record.messageId,
       body: record.body,
     };
-    conversation.log.push(stored);
+    conversation.append(stored);
     this.#records.push(stored);
-    conversation.numbers.set(number, stored);
-    committed.push({ record: stored, members: namesOf(conversation) });
+    committed.push({ record: stored, members: conversation.members });
     return { status: "stored", seq: stored.seq, timeMs: stored.timeMs, duplicate: false };
   }
 
   #addDevice(user: User, { id, certificate }: NewDevice): Device {
-    const device: Device = { id, certificate, user, cursors: new Map() };
+    const device: Device = {
+      id,
+      certificate,
+      user,
+      cursors: new Map(),
+      approved: false,
+      ended: undefined,
+      named: undefined,
+    };
     user.devices.push(device);
     this.#devices.set(id, device);
     return device;
+  }
+
+  /** The user's devices are others than before: whoever shares a conversation with them hears of it. */
+  #devicesMoved(user: User): void {
+    user.revision++;
+    const conversations = [...user.conversations].filter(({ kind }) => kind === ConversationKind.Direct).toSorted(byId)
+      .map(({ id, epoch, members }) => ({ id, epoch, members }));
+    this.#listener?.devicesChanged({ user: user.name, conversations, keyLogLength: this.#keyLog.length });
   }
 
   #deviceOf(user: User, id: DeviceId | undefined): Device | undefined {
@@ -353,64 +632,52 @@ export class MemoryStore implements Store {
   }
 }
 
-interface User {
-  readonly name: UserName;
-  readonly stretching: Account["stretching"];
-  readonly passwordHash: Uint8Array;
+interface User extends MemoryUser {
+  stretching: Account["stretching"];
+  passwordHash: Uint8Array;
   readonly identityKey: Uint8Array;
-  readonly backup: Uint8Array;
+  backup: Uint8Array;
+  recovery: StoredCredentials["recovery"];
+  password: StoredCredentials["password"];
   readonly devices: Device[];
-  readonly conversations: Conversation[];
-  revision: number;
   generation: number;
 }
 
-interface Device extends NewDevice {
+interface Device extends MemoryDevice {
+  certificate: Uint8Array;
+  approved: boolean;
+  ended: "revoked" | "superseded" | undefined;
+  named: Pick<DeviceName, "name" | "signature"> | undefined;
   readonly user: User;
-  readonly cursors: Map<ConversationId, number>;
 }
 
-interface Conversation {
-  readonly id: ConversationId;
-  /** By device. */
-  readonly receipts: Map<DeviceId, Receipt>;
-  readonly members: readonly User[];
-  /** The record with seq n is at n - 1 - begins. */
-  readonly log: Record[];
-  /** Records up to this one are gone. */
-  begins: number;
-  /** By device and message id: what makes `append` idempotent. */
-  readonly numbers: Map<string, Record>;
+/** Of a group: the device's own person, and those whose records it is about. */
+function hearersOf(
+  conversation: MemoryConversation,
+  { user, delivered, read }: Receipt,
+  { last, lastRead }: { last: number; lastRead: number },
+): readonly UserName[] {
+  if (conversation.kind === ConversationKind.Direct) return conversation.members;
+  const upto = delivered > last ? delivered : read;
+  const after = Math.min(delivered > last ? last : upto, read > lastRead ? lastRead : upto);
+  const about = conversation.log.filter(({ seq }) => seq > Math.max(after, upto - RECEIPT_RECORDS_MAX) && seq <= upto);
+  const hearers = new Set([user, ...about.map(({ sender }) => sender)]);
+  return conversation.members.filter((name) => hearers.has(name));
 }
 
-function epochOf(conversation: Conversation): number {
-  return conversation.members.reduce((sum, member) => sum + member.revision, 0);
+/** Whether a device is its user's now: neither ended nor waiting to be approved. */
+function isLive({ ended, approved, user }: Device): boolean {
+  return ended === undefined && (approved || !user.approval);
 }
 
-function namesOf(conversation: Conversation): UserName[] {
-  return conversation.members.map((member) => member.name);
-}
-
-function headOf(conversation: Conversation): number {
-  return conversation.begins + conversation.log.length;
-}
-
-function listed(conversation: Conversation, device: Device | undefined): ConversationHead {
-  return {
-    conversation: conversation.id,
-    kind: KIND_DIRECT,
-    members: namesOf(conversation),
-    head: headOf(conversation),
-    begins: conversation.begins,
-    cursor: device?.cursors.get(conversation.id) ?? 0,
-    epoch: epochOf(conversation),
-  };
+/** It begins at the heads of now: nothing earlier was sealed for it. */
+function moveCursors({ user, cursors }: Device): void {
+  for (const { id, stays, head } of user.conversations) cursors.set(id, stays.get(user)?.until ?? head);
 }
 
 function byId(a: { id: string }, b: { id: string }): number {
   return a.id < b.id ? -1 : 1;
 }
 
-const KIND_DIRECT = 1;
 const NO_RECEIPT = { delivered: -1, read: 0 };
 const NOT_MEMBER: AppendResult = { status: "not-member" };

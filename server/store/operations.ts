@@ -4,20 +4,26 @@
  * All of them may be repeated: a call whose leader died before it answered is made again to the next one.
  */
 import { array, bool, bytes, optional, read, type Reader, type Schema, struct } from "../../shared/codec/mod.ts";
-import { fixedBytes, text, u48, varint, write, type Writer } from "../../shared/codec/mod.ts";
+import { fixedBytes, text, u48, union, varint, write, type Writer } from "../../shared/codec/mod.ts";
 import { DecodeError } from "../../shared/codec/mod.ts";
 import {
   BACKUP_BYTES_MAX,
   BODY_BYTES_MAX,
   CERTIFICATE_BYTES_MAX,
+  DEVICE_NAME_BYTES_MAX,
   DEVICES_PER_USER_MAX,
   IDENTITY_KEY_BYTES_MAX,
+  KEY_ENTRIES_MAX,
+  KEY_ENTRIES_PER_USER_MAX,
+  KEY_ENTRY_BYTES_MAX,
+  KEY_LOG_PAGE_MAX,
   RECEIPTS_MAX,
   RECEIPTS_PAGE_MAX,
 } from "../../shared/limits.ts";
 import {
   conversationHead,
   conversationId,
+  credentialChange,
   deviceId,
   directoryEntry,
   ownReceipt,
@@ -32,13 +38,19 @@ import type { Hub } from "../bus/hub.ts";
 import type {
   Account,
   AppendResult,
+  DeviceStanding,
+  KeyChange,
+  KeyEntry,
+  KeyLogPage,
   LiveSession,
   LogPage,
   NewDevice,
+  NewRecovery,
   NewUser,
   Session,
   Store,
   StoreAppend,
+  StoredCredentials,
 } from "./store.ts";
 
 /** What the leader serves. */
@@ -97,6 +109,35 @@ const liveSession: Schema<LiveSession> = struct({
 
 const generation = struct({ generation: u48 });
 
+const newRecovery: Schema<NewRecovery> = struct({
+  proofHash: sealed(256),
+  backup: sealed(BACKUP_BYTES_MAX),
+  device: deviceId,
+  nowMs: u48,
+});
+
+const credentials = shaped<StoredCredentials>()(struct({
+  recovery: optional(struct({ proofHash: sealed(256), backup: sealed(BACKUP_BYTES_MAX), madeMs: u48 })),
+  password: optional(struct({ serial: varint, statement: bytes(512), change: credentialChange })),
+}));
+
+/** What was expected of the two travels as two, of which one is there. */
+const passwordChange = struct({
+  name: userName,
+  expectedPasswordHash: optional(sealed(256)),
+  expectedRecovery: optional(sealed(256)),
+  stretching,
+  serial: varint,
+  statement: bytes(512),
+  passwordHash: sealed(256),
+  backup: sealed(BACKUP_BYTES_MAX),
+  device: deviceId,
+  newDevice: optional(device),
+  endOthers: bool,
+  keep: optional(fixedBytes(32)),
+  nowMs: u48,
+});
+
 const storeAppend: Schema<StoreAppend> = struct({
   conversation: conversationId,
   messageId,
@@ -112,7 +153,48 @@ export const LIST_ITEMS_MAX = 65_536;
 /** Names that one `directory` call asks for; {@linkcode RemoteStore} splits longer lists. */
 export const DIRECTORY_NAMES_MAX = 64;
 
-const logPage: Schema<LogPage> = struct({ records: array(record, LIST_ITEMS_MAX), begins: varint });
+const logPage = shaped<LogPage>()(struct({
+  records: array(record, LIST_ITEMS_MAX),
+  begins: varint,
+  restored: optional(struct({ kept: varint, madeMs: u48, restoredMs: u48 })),
+}));
+
+const keyLogPage = shaped<KeyLogPage>()(
+  struct({
+    entries: array(struct({ user: userName, hash: fixedBytes(32) }), KEY_LOG_PAGE_MAX),
+    head: fixedBytes(32),
+    length: varint,
+  }),
+);
+// A user's, too: revocations may go beyond their bound, but not beyond the devices that the bound allows.
+const keyEntries = array(
+  struct({ number: varint, entry: bytes(KEY_ENTRY_BYTES_MAX) }),
+  2 * KEY_ENTRIES_PER_USER_MAX,
+) as Schema<KeyEntry[]>;
+const keyChange = shaped<KeyChange>()(struct({
+  user: userName,
+  after: varint,
+  entry: bytes(KEY_ENTRY_BYTES_MAX),
+  effect: union({
+    approve: [1, struct({ device: deviceId })],
+    revoke: [2, struct({ device: deviceId })],
+    policy: [3, struct({ approval: bool })],
+    rotate: [
+      4,
+      struct({
+        identityKey: bytes(IDENTITY_KEY_BYTES_MAX),
+        backup: sealed(BACKUP_BYTES_MAX),
+        device,
+        keep: fixedBytes(32),
+      }),
+    ],
+  }),
+}));
+const deviceStanding = struct({
+  certificate: bytes(CERTIFICATE_BYTES_MAX),
+  standing: text(16) as Schema<DeviceStanding["standing"]>,
+});
+const deviceName = { device: deviceId, name: text(DEVICE_NAME_BYTES_MAX), signature: fixedBytes(64) };
 
 const nothing = struct({});
 const page = { limit: varint };
@@ -128,9 +210,9 @@ export const operations = {
   account: operation(2, struct({ name: userName }), optional(account), ({ store }, { name }) => store.account(name)),
   addDevice: operation(
     3,
-    struct({ name: userName, device }),
-    text(16) as Schema<"added" | "limit" | "id-taken">,
-    ({ store }, { name, device }) => store.addDevice(name, device),
+    struct({ name: userName, device, identityKey: optional(bytes(IDENTITY_KEY_BYTES_MAX)) }),
+    text(16) as Schema<"added" | "unapproved" | "limit" | "id-taken">,
+    ({ store }, { name, device, identityKey }) => store.addDevice(name, device, identityKey),
   ),
   createSession: operation(
     4,
@@ -226,12 +308,77 @@ export const operations = {
     struct({ removed: varint }),
     ({ store }, limits) => store.trim(limits).then((removed) => ({ removed })),
   ),
+  setRecovery: operation(
+    42,
+    struct({ name: userName, recovery: newRecovery }),
+    nothing,
+    ({ store }, { name, recovery }) => store.setRecovery(name, recovery).then(empty),
+  ),
+  credentials: operation(
+    43,
+    struct({ name: userName }),
+    optional(credentials),
+    ({ store }, { name }) => store.credentials(name),
+  ),
+  changePassword: operation(
+    44,
+    passwordChange,
+    text(16) as Schema<"changed" | "stale" | "limit" | "id-taken">,
+    ({ store }, { expectedPasswordHash, expectedRecovery, ...rest }) => {
+      const expected = expectedPasswordHash === undefined
+        ? { recoveryProofHash: expectedRecovery ?? new Uint8Array() }
+        : { passwordHash: expectedPasswordHash };
+      return store.changePassword({ ...rest, expected });
+    },
+  ),
   /** Not the store's but the bus's: the leader knows who is where. */
   among: operation(
     19,
     struct({ names }),
     struct({ online: names, isSure: bool }),
     ({ hub }, { names }) => Promise.resolve(hub.presence.among(names)),
+  ),
+  keyLog: operation(
+    35,
+    struct({ after: varint, ...page }),
+    keyLogPage,
+    ({ store }, { after, limit }) => store.keyLog(after, limit),
+  ),
+  keyEntries: operation(
+    36,
+    struct({ numbers: array(varint, KEY_ENTRIES_MAX) }),
+    keyEntries,
+    ({ store }, { numbers }) => store.keyEntries(numbers),
+  ),
+  keyEntriesOf: operation(
+    37,
+    struct({ name: userName }),
+    keyEntries,
+    ({ store }, { name }) => store.keyEntriesOf(name),
+  ),
+  changeKeys: operation(
+    38,
+    keyChange,
+    text(16) as Schema<"done" | "moved" | "limit">,
+    ({ store }, change) => store.changeKeys(change),
+  ),
+  device: operation(
+    39,
+    struct({ name: userName, id: deviceId }),
+    optional(deviceStanding),
+    ({ store }, { name, id }) => store.device(name, id),
+  ),
+  nameDevice: operation(
+    40,
+    struct({ user: userName, ...deviceName }),
+    nothing,
+    ({ store }, { user, device, ...named }) => store.nameDevice(user, device, named).then(empty),
+  ),
+  deviceNames: operation(
+    41,
+    struct({ name: userName }),
+    array(struct(deviceName), DEVICES_PER_USER_MAX),
+    ({ store }, { name }) => store.deviceNames(name),
   ),
   online: operation(14, nothing, names, ({ hub }) => Promise.resolve(hub.online().slice(0, LIST_ITEMS_MAX))),
 };
@@ -252,6 +399,7 @@ export const devicesChangedSchema = shaped<DevicesChanged>()(struct({
     struct({ id: conversationId, epoch: varint, members: array(userName, LIST_ITEMS_MAX) }),
     LIST_ITEMS_MAX,
   ),
+  keyLogLength: varint,
 }));
 
 export const typingSchema: Schema<TypingHint> = shaped<TypingHint>()(struct({
@@ -261,11 +409,13 @@ export const typingSchema: Schema<TypingHint> = shaped<TypingHint>()(struct({
   active: bool,
 }));
 
-export const sessionsEndedSchema: Schema<SessionsEnded> = struct({
+export const sessionsEndedSchema: Schema<SessionsEnded> = shaped<SessionsEnded>()(struct({
   user: userName,
   generation: u48,
   keep: optional(fixedBytes(32)),
-});
+  device: optional(deviceId),
+  change: optional(credentialChange),
+}));
 
 function operation<A, R>(
   tag: number,

@@ -1,20 +1,28 @@
 /** The store as every server has it: calls to the leader, wherever that is. */
 import type { ConversationHead, ConversationId, DeviceId } from "../../shared/protocol/mod.ts";
 import type { DirectoryEntry, OwnReceipt, Receipt, UserName } from "../../shared/protocol/mod.ts";
-import { RECEIPTS_MAX, RECEIPTS_PAGE_MAX } from "../../shared/limits.ts";
+import { KEY_ENTRIES_MAX, KEY_LOG_PAGE_MAX, RECEIPTS_MAX, RECEIPTS_PAGE_MAX } from "../../shared/limits.ts";
 import type { Calls } from "./calls.ts";
 import { DIRECTORY_NAMES_MAX, LIST_ITEMS_MAX, operations } from "./operations.ts";
 import { StaleSenders } from "./stale_senders.ts";
 import type {
   Account,
   AppendResult,
+  DeviceName,
+  DeviceStanding,
+  KeyChange,
+  KeyEntry,
+  KeyLogPage,
   LiveSession,
   LogPage,
   NewDevice,
+  NewRecovery,
   NewUser,
+  PasswordChange,
   Session,
   Store,
   StoreAppend,
+  StoredCredentials,
   TrimLimits,
 } from "./store.ts";
 
@@ -33,8 +41,40 @@ export class RemoteStore implements Store {
     return this.#calls.call(operations.account, { name });
   }
 
-  addDevice(name: UserName, device: NewDevice): Promise<"added" | "limit" | "id-taken"> {
-    return this.#calls.call(operations.addDevice, { name, device });
+  addDevice(
+    name: UserName,
+    device: NewDevice,
+    identityKey?: Uint8Array,
+  ): Promise<"added" | "unapproved" | "limit" | "id-taken"> {
+    return this.#calls.call(operations.addDevice, { name, device, identityKey });
+  }
+
+  keyLog(after: number, limit: number): Promise<KeyLogPage> {
+    return this.#calls.call(operations.keyLog, { after, limit: Math.min(limit, KEY_LOG_PAGE_MAX) });
+  }
+
+  keyEntries(numbers: readonly number[]): Promise<KeyEntry[]> {
+    return this.#calls.call(operations.keyEntries, { numbers: numbers.slice(0, KEY_ENTRIES_MAX) });
+  }
+
+  keyEntriesOf(name: UserName): Promise<KeyEntry[]> {
+    return this.#calls.call(operations.keyEntriesOf, { name });
+  }
+
+  changeKeys(change: KeyChange): Promise<"done" | "moved" | "limit"> {
+    return this.#calls.call(operations.changeKeys, change);
+  }
+
+  device(name: UserName, id: DeviceId): Promise<DeviceStanding | undefined> {
+    return this.#calls.call(operations.device, { name, id });
+  }
+
+  async nameDevice(user: UserName, device: DeviceId, named: Pick<DeviceName, "name" | "signature">): Promise<void> {
+    await this.#calls.call(operations.nameDevice, { user, device, ...named });
+  }
+
+  deviceNames(name: UserName): Promise<DeviceName[]> {
+    return this.#calls.call(operations.deviceNames, { name });
   }
 
   async createSession(session: Session): Promise<number> {
@@ -51,6 +91,23 @@ export class RemoteStore implements Store {
 
   async raiseGeneration(name: UserName, keep?: Uint8Array): Promise<number> {
     return (await this.#calls.call(operations.raiseGeneration, { name, keep })).generation;
+  }
+
+  async setRecovery(name: UserName, recovery: NewRecovery): Promise<void> {
+    await this.#calls.call(operations.setRecovery, { name, recovery });
+  }
+
+  credentials(name: UserName): Promise<StoredCredentials | undefined> {
+    return this.#calls.call(operations.credentials, { name });
+  }
+
+  changePassword(
+    { expected, ...rest }: PasswordChange,
+  ): Promise<"changed" | "stale" | "limit" | "id-taken"> {
+    const [expectedPasswordHash, expectedRecovery] = "passwordHash" in expected
+      ? [expected.passwordHash, undefined]
+      : [undefined, expected.recoveryProofHash];
+    return this.#calls.call(operations.changePassword, { ...rest, expectedPasswordHash, expectedRecovery });
   }
 
   users(after: string, limit: number): Promise<UserName[]> {

@@ -7,13 +7,21 @@ import type { Space } from "./space.ts";
 import {
   type Account,
   type AppendResult,
+  type DeviceName,
+  type DeviceStanding,
+  type KeyChange,
+  type KeyEntry,
+  type KeyLogPage,
   type LiveSession,
   type LogPage,
   type NewDevice,
+  type NewRecovery,
   type NewUser,
+  type PasswordChange,
   type Session,
   type Store,
   type StoreAppend,
+  type StoredCredentials,
   StoreFullError,
   StoreUnavailableError,
   type TrimLimits,
@@ -55,8 +63,43 @@ export class SqliteStore implements Store {
     return this.#read(() => this.#database.accounts.account(name));
   }
 
-  addDevice(name: UserName, device: NewDevice): Promise<"added" | "limit" | "id-taken"> {
-    return this.#write(ROW_BYTES, (database, notices) => database.accounts.addDevice(name, device, notices));
+  addDevice(
+    name: UserName,
+    device: NewDevice,
+    identityKey?: Uint8Array,
+  ): Promise<"added" | "unapproved" | "limit" | "id-taken"> {
+    return this.#write(
+      ROW_BYTES,
+      (database, notices) => database.accounts.addDevice(name, device, notices, identityKey),
+    );
+  }
+
+  keyLog(after: number, limit: number): Promise<KeyLogPage> {
+    return this.#read(() => this.#database.keyLog.page(after, limit));
+  }
+
+  keyEntries(numbers: readonly number[]): Promise<KeyEntry[]> {
+    return this.#read(() => this.#database.keyLog.entries(numbers));
+  }
+
+  keyEntriesOf(name: UserName): Promise<KeyEntry[]> {
+    return this.#read(() => this.#database.keyLog.entriesOf(name));
+  }
+
+  changeKeys(change: KeyChange): Promise<"done" | "moved" | "limit"> {
+    return this.#write(ROW_BYTES, (database, notices) => database.accounts.changeKeys(change, notices));
+  }
+
+  device(name: UserName, id: DeviceId): Promise<DeviceStanding | undefined> {
+    return this.#read(() => this.#database.accounts.device(name, id));
+  }
+
+  nameDevice(name: UserName, id: DeviceId, named: Pick<DeviceName, "name" | "signature">): Promise<void> {
+    return this.#write(ROW_BYTES, (database) => database.accounts.nameDevice(name, id, named));
+  }
+
+  deviceNames(name: UserName): Promise<DeviceName[]> {
+    return this.#read(() => this.#database.accounts.deviceNames(name));
   }
 
   createSession(session: Session): Promise<number> {
@@ -73,6 +116,18 @@ export class SqliteStore implements Store {
 
   raiseGeneration(name: UserName, keep?: Uint8Array): Promise<number> {
     return this.#write(ROW_BYTES, (database, notices) => database.accounts.raiseGeneration(name, keep, notices));
+  }
+
+  setRecovery(name: UserName, recovery: NewRecovery): Promise<void> {
+    return this.#write(ROW_BYTES, (database, notices) => database.credentials.setRecovery(name, recovery, notices));
+  }
+
+  credentials(name: UserName): Promise<StoredCredentials | undefined> {
+    return this.#read(() => this.#database.credentials.of(name));
+  }
+
+  changePassword(change: PasswordChange): Promise<"changed" | "stale" | "limit" | "id-taken"> {
+    return this.#write(ROW_BYTES, (database, notices) => database.credentials.changePassword(change, notices));
   }
 
   users(after: string, limit: number): Promise<UserName[]> {

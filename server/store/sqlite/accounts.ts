@@ -1,23 +1,34 @@
 /** Users, their devices and their sessions: tables `users`, `devices`, `sessions`. */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
-import { DEVICES_PER_USER_MAX, SESSIONS_PER_DEVICE_MAX } from "../../../shared/limits.ts";
-import type { ConversationId, DeviceId, DirectoryEntry, UserName } from "../../../shared/protocol/mod.ts";
+import { deviceEntry } from "../../../shared/crypto/mod.ts";
+import { DEVICES_PER_USER_MAX, KEY_ENTRIES_PER_USER_MAX, SESSIONS_PER_DEVICE_MAX } from "../../../shared/limits.ts";
+import type {
+  ConversationId,
+  CredentialChange,
+  DeviceId,
+  DirectoryEntry,
+  UserName,
+} from "../../../shared/protocol/mod.ts";
 import type { DevicesChanged } from "../../bus/bus.ts";
 import { sameBytes } from "../bytes.ts";
 import type { Notices } from "../notices.ts";
-import type { Account, LiveSession, NewDevice, NewUser, Session } from "../store.ts";
+import type { Account, DeviceName, DeviceStanding, KeyChange, LiveSession, NewDevice, NewUser } from "../store.ts";
+import type { Session } from "../store.ts";
 import type { StoreClock } from "./clock.ts";
 import { RefusedError } from "./errors.ts";
+import type { KeyLogTable } from "./key_log.ts";
 import { MEMBERS, membersOf, type Rows } from "./rows.ts";
 
 export class Accounts {
   readonly #rows: Rows;
   readonly #clock: StoreClock;
+  readonly #keyLog: KeyLogTable;
   readonly #sql: ReturnType<typeof prepare>;
 
-  constructor(database: DatabaseSync, rows: Rows, clock: StoreClock) {
-    this.#rows = rows;
-    this.#clock = clock;
+  constructor(database: DatabaseSync, parts: { rows: Rows; clock: StoreClock; keyLog: KeyLogTable }) {
+    this.#rows = parts.rows;
+    this.#clock = parts.clock;
+    this.#keyLog = parts.keyLog;
     this.#sql = prepare(database);
   }
 
@@ -41,7 +52,8 @@ export class Accounts {
       user.backup,
       user.nowMs,
     );
-    this.#sql.insertDevice.run(Uint8Array.fromHex(user.device.id), lastInsertRowid, user.device.certificate);
+    this.#sql.insertDevice.run(Uint8Array.fromHex(user.device.id), lastInsertRowid, user.device.certificate, 1);
+    this.#keyLog.add(user.name, lastInsertRowid as number, deviceEntry(user.device.certificate));
     return "created";
   }
 
@@ -62,30 +74,115 @@ export class Accounts {
     };
   }
 
-  addDevice(name: UserName, device: NewDevice, notices: Notices): "added" | "limit" | "id-taken" {
-    const user = this.#sql.userByName.get(name)?.["id"] as number | undefined;
-    if (user === undefined) throw new RefusedError(`Cannot add a device: there is no user ${name}`);
-    const key = Uint8Array.fromHex(device.id);
+  addDevice(
+    name: UserName,
+    device: NewDevice,
+    notices: Notices,
+    identityKey?: Uint8Array,
+  ): "added" | "unapproved" | "limit" | "id-taken" {
+    const row = this.#sql.userByName.get(name);
+    if (row === undefined) throw new RefusedError(`Cannot add a device: there is no user ${name}`);
+    if (identityKey !== undefined && !sameBytes(row["identity_key"] as Uint8Array, identityKey)) return "id-taken";
+    const user = row["id"] as number, key = Uint8Array.fromHex(device.id);
     const known = this.#sql.deviceByKey.get(key);
-    if (known !== undefined) {
-      const same = known["user"] === user && sameBytes(known["certificate"] as Uint8Array, device.certificate);
-      return same ? "added" : "id-taken";
+    // One whose identity was replaced comes back in its own place.
+    const returns = known?.["user"] === user && known["ended"] === Ended.superseded &&
+      !sameBytes(known["certificate"] as Uint8Array, device.certificate);
+    if (known !== undefined && !returns) {
+      const same = known["user"] === user && known["ended"] === Ended.no &&
+        sameBytes(known["certificate"] as Uint8Array, device.certificate);
+      if (!same) return "id-taken";
+      return row["approval"] === 1 && known["approved"] === 0 ? "unapproved" : "added";
     }
     if (this.#sql.countDevices.get(user)!["count"] as number >= DEVICES_PER_USER_MAX) return "limit";
-    const { lastInsertRowid } = this.#sql.insertDevice.run(key, user, device.certificate);
+    if (this.#keyLog.countOf(user) >= KEY_ENTRIES_PER_USER_MAX) return "limit";
+    const id = known?.["id"] as number ?? this.#sql.insertDevice.run(key, user, device.certificate, 0).lastInsertRowid;
+    if (returns) this.#sql.renewDevice.run(device.certificate, 0, id);
+    this.#keyLog.add(name, user, deviceEntry(device.certificate));
     this.#rows.writeHeads();
-    this.#sql.raiseRevision.run(user);
-    this.#sql.raiseEpochs.run(user);
-    this.#sql.beginCursors.run(lastInsertRowid, user);
-    // The cached epochs are the old ones now.
-    this.#rows.forgetConversations();
-    notices.devicesChanged({ user: name, conversations: this.#epochsOf(user) });
-    return "added";
+    if (!returns) this.#sql.beginCursors.run(id, user);
+    this.#devicesMoved(name, user, notices);
+    return row["approval"] === 1 ? "unapproved" : "added";
+  }
+
+  changeKeys({ user: name, after, entry, effect }: KeyChange, notices: Notices): "done" | "moved" | "limit" {
+    const row = this.#sql.userByName.get(name);
+    if (row === undefined) throw new RefusedError(`Cannot change keys: there is no user ${name}`);
+    const user = row["id"] as number;
+    if (this.#keyLog.newestOf(user) !== after) return "moved";
+    if (effect.type !== "revoke" && this.#keyLog.countOf(user) >= KEY_ENTRIES_PER_USER_MAX) return "limit";
+    const device = "device" in effect
+      ? this.#sql.deviceByKey.get(Uint8Array.fromHex(effect.type === "rotate" ? effect.device.id : effect.device))
+      : undefined;
+    if ("device" in effect && device?.["user"] !== user) {
+      throw new RefusedError(`Cannot change keys: ${name} has no such device`);
+    }
+    const id = device?.["id"] as number;
+    this.#keyLog.add(name, user, entry);
+    switch (effect.type) {
+      case "approve":
+        this.#sql.approve.run(id);
+        // Where it was nobody's until now, nothing was sealed for it.
+        if (row["approval"] === 1 && device!["approved"] === 0) {
+          this.#rows.writeHeads();
+          this.#sql.moveCursors.run(id, user);
+        }
+        break;
+      case "revoke":
+        this.#sql.end.run(Ended.revoked, id);
+        this.#sql.endSessionsOfDevice.run(id);
+        notices.sessionsEnded({
+          user: name,
+          generation: row["generation"] as number,
+          keep: undefined,
+          device: effect.device,
+        });
+        break;
+      case "policy":
+        this.#sql.setApproval.run(effect.approval ? 1 : 0, user);
+        break;
+      case "rotate":
+        this.#sql.supersede.run(Ended.superseded, user);
+        this.#sql.renewDevice.run(effect.device.certificate, 1, id);
+        this.#sql.setIdentity.run(effect.identityKey, effect.backup, user);
+        this.raiseGeneration(name, effect.keep, notices);
+    }
+    this.#devicesMoved(name, user, notices);
+    return "done";
+  }
+
+  device(name: UserName, id: DeviceId): DeviceStanding | undefined {
+    const row = this.#sql.deviceByKey.get(Uint8Array.fromHex(id));
+    if (row?.["name"] !== name) return undefined;
+    const { ended, approved, approval } = row;
+    const standing = ended === Ended.revoked
+      ? "revoked"
+      : ended === Ended.superseded
+      ? "superseded"
+      : approval === 1 && approved === 0
+      ? "unapproved"
+      : "live";
+    return { certificate: row["certificate"] as Uint8Array, standing };
+  }
+
+  nameDevice(name: UserName, id: DeviceId, named: Pick<DeviceName, "name" | "signature">): void {
+    if (this.#rows.device(id)?.user !== name) {
+      throw new RefusedError(`Cannot name a device: ${name} has no such device`);
+    }
+    this.#sql.nameDevice.run(named.name, named.signature, Uint8Array.fromHex(id));
+  }
+
+  deviceNames(name: UserName): DeviceName[] {
+    return this.#sql.deviceNames.all(name).map((row) => ({
+      device: (row["key"] as Uint8Array).toHex() as DeviceId,
+      name: row["name"] as string,
+      signature: row["name_signature"] as Uint8Array,
+    }));
   }
 
   createSession(session: Session): number {
     const device = this.#rows.device(session.device);
-    if (device?.user !== session.user) {
+    if (device?.user !== session.user || this.device(session.user, session.device)?.standing !== "live") {
       throw new RefusedError(`Cannot keep a session: ${session.user} has no device ${session.device}`);
     }
     this.#sql.forgetSessions.run(this.#clock.nowMs - EXPIRED_KEPT_MS);
@@ -110,13 +207,18 @@ export class Accounts {
     this.#sql.deleteSession.run(tokenHash);
   }
 
-  raiseGeneration(name: UserName, keep: Uint8Array | undefined, notices: Notices): number {
+  raiseGeneration(
+    name: UserName,
+    keep: Uint8Array | undefined,
+    notices: Notices,
+    change?: CredentialChange,
+  ): number {
     const user = this.#sql.userByName.get(name);
     if (user === undefined) throw new RefusedError(`Cannot end sessions: there is no user ${name}`);
     const generation = user["generation"] as number + 1;
     this.#sql.setGeneration.run(generation, user["id"]!);
     this.#sql.endSessions.run(user["id"]!, keep ?? new Uint8Array());
-    notices.sessionsEnded({ user: name, generation, keep });
+    notices.sessionsEnded({ user: name, generation, keep, change });
     return generation;
   }
 
@@ -134,6 +236,20 @@ export class Accounts {
         deviceRevision: user["device_revision"] as number,
         certificates: this.#sql.devicesOfUser.all(user["id"]!).map((row) => row["certificate"] as Uint8Array),
       }];
+    });
+  }
+
+  /** The user's devices are others than before: whoever shares a conversation with them hears of it. */
+  #devicesMoved(name: UserName, user: number, notices: Notices): void {
+    this.#rows.writeHeads();
+    this.#sql.raiseRevision.run(user);
+    this.#sql.raiseEpochs.run(user);
+    // The cached epochs are the old ones now.
+    this.#rows.forgetConversations();
+    notices.devicesChanged({
+      user: name,
+      conversations: this.#epochsOf(user),
+      keyLogLength: this.#keyLog.length,
     });
   }
 
@@ -157,12 +273,27 @@ function prepare(database: DatabaseSync) {
     users: sql("SELECT name FROM users WHERE name > ? ORDER BY name LIMIT ?"),
     raiseRevision: sql("UPDATE users SET device_revision = device_revision + 1 WHERE id = ?"),
     deviceByKey: sql(
-      `SELECT devices.id, devices.user, devices.certificate, users.name
+      `SELECT devices.id, devices.user, devices.certificate, devices.ended, devices.approved, users.name, users.approval
        FROM devices JOIN users ON users.id = devices.user WHERE devices.key = ?`,
     ),
-    devicesOfUser: sql("SELECT key, certificate FROM devices WHERE user = ? ORDER BY id"),
-    countDevices: sql("SELECT count(*) AS count FROM devices WHERE user = ?"),
-    insertDevice: sql("INSERT INTO devices (key, user, certificate) VALUES (?, ?, ?)"),
+    devicesOfUser: sql(
+      `SELECT key, certificate FROM devices JOIN users ON users.id = devices.user
+       WHERE devices.user = ? AND ended = 0 AND (approved = 1 OR approval = 0) ORDER BY devices.id`,
+    ),
+    countDevices: sql(`SELECT count(*) AS count FROM devices WHERE user = ? AND ended <> ${Ended.revoked}`),
+    insertDevice: sql("INSERT INTO devices (key, user, certificate, approved) VALUES (?, ?, ?, ?)"),
+    renewDevice: sql("UPDATE devices SET certificate = ?, approved = ?, ended = 0 WHERE id = ?"),
+    approve: sql("UPDATE devices SET approved = 1 WHERE id = ?"),
+    end: sql("UPDATE devices SET ended = ?, name = NULL, name_signature = NULL WHERE id = ?"),
+    supersede: sql("UPDATE devices SET ended = ? WHERE user = ? AND ended = 0"),
+    setApproval: sql("UPDATE users SET approval = ? WHERE id = ?"),
+    setIdentity: sql("UPDATE users SET identity_key = ?, backup = ? WHERE id = ?"),
+    nameDevice: sql("UPDATE devices SET name = ?, name_signature = ? WHERE key = ?"),
+    deviceNames: sql(
+      `SELECT devices.key, devices.name, devices.name_signature FROM devices JOIN users ON users.id = devices.user
+       WHERE users.name = ? AND devices.name IS NOT NULL AND ended <> ${Ended.revoked} ORDER BY devices.id`,
+    ),
+    endSessionsOfDevice: sql("DELETE FROM sessions WHERE device = ?"),
     insertSession: sql("INSERT OR REPLACE INTO sessions (token_hash, device, expires_ms) VALUES (?, ?, ?)"),
     endOldest: sql(
       `DELETE FROM sessions WHERE token_hash IN (
@@ -189,6 +320,12 @@ function prepare(database: DatabaseSync) {
        FROM members AS own JOIN conversations ON conversations.id = own.conversation
        WHERE own.user = ? ORDER BY own.conversation_key`,
     ),
+    moveCursors: sql(
+      `INSERT OR REPLACE INTO cursors (device, conversation, seq)
+       SELECT ?, conversations.id, head
+       FROM members AS own JOIN conversations ON conversations.id = own.conversation
+       WHERE own.user = ? AND head > 0`,
+    ),
     beginCursors: sql(
       `INSERT INTO cursors (device, conversation, seq)
        SELECT ?, conversations.id, head
@@ -196,6 +333,14 @@ function prepare(database: DatabaseSync) {
        WHERE own.user = ? AND head > 0`,
     ),
   };
+}
+
+/** What `devices.ended` says. */
+enum Ended {
+  no,
+  revoked,
+  /** Its identity was replaced. */
+  superseded,
 }
 
 /** Kept a while after they expired, so that clocks that differ do no harm. */

@@ -10,7 +10,9 @@ import type { Reserve } from "../space.ts";
 import { Accounts } from "./accounts.ts";
 import { StoreClock } from "./clock.ts";
 import { Conversations } from "./conversations.ts";
+import { Credentials } from "./credentials.ts";
 import { SupersededError } from "./errors.ts";
+import { KeyLogTable } from "./key_log.ts";
 import { Log } from "./log.ts";
 import { Receipts } from "./receipts.ts";
 import { Rows } from "./rows.ts";
@@ -26,8 +28,10 @@ export class SqliteDatabase {
   /** Rises by one with every opening. */
   readonly leadership: number;
   readonly accounts: Accounts;
+  readonly credentials: Credentials;
   readonly conversations: Conversations;
   readonly log: Log;
+  readonly keyLog: KeyLogTable;
   readonly receipts: Receipts;
   readonly #database: DatabaseSync;
   readonly #options: SqliteOptions;
@@ -55,7 +59,10 @@ export class SqliteDatabase {
       };
       this.leadership = this.#sql.leadership.get()!["number"] as number;
       const rows = this.#rows = new Rows(this.#database), clock = new StoreClock();
-      this.accounts = new Accounts(this.#database, rows, clock);
+      this.keyLog = new KeyLogTable(this.#database);
+      this.keyLog.complete();
+      this.accounts = new Accounts(this.#database, { rows, clock, keyLog: this.keyLog });
+      this.credentials = new Credentials(this.#database, this.accounts, clock);
       this.conversations = new Conversations(this.#database, rows);
       this.log = new Log(this.#database, rows, clock);
       this.receipts = new Receipts(this.#database, rows);
