@@ -18,6 +18,18 @@ export class KeyReader {
     return keys;
   }
 
+  /** An Escape came, and whether a sequence follows is not known yet. */
+  get isUndecided(): boolean {
+    return this.#pending === ESC && !this.#pasting;
+  }
+
+  /** Nothing followed for a while: it was the key. */
+  decide(): Key[] {
+    if (!this.isUndecided) return [];
+    this.#pending = "";
+    return [{ name: "escape" }];
+  }
+
   #takeKey(keys: Key[]): number {
     const input = this.#pending;
     if (input.startsWith(PASTE_BEGIN)) {

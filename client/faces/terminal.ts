@@ -6,7 +6,7 @@
  * rows.
  */
 import { paint } from "../output.ts";
-import { Editor, type EditorOptions } from "./editor.ts";
+import { Editor, type EditorOptions, type Key } from "./editor.ts";
 import { KeyReader } from "./keys.ts";
 import { textWidth } from "./width.ts";
 import { wrap } from "./wrap.ts";
@@ -15,8 +15,18 @@ export interface LineTerminalOptions extends EditorOptions {
   readonly onLine: (line: string) => void;
   /** A key was pressed, and this is the line now. */
   readonly onInput?: (line: string) => void;
+  /** A key that has a name, before the editor sees it. @returns Whether it is dealt with. */
+  readonly onKey?: (name: string) => boolean;
   /** Ctrl-C or Ctrl-D on an empty line, or the end of input. */
   readonly onLeave: () => void;
+}
+
+/** Something that takes the whole screen for a while. */
+export interface Overlay {
+  /** As many rows as asked for, none wider than `columns`. */
+  view(columns: number, rows: number): readonly string[];
+  /** @returns False when it is over. */
+  press(key: Key): boolean;
 }
 
 export class LineTerminal {
@@ -25,6 +35,10 @@ export class LineTerminal {
   readonly #options: LineTerminalOptions;
   #prompt = "> ";
   #status = "";
+  #overlay: Overlay | undefined;
+  /** Printed while the overlay is there. */
+  #behind: string[] = [];
+  #escape: ReturnType<typeof setTimeout> | undefined;
   #raw = false;
   #drawn = false;
   /** The terminal reads Ctrl-Z and Ctrl-C itself, until the next key. */
@@ -72,10 +86,22 @@ export class LineTerminal {
     this.#draw();
   }
 
+  /** Shows something on a screen of its own; what is printed meanwhile appears afterwards. */
+  show(overlay: Overlay): void {
+    if (!this.#raw || this.#closed) return;
+    if (this.#overlay === undefined) {
+      this.#erase();
+      write(OVERLAY_ON);
+    }
+    this.#overlay = overlay;
+    this.#draw();
+  }
+
   /** Prints whole lines above the input line. */
   print(text: string): void {
+    if (this.#overlay) return void this.#behind.push(text);
     this.#erase();
-    write(fitted(text).replaceAll("\n", "\r\n") + "\r\n");
+    write(rowsOf(text));
     this.#draw();
   }
 
@@ -98,8 +124,34 @@ export class LineTerminal {
       if (this.#closed) return;
       if (count === null) return this.#options.onLeave();
       if (this.#offered) this.#resume();
-      for (const key of this.#keys.push(buffer.subarray(0, count))) this.#press(this.#editor.press(key));
+      clearTimeout(this.#escape);
+      for (const key of this.#keys.push(buffer.subarray(0, count))) this.#take(key);
+      if (!this.#keys.isUndecided) continue;
+      this.#escape = setTimeout(() => {
+        for (const key of this.#keys.decide()) this.#take(key);
+      }, ESCAPE_MS);
     }
+  }
+
+  #take(key: Key): void {
+    if (this.#closed) return;
+    if (this.#overlay) {
+      if (this.#overlay.press(key)) this.#draw();
+      else this.#endOverlay();
+    } else if (!("name" in key && this.#options.onKey?.(key.name))) this.#press(this.#editor.press(key));
+  }
+
+  #endOverlay(): void {
+    this.#leaveOverlay();
+    this.#draw();
+  }
+
+  #leaveOverlay(): void {
+    if (this.#overlay === undefined) return;
+    this.#overlay = undefined;
+    // The input line came back with the old screen's cursor in it.
+    write(`${OVERLAY_OFF}\r\x1b[2K`);
+    for (const text of this.#behind.splice(0)) write(rowsOf(text));
   }
 
   #press(action: ReturnType<Editor["press"]>): void {
@@ -147,6 +199,7 @@ export class LineTerminal {
 
   #draw(): void {
     if (!this.#raw || this.#closed) return;
+    if (this.#overlay) return this.#drawOverlay(this.#overlay);
     const columns = Math.max(8, terminalColumns());
     const prompt = textWidth(stripStyle(this.#prompt)) > columns - 4 ? "> " : this.#prompt;
     const promptWidth = textWidth(stripStyle(prompt));
@@ -156,6 +209,12 @@ export class LineTerminal {
     const status = hasRoom ? `\r\x1b[${statusAt}C${paint("dim", this.#status)}` : "";
     write(`\r\x1b[2K${prompt}${text}${status}\r\x1b[${promptWidth + column}C`);
     this.#drawn = true;
+  }
+
+  /** Every row at its place: what a terminal measures differently cannot reach the next one. */
+  #drawOverlay(overlay: Overlay): void {
+    const { columns, rows } = terminalSize();
+    write(overlay.view(columns, rows).map((row, i) => `\x1b[${i + 1};1H\x1b[2K${row}`).join(""));
   }
 
   #erase(): void {
@@ -173,6 +232,8 @@ export class LineTerminal {
   /** Idempotent and synchronous: it may run in the last moments of the process. */
   #leave(): void {
     if (!this.#raw) return;
+    clearTimeout(this.#escape);
+    this.#leaveOverlay();
     this.#erase();
     this.#raw = false;
     write(PASTE_OFF);
@@ -197,17 +258,31 @@ export function fitted(text: string): string {
   return `\x1b[?7l${wrap(text, terminalColumns())}\x1b[?7h`;
 }
 
-/** Columns of the terminal, 80 where there is none. */
+function rowsOf(text: string): string {
+  return fitted(text).replaceAll("\n", "\r\n") + "\r\n";
+}
+
 function terminalColumns(): number {
+  return terminalSize().columns;
+}
+
+/** 80 by 24 where there is no terminal. */
+export function terminalSize(): { columns: number; rows: number } {
   try {
-    return Deno.consoleSize().columns;
+    return Deno.consoleSize();
   } catch {
-    return 80;
+    return { columns: 80, rows: 24 };
   }
 }
 
 /** Columns between what is typed and the status. */
 const STATUS_GAP = 3;
+
+/** The other screen, without cursor and without continuing wide rows; and back. */
+const OVERLAY_ON = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J";
+const OVERLAY_OFF = "\x1b[?7h\x1b[?25h\x1b[?1049l";
+/** An Escape that nothing follows for so long was the key itself. */
+const ESCAPE_MS = 50;
 
 /** Bracketed paste: a pasted newline is told from Enter. */
 const PASTE_ON = "\x1b[?2004h";

@@ -95,3 +95,16 @@ function merge(keys: readonly ({ text: string } | { name: string })[]): unknown[
   }
   return merged;
 }
+
+Deno.test("KeyReader.decide() takes an Escape that nothing followed for the key", () => {
+  const bytes = (text: string) => new TextEncoder().encode(text), reader = new KeyReader();
+  assert.deepEqual(reader.push(bytes("a\x1b")), [{ text: "a" }]);
+  assert(reader.isUndecided);
+  assert.deepEqual(reader.decide(), [{ name: "escape" }]);
+  assert(!reader.isUndecided);
+  assert.deepEqual(reader.decide(), []);
+  assert.deepEqual(reader.push(bytes("\x1b")), []);
+  assert.deepEqual(reader.push(bytes("v")), [{ name: "alt-v" }], "something followed in time");
+  assert.deepEqual(reader.push(bytes("\x1b[200~pasted\x1b")), []);
+  assert(!reader.isUndecided, "inside a paste it is no key");
+});
