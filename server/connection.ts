@@ -119,6 +119,11 @@ export class Connection implements ChannelHandler, Caller {
     this.#standing = { rights: "enrolling", user };
   }
 
+  beginRecovering(user: UserName, proofHash: Uint8Array): void {
+    this.#refuseSecondLogIn();
+    this.#standing = { rights: "recovering", user, proofHash };
+  }
+
   beginSession(login: LoggedIn): void {
     this.#begin(login);
     this.#channel.giveTicket?.({ ...login, device: Uint8Array.fromHex(login.device), session: login.tokenHash });

@@ -74,6 +74,8 @@ export type Standing =
   | { readonly rights: "none" }
   /** The password was right, the device is unknown: it may fetch the backup and enrol, nothing else (P6). */
   | { readonly rights: "enrolling"; readonly user: UserName }
+  /** The recovery key was right, whose proof's hash is sealed like this: another password may be set, and nothing else. */
+  | { readonly rights: "recovering"; readonly user: UserName; readonly proofHash: Uint8Array }
   | { readonly rights: "session"; readonly session: Session };
 
 /** What a log-in has come to. */
@@ -95,6 +97,8 @@ export interface Caller {
   readonly standing: Standing;
   /** @throws RequestError where the connection has logged in meanwhile. */
   beginEnrolling(user: UserName): void;
+  /** @throws RequestError where the connection has logged in meanwhile. */
+  beginRecovering(user: UserName, proofHash: Uint8Array): void;
   /** @throws RequestError where the connection has logged in meanwhile. */
   beginSession(login: LoggedIn): void;
   endSession(): void;

@@ -459,12 +459,23 @@ export const response = union({
   /** The identity sealed by the recovery key, and the account as it is: what others are shown, and how to stretch. */
   recovery: [
     22,
-    struct({ backup: bytes(BACKUP_BYTES_MAX), entry: directoryEntry, stretching, serial: varint, keepsBackup: bool }),
+    struct({
+      backup: bytes(BACKUP_BYTES_MAX),
+      entry: directoryEntry,
+      stretching,
+      /** The least work that this server takes for a new password. */
+      log2NMin: u8,
+      /** Of the password now; 0 since the sign-up. */
+      serial: varint,
+      keepsBackup: bool,
+    }),
   ],
   credentials: [
     23,
     struct({
       stretching,
+      /** The least work that this server takes for a new password. */
+      log2NMin: u8,
       clusterId: fixedBytes(16),
       identityKey: bytes(IDENTITY_KEY_BYTES_MAX),
       /** Whether the server has a backup that the password opens. */
