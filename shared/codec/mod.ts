@@ -4,3 +4,4 @@ export * from "./reader.ts";
 export * from "./writer.ts";
 export * from "./varint.ts";
 export * from "./schema.ts";
+export { fromHex } from "./text.ts";

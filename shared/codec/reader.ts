@@ -1,5 +1,6 @@
 /** A bounds-checked cursor over received bytes. Never reads outside its input; throws {@linkcode DecodeError} instead. */
 import { DecodeError } from "./error.ts";
+import { readText } from "./text.ts";
 
 export class Reader {
   readonly #bytes: Uint8Array;
@@ -67,6 +68,12 @@ export class Reader {
   bytes(length: number): Uint8Array {
     const at = this.#take(length);
     return this.#bytes.slice(at, at + length);
+  }
+
+  /** The next `length` bytes as UTF-8. @throws DecodeError */
+  text(length: number): string {
+    const at = this.#take(length);
+    return readText(this.#bytes, at, length);
   }
 
   /** The next `length` bytes without a copy: borrowed, valid only as long as the input is. */

@@ -7,7 +7,7 @@
  * Decoding reads only inside its input, allocates no more than the input justifies, and {@linkcode decode} refuses
  * trailing bytes.
  */
-import { assert } from "../assert.ts";
+import { assert, AssertionError } from "../assert.ts";
 import { DecodeError } from "./error.ts";
 import { Reader } from "./reader.ts";
 import { Writer } from "./writer.ts";
@@ -179,21 +179,25 @@ function writeNode(schema: Schema<unknown>, writer: Writer, value: unknown): voi
       return writer.u8(value ? 1 : 0);
     case Kind.FixedBytes: {
       const bytes = value as Uint8Array;
-      assert(bytes.length === schema.bound, `Fixed bytes are ${bytes.length}, not ${schema.bound}`);
+      if (bytes.length !== schema.bound) {
+        throw new AssertionError(`Fixed bytes are ${bytes.length}, not ${schema.bound}`);
+      }
       return writer.bytes(bytes);
     }
     case Kind.Bytes:
       return writeBytes(schema, writer, value as Uint8Array);
     case Kind.Hex: {
-      const bytes = Uint8Array.fromHex(value as string);
-      assert(bytes.length === schema.bound, `Hex is ${bytes.length} bytes, not ${schema.bound}`);
-      return writer.bytes(bytes);
+      const digits = (value as string).length;
+      if (digits !== 2 * schema.bound) throw new AssertionError(`Hex is ${digits / 2} bytes, not ${schema.bound}`);
+      return writer.hex(value as string);
     }
     case Kind.Text:
-      return writeBytes(schema, writer, TEXT_ENCODER.encode(value as string));
+      return writeText(schema, writer, value as string);
     case Kind.Array: {
       const items = value as unknown[];
-      assert(items.length <= schema.bound, `Array has ${items.length} items, at most ${schema.bound}`);
+      if (items.length > schema.bound) {
+        throw new AssertionError(`Array has ${items.length} items, at most ${schema.bound}`);
+      }
       writer.varint(items.length);
       for (const item of items) writeNode(schema.item!, writer, item);
       return;
@@ -209,7 +213,7 @@ function writeNode(schema: Schema<unknown>, writer: Writer, value: unknown): voi
     }
     case Kind.Union: {
       const index = schema.names.indexOf((value as { type: string }).type);
-      assert(index >= 0, `Union has no ${(value as { type: string }).type}`);
+      if (index < 0) throw new AssertionError(`Union has no ${(value as { type: string }).type}`);
       writer.varint(schema.tags[index]!);
       return writeNode(schema.fields[index]!, writer, value);
     }
@@ -237,7 +241,7 @@ function readNode(schema: Schema<unknown>, reader: Reader): unknown {
     case Kind.Hex:
       return reader.view(schema.bound).toHex();
     case Kind.Text:
-      return readText(schema, reader.view(readLength(schema, reader)));
+      return checkText(schema, reader.text(readLength(schema, reader)));
     case Kind.Array: {
       // Each item takes at least a byte of what remains, or nothing at all: either way no allocation runs ahead of input.
       const count = readLength(schema, reader);
@@ -264,7 +268,8 @@ function readFields(schema: Schema<unknown>, reader: Reader, object: Record<stri
 }
 
 function writeBytes(schema: Schema<unknown>, writer: Writer, bytes: Uint8Array): void {
-  assert(bytes.length <= schema.bound, `Bytes are ${bytes.length}, at most ${schema.bound}`);
+  // Not `assert`: its text would be put together each time.
+  if (bytes.length > schema.bound) throw new AssertionError(`Bytes are ${bytes.length}, at most ${schema.bound}`);
   writer.varint(bytes.length);
   writer.bytes(bytes);
 }
@@ -281,17 +286,15 @@ function readBool(reader: Reader): boolean {
   return value === 1;
 }
 
-function readText({ pattern }: Schema<unknown>, view: Uint8Array): string {
-  let text: string;
-  try {
-    text = TEXT_DECODER.decode(view);
-  } catch {
-    throw new DecodeError("Text is not UTF-8");
-  }
+function checkText({ pattern }: Schema<unknown>, text: string): string {
   if (pattern !== undefined && !pattern.test(text)) throw new DecodeError("Text is not of the form that it must have");
   return text;
 }
 
+function writeText(schema: Schema<unknown>, writer: Writer, text: string): void {
+  // Short enough for a length of one byte, and most names and all numbers are ASCII.
+  if (text.length <= schema.bound && writer.shortText(text)) return;
+  writeBytes(schema, writer, TEXT_ENCODER.encode(text));
+}
+
 const TEXT_ENCODER = new TextEncoder();
-/** `ignoreBOM` keeps a leading U+FEFF, so that text survives the round trip as it was. */
-const TEXT_DECODER = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

@@ -1,5 +1,6 @@
 /** A growing cursor for what we send. Sizes are ours, so passing a bound here is our bug and asserts. */
 import { assert } from "../assert.ts";
+import { writeAscii, writeHex } from "./text.ts";
 import { varintBytes, writeVarint } from "./varint.ts";
 
 export class Writer {
@@ -53,6 +54,23 @@ export class Writer {
     this.#bytes.set(bytes, at);
   }
 
+  /** Copies in the bytes that hex digits stand for. @throws SyntaxError */
+  hex(digits: string): void {
+    const at = this.#reserve(digits.length >>> 1);
+    writeHex(digits, this.#bytes, at);
+  }
+
+  /** A length and a text, where that is short and ASCII. @returns False, with nothing written, where it is not. */
+  shortText(text: string): boolean {
+    const count = text.length;
+    if (count > SHORT_CHARS_MAX) return false;
+    const at = this.#reserve(1 + count);
+    this.#bytes[at] = count;
+    if (writeAscii(text, this.#bytes, at + 1)) return true;
+    this.#offset = at;
+    return false;
+  }
+
   zeros(count: number): void {
     const at = this.#reserve(count);
     this.#bytes.fill(0, at, at + count);
@@ -84,3 +102,6 @@ export class Writer {
     return at;
   }
 }
+
+/** Lengths that a varint has in one byte. */
+const SHORT_CHARS_MAX = 63;

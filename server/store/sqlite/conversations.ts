@@ -1,5 +1,6 @@
 /** Who talks to whom, and how far each device has come: tables `conversations`, `members`, `cursors`. */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { fromHex } from "../../../shared/codec/mod.ts";
 import type { ConversationHead, ConversationId, DeviceId, UserName } from "../../../shared/protocol/mod.ts";
 import { type Conversation, MEMBERS, membersOf, type Rows } from "./rows.ts";
 
@@ -47,7 +48,7 @@ export class Conversations {
   ): ConversationHead[] {
     const found = this.#rows.device(device);
     const own = found?.user === user ? found.id : NO_ROW;
-    const behind = after === undefined ? new Uint8Array() : Uint8Array.fromHex(after);
+    const behind = after === undefined ? new Uint8Array() : fromHex(after);
     return this.#sql.heads.all(own, user, behind, limit).map((row) => ({
       conversation: (row["key"] as Uint8Array).toHex() as ConversationId,
       kind: row["kind"] as number,
@@ -76,7 +77,7 @@ export class Conversations {
   #insertDirect(id: ConversationId, members: readonly { [column: string]: unknown }[]): void {
     const distinct = members.filter((row, at) => members.findIndex((other) => other["id"] === row["id"]) === at);
     const epoch = distinct.reduce((sum, row) => sum + (row["device_revision"] as number), 0);
-    const key = Uint8Array.fromHex(id);
+    const key = fromHex(id);
     const { lastInsertRowid } = this.#sql.insertConversation.run(key, KIND_DIRECT, epoch);
     for (const row of distinct) this.#sql.insertMember.run(row["id"] as number, key, lastInsertRowid);
   }

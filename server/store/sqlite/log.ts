@@ -1,5 +1,6 @@
 /** What was said: table `log`, a row a message whatever the number of members. */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { fromHex } from "../../../shared/codec/mod.ts";
 import { assert } from "../../../shared/assert.ts";
 import { READ_BYTES_MAX } from "../../../shared/limits.ts";
 import type { ConversationId, DeviceId, MessageId, Record, UserName } from "../../../shared/protocol/mod.ts";
@@ -85,7 +86,7 @@ export class Log {
     const conversation = this.#rows.conversation(record.conversation), device = this.#rows.device(record.device);
     if (conversation === undefined || device === undefined) return NOT_MEMBER;
     if (device.user !== record.user || !conversation.members.includes(record.user)) return NOT_MEMBER;
-    const messageId = Uint8Array.fromHex(record.messageId);
+    const messageId = fromHex(record.messageId);
     if (record.expectedEpoch !== conversation.epoch || stale.has(record)) {
       const first = this.#sql.number.get(conversation.id, device.id, messageId);
       if (first !== undefined) return duplicateOf(first);

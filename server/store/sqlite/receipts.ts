@@ -1,5 +1,6 @@
 /** How far each device says, under its signature, that it has come: table `receipts`, one row a device and conversation. */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { fromHex } from "../../../shared/codec/mod.ts";
 import type { ConversationId, DeviceId, OwnReceipt, Receipt, UserName } from "../../../shared/protocol/mod.ts";
 import type { Notices } from "../notices.ts";
 import type { Rows } from "./rows.ts";
@@ -38,7 +39,7 @@ export class Receipts {
     for (const [at, id] of conversations.entries()) {
       const conversation = this.#rows.conversation(id);
       if (!conversation?.members.includes(user)) continue;
-      const behind = at === 0 && after !== undefined ? Uint8Array.fromHex(after) : new Uint8Array();
+      const behind = at === 0 && after !== undefined ? fromHex(after) : new Uint8Array();
       for (const row of this.#sql.of.iterate(conversation.id, behind, limit - receipts.length)) {
         receipts.push({
           conversation: id,

@@ -5,6 +5,7 @@
  * A head that rises with every record is written once for each conversation of a transaction, at its end.
  */
 import type { DatabaseSync } from "node:sqlite";
+import { fromHex } from "../../../shared/codec/mod.ts";
 import type { ConversationId, DeviceId, UserName } from "../../../shared/protocol/mod.ts";
 
 /** A conversation's row, its head and its members' names in order. */
@@ -39,7 +40,7 @@ export class Rows {
     if (cached !== undefined) return cached;
     // It may be one of those, and have been crowded out.
     this.writeHeads();
-    const row = this.#sql.conversation.get(Uint8Array.fromHex(key));
+    const row = this.#sql.conversation.get(fromHex(key));
     if (row === undefined) return undefined;
     return this.#conversations.set(key, {
       id: row["id"] as number,
@@ -53,7 +54,7 @@ export class Rows {
   device(key: DeviceId): Device | undefined {
     const cached = this.#devices.get(key);
     if (cached !== undefined) return cached;
-    const row = this.#sql.deviceByKey.get(Uint8Array.fromHex(key));
+    const row = this.#sql.deviceByKey.get(fromHex(key));
     if (row === undefined) return undefined;
     return this.#devices.set(key, { id: row["id"] as number, user: row["name"] as UserName });
   }
