@@ -1,14 +1,16 @@
 /**
- * What a home keeps to be somebody: key files, the session token, and the account they belong to. All files are 0600 in a
- * directory of 0700. The password is never among them.
+ * What a home keeps to be somebody: this device's keys and the session token, sealed by its vault (table `secrets`), the identity's
+ * key file, which the password encrypts, and the account they belong to. The password is never among them.
  */
 import { join } from "node:path";
 import { DecodeError } from "../shared/codec/mod.ts";
-import { PrivateFileError, readPrivateText, writePrivateFile } from "../shared/host/mod.ts";
+import { PrivateFileError, readPrivateText, shredFile, writePrivateFile } from "../shared/host/mod.ts";
 import { parseUserName, type UserName } from "../shared/protocol/mod.ts";
 import type { Database } from "./database.ts";
 import { DeviceKeys, Identity } from "./e2ee/mod.ts";
 import { FastChatError, UsageError } from "./errors.ts";
+import type { HomeVault } from "./home_vault.ts";
+import { openText, sealText } from "./vault.ts";
 
 /** Who a home belongs to. */
 export interface Account {
@@ -76,20 +78,44 @@ export class Credentials {
     this.#db.transaction(() => this.#db.setMeta(ACCOUNT, stored && JSON.stringify(stored)));
   }
 
-  /** This device's private keys, or `undefined` in a home that has none. */
+  get vault(): HomeVault {
+    return this.#db.vault;
+  }
+
+  /**
+   * Key files of homes made before they were sealed: what is in them goes to the database, and they go.
+   *
+   * @throws UsageError for one that others may read.
+   */
+  adoptFiles(): void {
+    for (const [name, file] of [[DEVICE, "device.pem"], [SESSION, "session.json"]] as const) {
+      const path = join(this.#home, file), text = readOldFile(path);
+      if (text === undefined) continue;
+      if (!this.#has(name)) {
+        if (this.vault.isLocked) continue;
+        this.#db.transaction(() => {
+          if (!this.#has(name)) this.#put(name, text);
+        });
+      }
+      shredFile(path);
+    }
+  }
+
+  /** This device's private keys, or `undefined` in a home that has none. @throws LockedError */
   async deviceKeys(): Promise<DeviceKeys | undefined> {
-    const pem = await readText(join(this.#home, DEVICE_FILE));
+    const pem = this.#get(DEVICE);
     if (pem === undefined) return undefined;
     try {
       return await DeviceKeys.fromPem(pem);
     } catch (error) {
-      if (error instanceof DecodeError) throw damaged(join(this.#home, DEVICE_FILE), error);
+      if (error instanceof DecodeError) throw damaged("this device's keys", error);
       throw error;
     }
   }
 
-  async saveDeviceKeys(keys: DeviceKeys): Promise<void> {
-    await writePrivateFile(join(this.#home, DEVICE_FILE), keys.toPem());
+  /** @throws LockedError */
+  saveDeviceKeys(keys: DeviceKeys): void {
+    this.#db.transaction(() => this.#put(DEVICE, keys.toPem()));
   }
 
   /** The identity key, where the home has it and the password opens it. */
@@ -108,9 +134,9 @@ export class Credentials {
     await writePrivateFile(join(this.#home, IDENTITY_FILE), await identity.toPem(password));
   }
 
-  /** The session token, if there is one that has not expired. */
-  async session(nowMs: number): Promise<SessionToken | undefined> {
-    const text = await readText(join(this.#home, SESSION_FILE));
+  /** The session token, if there is one that has not expired. @throws LockedError */
+  session(nowMs: number): SessionToken | undefined {
+    const text = this.#get(SESSION);
     if (text === undefined) return undefined;
     try {
       const { token, expires } = JSON.parse(text) as StoredSession;
@@ -125,27 +151,66 @@ export class Credentials {
     }
   }
 
-  async saveSession({ token, expiresMs }: SessionToken): Promise<void> {
+  /** @throws LockedError */
+  saveSession({ token, expiresMs }: SessionToken): void {
     const stored: StoredSession = {
       token: token.toBase64({ alphabet: "base64url", omitPadding: true }),
       expires: new Date(expiresMs).toISOString(),
     };
-    await writePrivateFile(join(this.#home, SESSION_FILE), JSON.stringify(stored) + "\n");
+    this.#db.transaction(() => this.#put(SESSION, JSON.stringify(stored)));
   }
 
   /** Forgets a token that the server refused; another that came meanwhile stays. */
-  async forgetSession(token: Uint8Array): Promise<void> {
-    const current = await this.session(0);
-    if (current === undefined || current.token.toHex() !== token.toHex()) return;
-    await Deno.remove(join(this.#home, SESSION_FILE)).catch(() => {});
+  forgetSession(token: Uint8Array): void {
+    this.#db.transaction(() => {
+      if (this.session(0)?.token.toHex() === token.toHex()) this.#db.run("DELETE FROM secrets WHERE name = ?", SESSION);
+    });
   }
 
   /** After a sign-up that failed for good: the home is nobody's again. */
   async forgetAccount(): Promise<void> {
-    this.saveAccount(undefined);
-    for (const file of [DEVICE_FILE, IDENTITY_FILE, SESSION_FILE]) {
-      await Deno.remove(join(this.#home, file)).catch(() => {});
+    this.#db.transaction(() => {
+      this.#db.setMeta(ACCOUNT, undefined);
+      this.vault.forget();
+    });
+    await Deno.remove(join(this.#home, IDENTITY_FILE)).catch(() => {});
+  }
+
+  #has(name: string): boolean {
+    return this.#db.get("SELECT 1 FROM secrets WHERE name = ?", name) !== undefined;
+  }
+
+  #get(name: string): string | undefined {
+    const sealed = this.#db.get("SELECT sealed FROM secrets WHERE name = ?", name)?.["sealed"] as
+      | Uint8Array
+      | undefined;
+    return sealed && openText(this.vault, sealed, placeOf(name));
+  }
+
+  #put(name: string, text: string): void {
+    this.#db.run(
+      "INSERT INTO secrets (name, sealed) VALUES (?, ?) ON CONFLICT DO UPDATE SET sealed = excluded.sealed",
+      name,
+      sealText(this.vault, text, placeOf(name)),
+    );
+  }
+}
+
+function placeOf(name: string): string {
+  return `secrets.sealed ${name}`;
+}
+
+/** @throws UsageError where others may read it. */
+function readOldFile(path: string): string | undefined {
+  try {
+    const { mode } = Deno.statSync(path);
+    if (Deno.build.os !== "windows" && mode !== null && (mode & 0o077) !== 0) {
+      throw new UsageError(`Cannot use ${path}: its mode is open to other users. Close it: chmod 600 '${path}'`);
     }
+    return Deno.readTextFileSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
   }
 }
 
@@ -159,8 +224,8 @@ async function readText(path: string): Promise<string | undefined> {
   }
 }
 
-function damaged(path: string, cause: Error): FastChatError {
-  return new FastChatError(`Cannot use ${path}: ${cause.message}`, { cause });
+function damaged(what: string, cause: Error): FastChatError {
+  return new FastChatError(`Cannot use ${what}: ${cause.message}`, { cause });
 }
 
 interface StoredAccount {
@@ -179,6 +244,7 @@ interface StoredSession {
 }
 
 const ACCOUNT = "account";
-const DEVICE_FILE = "device.pem";
 const IDENTITY_FILE = "identity.pem";
-const SESSION_FILE = "session.json";
+/** Names of secrets. */
+const DEVICE = "device";
+const SESSION = "session";

@@ -1,5 +1,6 @@
 /** What the library tells its faces: one union, also what `--json` prints, a line each. */
 import type { ConversationId, DeviceId, MessageId, UserName } from "../shared/protocol/mod.ts";
+import type { ChangeLine, Warning } from "./e2ee/engine.ts";
 
 /** A message of a conversation, sent or received. The field order is the order `--json` prints. */
 export interface MessageEvent {
@@ -8,7 +9,10 @@ export interface MessageEvent {
   readonly conversation: ConversationId;
   /** Who the cryptography says wrote it. */
   readonly from: UserName;
-  readonly to: UserName;
+  /** What one gives to `send` to write there: a name, or a group's `#name`. */
+  readonly to: string;
+  /** The group's name; absent where it is between two people. */
+  readonly group?: string;
   readonly device: DeviceId;
   /** Control and bidi characters are already gone. */
   readonly text: string;
@@ -27,11 +31,33 @@ export interface RefusedEvent {
   readonly type: "refused";
   readonly conversation: ConversationId;
   readonly seq: number;
+  /** The group's name; absent where it is between two people. */
+  readonly group?: string;
   /** Who the server says it is from: a claim. */
   readonly claimedFrom: UserName;
   readonly reason: string;
   readonly time: string;
 }
+
+/** Who is in a group, what it is called or what may be done in it has changed: proven, as messages are. */
+export interface ChangeEvent {
+  readonly type: "change";
+  readonly conversation: ConversationId;
+  readonly seq: number;
+  /** `#name` of the group. */
+  readonly to: string;
+  readonly group: string;
+  readonly by: UserName;
+  readonly device: DeviceId;
+  /** In the order in which they are to be told; at least one. */
+  readonly changes: readonly ChangeLine[];
+  /** This device is no longer in it. */
+  readonly ended: boolean;
+  readonly time: string;
+}
+
+/** What has a place in a conversation. */
+export type LogEvent = MessageEvent | RefusedEvent | ChangeEvent;
 
 /**
  * Where a message of one's own has got to. `stored`: the server has it on disk (its word). `delivered`: every member has it on a
@@ -45,7 +71,8 @@ export interface StateEvent {
   readonly id: MessageId;
   /** Absent while there is none: nothing was sealed yet. */
   readonly conversation?: ConversationId;
-  readonly to: UserName;
+  /** A name, or a group's `#name`. */
+  readonly to: string;
   readonly state: MessageState;
   /** How many members have it, and how many say that they have read it. */
   readonly delivered: number;
@@ -69,8 +96,20 @@ export interface ConnectionEvent {
 /** Something a person should know: a new peer's fingerprint pinned, a changed key, a device added. */
 export interface NoticeEvent {
   readonly type: "notice";
-  readonly code: "peer-pinned" | "key-changed" | "device-added" | "server-pinned" | "gap" | "server-full" | "receipt";
+  readonly code:
+    | "peer-pinned"
+    | "key-changed"
+    | "device-added"
+    | "server-pinned"
+    | "gap"
+    | "server-full"
+    | "unsealed"
+    | "receipt"
+    | "waiting"
+    | Warning["code"];
   readonly name?: string;
+  /** Where it is about one. */
+  readonly conversation?: ConversationId;
   readonly text: string;
 }
 
@@ -82,17 +121,20 @@ export interface PresenceEvent {
   readonly online: boolean | null;
 }
 
-/** Somebody began to type to this person, or has stopped. */
+/** Somebody began to type to this person, or in a group, or has stopped. */
 export interface TypingEvent {
   readonly type: "typing";
   readonly name: UserName;
   readonly conversation: ConversationId;
+  /** The group's name; absent where it is between two people. */
+  readonly group?: string;
   readonly typing: boolean;
 }
 
 export type ChatEvent =
   | MessageEvent
   | RefusedEvent
+  | ChangeEvent
   | StateEvent
   | ConnectionEvent
   | NoticeEvent

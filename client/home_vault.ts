@@ -122,17 +122,14 @@ export class HomeVault implements Vault {
     this.clean();
   }
 
-  /**
-   * As {@linkcode rewrap} with a new key: for a home in which a sign-up was cut off and another password is chosen now. What was
-   * sealed there is lost.
-   */
-  startOver(stretched: StretchedPassword, owner: PasswordOwner): void {
+  /** What was sealed here is lost: for a home in which a sign-up failed, or was cut off and its password is not known any more. */
+  forget(): void {
     this.#transaction(() => {
       this.#db.run("DELETE FROM seals");
       this.#db.run("DELETE FROM secrets");
-      this.#key = this.#vault = undefined;
+      this.#db.setMeta(KEY_ID, undefined);
     });
-    this.rewrap(stretched, owner);
+    this.#key = this.#vault = undefined;
   }
 
   /** Whether the home's password is this one. @param stretched For `owner`. @throws VaultError */

@@ -16,6 +16,7 @@ import { Pins } from "./pins.ts";
 import { parseServerAddress } from "./server_address.ts";
 import { Settings } from "./settings.ts";
 import { stateOf, States } from "./states.ts";
+import { unlock, type Unlocking } from "./unlock.ts";
 
 /** The parts of a home, opened. */
 export interface HomeParts {
@@ -41,7 +42,13 @@ export function openHome(directory: string): HomeParts {
     if (error instanceof FastChatError) throw error;
     throw new UsageError(`Cannot use ${directory} as home: ${(error as Error).message}`, { cause: error });
   }
-  const history = new History(database);
+  const history = new History(database), credentials = new Credentials(directory, database);
+  try {
+    credentials.adoptFiles();
+  } catch (error) {
+    database.close();
+    throw error;
+  }
   return {
     directory,
     database,
@@ -51,7 +58,7 @@ export function openHome(directory: string): HomeParts {
     states: new States(database),
     settings: new Settings(database),
     servers: new KnownServers(database),
-    credentials: new Credentials(directory, database),
+    credentials,
   };
 }
 
@@ -123,6 +130,25 @@ export class LocalHome {
   /** The directory that holds everything of this person on this machine. */
   get home(): string {
     return this.parts.directory;
+  }
+
+  /** Whether texts cannot be read, and nothing can be sent: until {@linkcode unlock}. */
+  get isLocked(): boolean {
+    return this.parts.vault.isLocked;
+  }
+
+  /**
+   * Unlocks it for this object. Where it is unlocked, nothing happens.
+   *
+   * @throws LockedError where nothing was given, or it is another home's; WrongPasswordError.
+   */
+  unlock(ways: Unlocking): Promise<void> {
+    return unlock(this.parts.credentials, ways);
+  }
+
+  /** The key that unlocks this home, for as long as it lives: 32 bytes. Whoever has it can read all that is in it. @throws LockedError */
+  key(): Uint8Array {
+    return this.parts.vault.key();
   }
 
   /** HOST:PORT of the server this home was last used with. */

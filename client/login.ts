@@ -80,10 +80,10 @@ export class LogIn {
   }
 
   /** Whether a ticket would do: this home is somebody's, with a session, and nobody asked for the password to be shown. */
-  async mayResume(): Promise<boolean> {
+  mayResume(): boolean {
     const { credentials } = this.#options;
     if (this.#fresh || !credentials.account()?.enrolled) return false;
-    return await credentials.session(Date.now()) !== undefined;
+    return credentials.session(Date.now()) !== undefined;
   }
 
   /** A server has taken our ticket: we are who we were, with nothing said. */
@@ -109,7 +109,7 @@ export class LogIn {
     const { credentials, password, onProgress, server } = this.#options, { name } = account;
     const self = await this.#own(account), { keys } = self;
     const proof = keys.prove(remote.channel.transcriptHash);
-    const session = this.#fresh ? undefined : await credentials.session(Date.now());
+    const session = this.#fresh ? undefined : credentials.session(Date.now());
     if (session !== undefined) {
       try {
         await remote.ask<"resume">({ type: "resume", name, token: session.token, device: keys.id, proof });
@@ -117,7 +117,7 @@ export class LogIn {
         return self;
       } catch (error) {
         if (!isRefusedWith(error, ErrorCode.badCredentials, ErrorCode.notAuthenticated)) throw error;
-        await credentials.forgetSession(session.token);
+        credentials.forgetSession(session.token);
       }
     }
     if (password === undefined) {
@@ -136,14 +136,14 @@ export class LogIn {
     if (answer.type === "enrolNeeded") {
       throw new NotAuthenticatedError("The server no longer knows this device: log in from an empty home");
     }
-    await this.#finish({ ...account, server, ...stretching }, answer);
+    this.#finish({ ...account, server, ...stretching }, answer, stretched);
     return self;
   }
 
   /** Who this home belongs to, with the keys in it. */
   async #own({ name, identity, clusterId }: Account): Promise<Self> {
     const keys = this.#self?.keys ?? await this.#options.credentials.deviceKeys();
-    if (keys === undefined) throw new FastChatError("This home has lost its device.pem: log in from an empty home");
+    if (keys === undefined) throw new FastChatError("This home has lost its device's keys: log in from an empty home");
     return { name, identity, keys, clusterId };
   }
 
@@ -156,7 +156,8 @@ export class LogIn {
   /** In a home without an account, or with one whose enrolling was cut off. */
   async #first(pending: Account | undefined, remote: Remote): Promise<Self> {
     const { signUp } = this.#options, name = this.#options.name!, password = this.#options.password!;
-    const resuming = pending?.name === name ? pending : undefined;
+    // What a sign-up that was cut off has left behind another password was never anybody's.
+    const resuming = pending?.name === name && !this.#options.credentials.vault.isLocked ? pending : undefined;
     if (signUp !== "no") {
       try {
         return await this.#signUp(name, password, resuming, remote);
@@ -189,7 +190,6 @@ export class LogIn {
     ]);
     const { clusterId, stretching } = answer;
     const certificate = await identity.certify({ clusterId, user: name, device: keys, nowMs: Date.now() });
-    await Promise.all([credentials.saveIdentity(identity, password), credentials.saveDeviceKeys(keys)]);
     const account = {
       name,
       server,
@@ -198,6 +198,9 @@ export class LogIn {
       ...stretching,
       enrolled: false,
     };
+    await credentials.saveIdentity(identity, password);
+    this.#seal(account, stretched);
+    credentials.saveDeviceKeys(keys);
     credentials.saveAccount(account);
     onProgress(`Signing up as ${name}`);
     try {
@@ -213,7 +216,7 @@ export class LogIn {
         certificate,
         deviceProof: keys.prove(remote.channel.transcriptHash),
       });
-      await this.#finish(account, session);
+      this.#finish(account, session, stretched);
       identity.wipe();
     } catch (error) {
       if (isRefusedWith(error, ErrorCode.nameTaken)) await credentials.forgetAccount();
@@ -240,14 +243,13 @@ export class LogIn {
     });
     const keys = await device;
     if (answer.type === "session") {
-      await this.#finish({ ...pending!, server, ...stretching }, answer);
+      this.#finish({ ...pending!, server, ...stretching }, answer, stretched);
       return { name, identity: pending!.identity, keys, clusterId };
     }
     onProgress("Adding this device to your account");
     const { backup } = await remote.ask<"backup">({ type: "backup" });
     const identity = await this.#restore(backup, { backupKey: stretched.backupKey, clusterId, name }, password);
     const certificate = await identity.certify({ clusterId, user: name, device: keys, nowMs: Date.now() });
-    await Promise.all([credentials.saveIdentity(identity, password), credentials.saveDeviceKeys(keys)]);
     const account = {
       name,
       server,
@@ -256,6 +258,9 @@ export class LogIn {
       ...stretching,
       enrolled: false,
     };
+    await credentials.saveIdentity(identity, password);
+    this.#seal(account, stretched);
+    credentials.saveDeviceKeys(keys);
     credentials.saveAccount(account);
     const session = await remote.ask<"enrol">({
       type: "enrol",
@@ -264,7 +269,7 @@ export class LogIn {
       deviceProof: keys.prove(bind),
     });
     await this.#checkShown(name, identity, remote);
-    await this.#finish(account, session);
+    this.#finish(account, session, stretched);
     identity.wipe();
     return { name, identity: identity.fingerprint, keys, clusterId };
   }
@@ -308,11 +313,19 @@ export class LogIn {
     };
   }
 
-  async #finish(account: Account, session: ResponseOf<"session">): Promise<void> {
+  #finish(account: Account, session: ResponseOf<"session">, stretched: StretchedPassword): void {
     const { credentials } = this.#options;
-    await credentials.saveSession(session);
+    this.#seal(account, stretched);
+    credentials.saveSession(session);
     credentials.saveAccount({ ...account, enrolled: true });
     this.#fresh = false;
+  }
+
+  /** The password is this person's: it seals the home from now on. */
+  #seal({ clusterId, name, log2N, salt }: Account, stretched: StretchedPassword): void {
+    const { vault } = this.#options.credentials, owner = { clusterId, name, stretching: { log2N, salt: salt! } };
+    if (vault.isLocked) vault.forget();
+    if (!vault.isSealedBy(stretched, owner)) vault.rewrap(stretched, owner);
   }
 
   async #identity(pending: Account | undefined, password: string): Promise<Identity> {
@@ -321,7 +334,8 @@ export class LogIn {
   }
 
   async #device(): Promise<DeviceKeys> {
-    return await this.#options.credentials.deviceKeys() ?? await this.#keys().device;
+    const { credentials } = this.#options;
+    return (credentials.vault.isLocked ? undefined : await credentials.deviceKeys()) ?? await this.#keys().device;
   }
 
   /** Made once, however often the connection is lost meanwhile. */
@@ -357,7 +371,7 @@ async function stretch(
 }
 
 /** FASTCHAT_TEST_ONLY_SCRYPT_LOG2N makes tests quick and passwords weak: never set it anywhere else. */
-function testOnlyFloor(): number | undefined {
+export function testOnlyFloor(): number | undefined {
   try {
     const text = Deno.env.get("FASTCHAT_TEST_ONLY_SCRYPT_LOG2N");
     return text === undefined || !/^\d{1,2}$/.test(text) ? undefined : Number(text);

@@ -9,7 +9,14 @@ import { type ChannelStats, KeyMismatchError } from "../shared/net/mod.ts";
 import type { ConversationId, Event, MessageId, UserName } from "../shared/protocol/mod.ts";
 import { Changes } from "./changes.ts";
 import { type DialServer, dialUdp } from "./dialer.ts";
-import { CannotReachError, FastChatError, TimedOutError, UsageError } from "./errors.ts";
+import {
+  CannotReachError,
+  FastChatError,
+  LockedError,
+  TimedOutError,
+  UsageError,
+  WrongPasswordError,
+} from "./errors.ts";
 import type { ChatEvent, NoticeEvent } from "./events.ts";
 import { timeText } from "./history.ts";
 import { Inbox } from "./inbox.ts";
@@ -27,6 +34,7 @@ import { Sender } from "./sender.ts";
 import { formatServerAddress, parseServerAddress, type ServerAddress } from "./server_address.ts";
 import { Subscription } from "./subscription.ts";
 import { TicketPurse } from "./tickets.ts";
+import { unlock } from "./unlock.ts";
 
 export interface OpenOptions {
   /** Directory that holds everything of one person on one machine; made where it is not there. */
@@ -35,8 +43,12 @@ export interface OpenOptions {
   readonly server?: string | undefined;
   /** By default the home's account. */
   readonly name?: string | undefined;
-  /** Needed in a home without a session. Never stored. */
+  /** Needed in a home without a session, and unlocks one that is sealed. Never stored. */
   readonly password?: string | undefined;
+  /** What is in a token file: unlocks the home in place of the password. */
+  readonly token?: string | undefined;
+  /** The home's key ({@linkcode LocalHome.key}): unlocks it at once. */
+  readonly unlock?: Uint8Array | undefined;
   /** Sign up if the name is new. "only": a name that exists is an error. */
   readonly register?: boolean | "only" | undefined;
   /** Whether a sign-up leaves the sealed identity key on the server, so that name and password are enough elsewhere. */
@@ -125,7 +137,7 @@ export class Session {
         const { servers } = parts, now = parts.credentials.account();
         const home = now?.enrolled ? parseServerAddress(now.server) : undefined;
         const expected = servers.expected(address, home), remembered = servers.remembered(address);
-        const ticket = expected && await this.#login.mayResume() ? this.#tickets.take() : undefined;
+        const ticket = expected && this.#login.mayResume() ? this.#tickets.take() : undefined;
         const dialed = await dial({ ...asked, address, expected, remembered, ticket }).catch((error) => {
           throw error instanceof KeyMismatchError ? servers.refuse(address, error.offeredFingerprint, home) : error;
         });
@@ -178,6 +190,7 @@ export class Session {
       : await lockLogin(parts.directory, timeoutMs, options);
     let session: Session, slow: ReturnType<typeof setTimeout> | undefined;
     try {
+      await unlockFor(parts, options);
       session = new Session(parts, options);
       const { server } = session;
       slow = setTimeout(() => options.onProgress?.(`Connecting to ${server}`), SLOW_MS);
@@ -188,6 +201,7 @@ export class Session {
     }
     session.#changes.listen((foreign) => session.#onChange(foreign));
     session.#outbox.forgetFailures(Date.now() - FAILURES_KEPT_MS);
+    if (parts.vault.isOpen) session.#tell({ type: "notice", code: "unsealed", text: UNSEALED });
     if (options.catchUp ?? true) {
       await Promise.race([session.#caughtUp, pause(timeoutMs, options.signal).catch(() => {})]);
     }
@@ -482,6 +496,16 @@ interface Waiter {
   readonly timer: ReturnType<typeof setTimeout> | undefined;
 }
 
+async function unlockFor({ credentials }: HomeParts, options: SessionOptions): Promise<void> {
+  try {
+    await unlock(credentials, options);
+  } catch (error) {
+    const mayBeginAnew = error instanceof WrongPasswordError || error instanceof LockedError;
+    // Nobody has signed up here yet: whoever does it now does it with a password of their own.
+    if (!mayBeginAnew || credentials.account()?.enrolled || options.password === undefined) throw error;
+  }
+}
+
 async function lockLogin(home: string, timeoutMs: number, { signal }: SessionOptions): Promise<FileLock> {
   const deadline = AbortSignal.timeout(timeoutMs);
   const either = AbortSignal.any([deadline, ...(signal ? [signal] : [])]);
@@ -509,6 +533,8 @@ const NO_STATS: ChannelStats = {
   packetsLost: 0,
   rttUs: 0,
 };
+const UNSEALED = "This home was made before homes were sealed, and what is in it can be read by whoever copies it: " +
+  "give the password once (fastchat agent), and it is sealed";
 const OUTBOX_LOCK_FILE = "outbox.lock";
 export const OPEN_TIMEOUT_MS = 20_000;
 /** Nobody needs to be told of less. */

@@ -78,6 +78,24 @@ export async function readPrivateText(path: string): Promise<string> {
   return new TextDecoder().decode(await readPrivateFile(path));
 }
 
+/**
+ * Overwrites a file and removes it. On disks that write elsewhere what is written anew (flash, snapshots) the old bytes may
+ * stay for a while: only an encrypted disk helps there.
+ */
+export function shredFile(path: string): void {
+  try {
+    {
+      using file = Deno.openSync(path, { write: true });
+      const zeros = new Uint8Array(file.statSync().size);
+      for (let at = 0; at < zeros.length;) at += file.writeSync(zeros.subarray(at));
+      file.syncSync();
+    }
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
 async function writeBeside(path: string, data: Uint8Array | string): Promise<string> {
   const temporary = `${path}.${Deno.pid}.${crypto.randomUUID().slice(0, 8)}.tmp`;
   const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;

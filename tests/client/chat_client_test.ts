@@ -14,7 +14,7 @@ import {
   UsageError,
 } from "../../client/mod.ts";
 import { ChatClient as Client } from "../../client/mod.ts";
-import { readEnvelope } from "../../shared/crypto/mod.ts";
+import { readEnvelope, sha256 } from "../../shared/crypto/mod.ts";
 import { TEXT_BYTES_MAX } from "../../shared/limits.ts";
 import type { DirectoryEntry, Record } from "../../shared/protocol/mod.ts";
 import { type Store, type StoreAppend, StoreUnavailableError } from "../../server/store/store.ts";
@@ -233,10 +233,8 @@ Deno.test("ChatClient.open() falls back to the password where the session is ove
   await withWorld(async (world) => {
     const alice = await world.open("alice");
     await alice.close();
-    const path = `${world.home("alice")}/session.json`;
-    const { token } = JSON.parse(Deno.readTextFileSync(path));
-    const { sha256 } = await import("../../shared/crypto/mod.ts");
-    await world.harness.store.deleteSession(sha256(Uint8Array.fromBase64(token, { alphabet: "base64url" })));
+    const { token } = world.inHome("alice", ({ credentials }) => credentials.session(0)!);
+    await world.harness.store.deleteSession(sha256(token));
     await assert.rejects(
       world.open("alice", { password: undefined }),
       (error) => error instanceof NotAuthenticatedError && /fastchat login alice/.test(error.message),

@@ -3,7 +3,7 @@ import { basename, join } from "node:path";
 import type { DialServer } from "../../client/dialer.ts";
 import { DeviceKeys } from "../../client/e2ee/mod.ts";
 import { CannotReachError } from "../../client/errors.ts";
-import { homeExists, openHome } from "../../client/local_home.ts";
+import { homeExists, type HomeParts, openHome } from "../../client/local_home.ts";
 import { ChatClient, type OpenOptions } from "../../client/mod.ts";
 import { encryptPem, pkcs8ToPem, sha256 } from "../../shared/crypto/mod.ts";
 import { writePrivateFile } from "../../shared/host/mod.ts";
@@ -30,6 +30,8 @@ export class ChatWorld {
   /** What clients excluded, one entry for each dialling. */
   readonly excluded: (readonly number[])[] = [];
   readonly #clients: ChatClient[] = [];
+  /** What unlocks the homes that were opened here: tests that give no password mean the one of the log-in. */
+  readonly #keys = new Map<string, Uint8Array>();
 
   constructor(folder: string, harness: Harness) {
     this.folder = folder;
@@ -43,14 +45,27 @@ export class ChatWorld {
     const client = await ChatClient.open({
       server: "memory:9000",
       home: this.home(name),
+      unlock: this.#keys.get(home),
       name,
       password: PASSWORD,
       register: true,
       dial: this.dial,
       ...options,
     });
+    this.#keys.set(home, client.key());
     this.#clients.push(client);
     return client;
+  }
+
+  /** Looks into a home that was opened here. */
+  inHome<T>(name: string, look: (parts: HomeParts) => T): T {
+    const home = this.home(name), parts = openHome(home);
+    try {
+      parts.vault.unlockWithKey(this.#keys.get(home)!);
+      return look(parts);
+    } finally {
+      parts.database.close();
+    }
   }
 
   home(name: string): string {
@@ -112,7 +127,7 @@ async function seedKeys(home: string): Promise<void> {
   const { id, leaf, envelopePkcs8, identity } = keys[name];
   const parts = openHome(home);
   const device = `FastChat device ${id}\n${pkcs8ToPem(leaf.pkcs8)}${pkcs8ToPem(envelopePkcs8)}`;
-  await parts.credentials.saveDeviceKeys(await DeviceKeys.fromPem(device));
+  parts.credentials.saveDeviceKeys(await DeviceKeys.fromPem(device));
   if (name !== "alice2") {
     const pem = await encryptPem({ pkcs8: identity.pkcs8, passphrase: PASSWORD, testOnlyIterations: 1 });
     await writePrivateFile(join(home, "identity.pem"), pem);

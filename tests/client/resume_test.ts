@@ -25,8 +25,7 @@ async function cutOff(chat: ChatClient, world: ChatWorld): Promise<void> {
 }
 
 function tokenHash(world: ChatWorld): Uint8Array {
-  const { token } = JSON.parse(Deno.readTextFileSync(`${world.home("alice")}/session.json`));
-  return sha256(Uint8Array.fromBase64(token, { alphabet: "base64url" }));
+  return sha256(world.inHome("alice", ({ credentials }) => credentials.session(0)!.token));
 }
 
 Deno.test("ChatClient comes back by ticket again and again: no password, no session token, nothing lost", async () => {
@@ -94,7 +93,7 @@ Deno.test("ChatClient uses no ticket where the password was asked for, or where 
     await (await world.open("alice", { register: false, fresh: true })).close();
     assert.equal(counters.ticketLogIns, 0);
     assert.equal(world.harness.bcryptRuns, bcryptRuns + 1);
-    Deno.removeSync(`${world.home("alice")}/session.json`);
+    world.inHome("alice", ({ credentials }) => credentials.forgetSession(credentials.session(0)!.token));
     await assert.rejects(world.open("alice", { password: undefined, register: false }), NotAuthenticatedError);
     assert.equal(counters.ticketLogIns, 0);
   });
