@@ -76,7 +76,7 @@ export class Acks {
         nowMs + leaseMs,
       );
       if (position > this.#handed()) this.#setHanded(position);
-      return { ...toPositioned(row, this.#db.vault), attempt: (row["attempts"] as number | null ?? 0) + 1 };
+      return { ...toPositioned(row, this.#db), attempt: (row["attempts"] as number | null ?? 0) + 1 };
     });
   }
 
@@ -132,7 +132,7 @@ export class Acks {
     // A refused row's id is only a claim: it must not take the acknowledgement of a message that was shown.
     const rows = this.#db.all(
       `SELECT m.position, m.conversation, m.seq, d.position IS NOT NULL AS open FROM messages m
-       LEFT JOIN deliveries d ON d.position = m.position WHERE m.id = ? AND m.own = 0 AND m.text IS NOT NULL`,
+       LEFT JOIN deliveries d ON d.position = m.position WHERE m.id = ? AND m.own = 0 AND m.text IS NOT NULL AND m.kind = 1`,
       id,
     ).filter((row) => !place || (row["conversation"] === place.conversation && row["seq"] === place.seq));
     const open = rows.filter((row) => row["open"] === 1);

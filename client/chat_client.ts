@@ -8,7 +8,7 @@ import type { Delivery } from "./acks.ts";
 import { deliveries, type DeliveriesOptions } from "./deliveries.ts";
 import { provenFingerprint } from "./enquiry.ts";
 import { UsageError } from "./errors.ts";
-import type { ChatEvent, MessageEvent, RefusedEvent } from "./events.ts";
+import type { ChatEvent, LogEvent } from "./events.ts";
 import { checkName, homeExists, type HomeParts, HomeTraces, LocalHome, openHome } from "./local_home.ts";
 import { compareNumber, type PeerTrust, type Safety } from "./people.ts";
 import { parseServerAddress } from "./server_address.ts";
@@ -177,7 +177,7 @@ export class ChatClient extends LocalHome {
    *
    * @returns Whether there was anything.
    */
-  show(put: (event: MessageEvent | RefusedEvent) => void): Promise<boolean> {
+  show(put: (event: LogEvent) => void): Promise<boolean> {
     return show(this.parts, put);
   }
 

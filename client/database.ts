@@ -415,6 +415,13 @@ export const MIGRATIONS: readonly string[] = [
     counter INTEGER NOT NULL,
     PRIMARY KEY (conversation, device)
   ) STRICT, WITHOUT ROWID;
+  -- What this device has sealed and not yet read back: a retry is sealed anew under the same counter.
+  CREATE TABLE mls_sent (
+    conversation TEXT NOT NULL,
+    id TEXT NOT NULL,
+    counter INTEGER NOT NULL,
+    PRIMARY KEY (conversation, id)
+  ) STRICT, WITHOUT ROWID;
   -- This device's key packages; of used ones only the reference is left.
   CREATE TABLE mls_key_packages (
     ref TEXT PRIMARY KEY,
@@ -447,6 +454,5 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE outbox ADD COLUMN target TEXT;
   -- From this row on nothing is sealed for the device; NULL while it is.
   ALTER TABLE receipts ADD COLUMN until INTEGER;
-  ALTER TABLE states ADD COLUMN target TEXT;
   `,
 ];

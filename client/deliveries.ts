@@ -47,7 +47,7 @@ export async function* deliveries(parts: DeliveriesParts, options: DeliveriesOpt
       }
       yield delivery;
       // It has no id to acknowledge by; that it was put out has to be enough.
-      if (delivery.event.type === "refused") acks.settle(delivery.position);
+      if (delivery.event.type !== "message") acks.settle(delivery.position);
       // The connection wants to live meanwhile.
       if (++count % BREATH === 0) await pause(0);
     }

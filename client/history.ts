@@ -1,13 +1,29 @@
-/** What was said: conversations, their messages, and how much of them has been shown. Tables `conversations`, `messages`, `chains`. */
+/**
+ * What was said: conversations, their messages, and how much of them has been shown. Tables `conversations`, `members`,
+ * `messages`, `chains`.
+ */
 import type { ConversationId, DeviceId, MessageId, UserName } from "../shared/protocol/mod.ts";
+import { groupAddress } from "./addresses.ts";
 import { placeOf } from "./adoption.ts";
 import type { Database, Row } from "./database.ts";
-import type { MessageEvent, RefusedEvent } from "./events.ts";
-import { openText, sealText, type Vault } from "./vault.ts";
+import type { ChangeLine, EngineMember } from "./e2ee/engine.ts";
+import type { ChangeEvent, LogEvent, MessageEvent } from "./events.ts";
+import { sanitizeLine } from "./sanitize.ts";
+import { openText, sealText } from "./vault.ts";
+
+export const ConversationKind = { direct: 1, group: 2 } as const;
+export type ConversationKind = (typeof ConversationKind)[keyof typeof ConversationKind];
 
 export interface Conversation {
   readonly id: ConversationId;
+  readonly kind: ConversationKind;
+  /** The other one of a direct conversation; empty for a group. */
   readonly peer: UserName;
+  /** Of a group; empty until this home has joined it. */
+  readonly name: string;
+  readonly topic: string;
+  /** This device is no longer in it. */
+  readonly ended: boolean;
   /** Rows of the log up to and including this one are dealt with. */
   readonly cursor: number;
   /** Where this device began, or the server's log did when it was read last: nothing up to here is read. */
@@ -16,8 +32,11 @@ export interface Conversation {
 
 /** A line of the list of conversations. */
 export interface ConversationSummary {
-  readonly name: UserName;
+  /** What one gives to `send` to write there: a name, or a group's `#name`. */
+  readonly name: string;
   readonly conversation: ConversationId;
+  /** The group's name; absent where it is between two people. */
+  readonly group?: string;
   /** Messages not yet marked as shown. */
   readonly unread: number;
   /** RFC 3339 of the newest message; absent where nothing was said yet. */
@@ -26,8 +45,16 @@ export interface ConversationSummary {
 
 /** Something to show, and the cursor that says it was. */
 export interface Positioned {
-  readonly event: MessageEvent | RefusedEvent;
+  readonly event: LogEvent;
   readonly position: number;
+}
+
+/** A group as its state says that it is. */
+export interface GroupFacts {
+  readonly name: string;
+  readonly topic: string;
+  readonly ended: boolean;
+  readonly members: readonly Pick<EngineMember, "name" | "role">[];
 }
 
 /** Who sent a row: someone else, this home, or another device of the same person. */
@@ -40,6 +67,7 @@ export interface NewMessage {
   readonly seq: number;
   readonly id: MessageId;
   readonly sender: UserName;
+  /** Empty in a group. */
   readonly recipient: UserName;
   readonly device: DeviceId;
   readonly timeMs: number;
@@ -47,10 +75,17 @@ export interface NewMessage {
   /** Absent where it was refused. */
   readonly text?: string;
   readonly reason?: string;
-  /** Kept only where the row may become readable. */
+  /** What changed in a group: in place of text and reason. */
+  readonly change?: GroupChanged;
+  /** Kept only where the row may become readable, or has not been passed by the cursor yet. */
   readonly body?: Uint8Array;
   /** SHA-256 of the row's body: 32 bytes. */
   readonly hash?: Uint8Array;
+}
+
+export interface GroupChanged {
+  readonly lines: readonly ChangeLine[];
+  readonly ended: boolean;
 }
 
 /** The last envelope of one device in one conversation. */
@@ -78,8 +113,46 @@ export class History {
 
   /** Whom there is a conversation with, the newest acquaintances first. */
   peers(limit: number): UserName[] {
-    return this.#db.all("SELECT peer FROM conversations ORDER BY rowid DESC LIMIT ?", limit)
+    return this.#db.all("SELECT peer FROM conversations WHERE kind = 1 ORDER BY rowid DESC LIMIT ?", limit)
       .map((row) => row["peer"] as UserName);
+  }
+
+  /** The groups that this home has joined, by name; those that have ended among them. */
+  groups(): Conversation[] {
+    return this.#db.all("SELECT * FROM conversations WHERE kind = 2 AND name <> '' ORDER BY name, id")
+      .map((row) => toConversation(row)!);
+  }
+
+  /** Who is in a conversation, by name, as its group last said. */
+  members(id: ConversationId): Pick<EngineMember, "name" | "role">[] {
+    return this.#db.all("SELECT name, role FROM members WHERE conversation = ? ORDER BY name", id).map((row) => ({
+      name: row["name"] as UserName,
+      role: row["role"] as EngineMember["role"],
+    }));
+  }
+
+  isMember(id: ConversationId, name: UserName): boolean {
+    return this.#db.get("SELECT 1 FROM members WHERE conversation = ? AND name = ?", id, name) !== undefined;
+  }
+
+  /** Keeps what a group says of itself. Name and topic are somebody else's words. */
+  setGroup(id: ConversationId, { name, topic, ended, members }: GroupFacts): void {
+    this.#db.run(
+      "UPDATE conversations SET name = ?, topic = ?, ended = ? WHERE id = ?",
+      sanitizeLine(name, GROUP_NAME_MAX),
+      sanitizeLine(topic),
+      ended ? 1 : 0,
+      id,
+    );
+    this.#db.run("DELETE FROM members WHERE conversation = ?", id);
+    for (const { name, role } of members) {
+      this.#db.run("INSERT OR REPLACE INTO members (conversation, name, role) VALUES (?, ?, ?)", id, name, role);
+    }
+  }
+
+  /** What one types to write there. */
+  addressOf({ id, kind, peer }: Pick<Conversation, "id" | "kind" | "peer">): string {
+    return kind === ConversationKind.direct ? peer : groupAddress(this.#db, id);
   }
 
   /** Keeps it unless it is known; what is known stands, since the local cursor is never behind what was applied. */
@@ -88,6 +161,16 @@ export class History {
       "INSERT OR IGNORE INTO conversations (id, peer, cursor, begins) VALUES (?, ?, ?, ?)",
       id,
       peer,
+      cursor,
+      cursor,
+    );
+  }
+
+  /** As {@linkcode addConversation}, for a group; without a name until it is joined. */
+  addGroup({ id, cursor }: { id: ConversationId; cursor: number }): void {
+    this.#db.run(
+      "INSERT OR IGNORE INTO conversations (id, kind, peer, cursor, begins) VALUES (?, 2, '', ?, ?)",
+      id,
       cursor,
       cursor,
     );
@@ -132,12 +215,13 @@ export class History {
   /** What this home sent between two places of the log, in order. */
   sentBetween(id: ConversationId, after: number, upTo: number): MessageEvent[] {
     return this.#db.all(
-      "SELECT * FROM messages WHERE conversation = ? AND seq > ? AND seq <= ? AND own = ? AND text IS NOT NULL ORDER BY seq",
+      `SELECT * FROM messages WHERE conversation = ? AND seq > ? AND seq <= ? AND own = ? AND text IS NOT NULL AND kind = 1
+       ORDER BY seq`,
       id,
       after,
       upTo,
       Own.here,
-    ).map((row) => toEvent(row, this.#db.vault) as MessageEvent);
+    ).map((row) => toEvent(row, this.#db) as MessageEvent);
   }
 
   /**
@@ -148,21 +232,21 @@ export class History {
   moveSent(
     { conversation, seq, id, hash }: Pick<NewMessage, "conversation" | "seq" | "id"> & { hash: Uint8Array },
   ): boolean {
-    const at = this.#db.get(
-      "SELECT position FROM messages WHERE id = ? AND conversation = ? AND own = ? AND text IS NOT NULL",
+    const row = this.#db.get(
+      "SELECT * FROM messages WHERE id = ? AND conversation = ? AND own = ? AND text IS NOT NULL AND kind = 1",
       id,
       conversation,
       Own.here,
     );
-    if (at === undefined) return false;
+    if (row === undefined) return false;
     this.#db.run("DELETE FROM messages WHERE conversation = ? AND seq = ? AND text IS NULL", conversation, seq);
-    this.#db.run("UPDATE messages SET seq = ?, hash = ? WHERE position = ?", seq, hash, at["position"] as number);
+    this.#db.run("UPDATE messages SET seq = ?, hash = ? WHERE position = ?", seq, hash, row["position"] as number);
     return true;
   }
 
-  /** Conversations of which this home has read something, with whom. */
+  /** Direct conversations of which this home has read something, with whom. */
   begun(): { readonly id: ConversationId; readonly peer: UserName }[] {
-    return this.#db.all("SELECT id, peer FROM conversations WHERE cursor > 0")
+    return this.#db.all("SELECT id, peer FROM conversations WHERE cursor > 0 AND kind = 1")
       .map((row) => ({ id: row["id"] as ConversationId, peer: row["peer"] as UserName }));
   }
 
@@ -271,7 +355,7 @@ export class History {
   /** Whether a message of that id and device is already there (refused ones do not count: their id is only a claim). */
   has(conversation: ConversationId, device: DeviceId, id: MessageId): boolean {
     return this.#db.get(
-      "SELECT 1 FROM messages WHERE id = ? AND conversation = ? AND device = ? AND text IS NOT NULL",
+      "SELECT 1 FROM messages WHERE id = ? AND conversation = ? AND device = ? AND text IS NOT NULL AND kind = 1",
       id,
       conversation,
       device,
@@ -281,7 +365,7 @@ export class History {
   /** Whether the history has this row as one that this home sent. */
   hasOwn(conversation: ConversationId, seq: number): boolean {
     return this.#db.get(
-      "SELECT 1 FROM messages WHERE conversation = ? AND seq = ? AND own = ? AND text IS NOT NULL",
+      "SELECT 1 FROM messages WHERE conversation = ? AND seq = ? AND own = ? AND text IS NOT NULL AND kind = 1",
       conversation,
       seq,
       Own.here,
@@ -290,7 +374,8 @@ export class History {
 
   /** Adds a row; one that has its (conversation, seq) already stays as it is. */
   add(message: NewMessage): void {
-    const { vault } = this.#db, { conversation, seq, text, reason, body } = message;
+    const { vault } = this.#db, { conversation, seq, change, reason, body } = message;
+    const text = change === undefined ? message.text : JSON.stringify(change);
     const sealed = text !== undefined
       ? sealText(vault, text, placeOf.text(message))
       : reason !== undefined
@@ -298,11 +383,12 @@ export class History {
       : null;
     this.#db.run(
       `INSERT OR IGNORE INTO messages
-       (conversation, seq, id, sender, recipient, device, time_ms, own, sealed, text, reason, body, hash)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+       (conversation, seq, id, kind, sender, recipient, device, time_ms, own, sealed, text, reason, body, hash)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       conversation,
       seq,
       message.id,
+      change === undefined ? RowKind.message : RowKind.change,
       message.sender,
       message.recipient,
       message.device,
@@ -316,27 +402,38 @@ export class History {
     );
   }
 
-  /** Refused rows of the conversation with somebody that kept their body, oldest first. */
+  /** A row of this home that the cursor has not passed: it was stored, and its body is not known from the log. */
+  ownBody(conversation: ConversationId, seq: number): (NewMessage & { body: Uint8Array }) | undefined {
+    const row = this.#db.get(
+      `SELECT * FROM messages WHERE conversation = ? AND seq = ? AND own = ? AND text IS NOT NULL AND kind = 1
+       AND body IS NOT NULL`,
+      conversation,
+      seq,
+      Own.here,
+    );
+    return row && this.#withBody(row);
+  }
+
+  /** The cursor has passed it. */
+  dropOwnBody(conversation: ConversationId, seq: number): void {
+    this.#db.run(
+      "UPDATE messages SET body = NULL WHERE conversation = ? AND seq = ? AND own = ? AND body IS NOT NULL",
+      conversation,
+      seq,
+      Own.here,
+    );
+  }
+
+  /** Refused rows of conversations with somebody that kept their body, oldest first. */
   retryable(peer: UserName): (NewMessage & { body: Uint8Array })[] {
     return this.#db.all(
       `SELECT m.* FROM messages m JOIN conversations c ON c.id = m.conversation
-       WHERE c.peer = ? AND m.body IS NOT NULL ORDER BY m.position`,
+       WHERE m.body IS NOT NULL AND m.text IS NULL
+       AND (c.peer = ? OR EXISTS (SELECT 1 FROM members WHERE conversation = c.id AND name = ?)) ORDER BY m.position`,
+      peer,
       peer,
     )
-      .map((row) => ({
-        conversation: row["conversation"] as ConversationId,
-        seq: row["seq"] as number,
-        id: row["id"] as MessageId,
-        sender: row["sender"] as UserName,
-        recipient: row["recipient"] as UserName,
-        device: row["device"] as DeviceId,
-        timeMs: row["time_ms"] as number,
-        own: row["own"] as Own,
-        body: this.#db.vault.open(
-          row["body"] as Uint8Array,
-          placeOf.body(row["conversation"] as string, row["seq"] as number),
-        ),
-      }));
+      .map((row) => this.#withBody(row));
   }
 
   /** Puts a readable row in the place of a refused one, at a new position: it has not been shown. */
@@ -354,12 +451,27 @@ export class History {
 
   /** The newest `limit` messages with someone, oldest first. Refused rows are not among them: they are nobody's words. */
   messages(peer: UserName, limit: number): MessageEvent[] {
+    const conversation = this.conversationWith(peer);
+    return conversation ? this.messagesIn(conversation.id, limit) : [];
+  }
+
+  /** The newest `limit` messages of a conversation, oldest first. */
+  messagesIn(id: ConversationId, limit: number): MessageEvent[] {
+    return this.#newest(id, "kind = 1", limit) as MessageEvent[];
+  }
+
+  /** {@linkcode messagesIn} with what changed in between, which counts too. */
+  talkIn(id: ConversationId, limit: number): (MessageEvent | ChangeEvent)[] {
+    return this.#newest(id, "kind IN (1, 2)", limit) as (MessageEvent | ChangeEvent)[];
+  }
+
+  #newest(id: ConversationId, which: "kind = 1" | "kind IN (1, 2)", limit: number): LogEvent[] {
     return this.#db.all(
-      `SELECT * FROM (SELECT m.* FROM messages m JOIN conversations c ON c.id = m.conversation
-       WHERE c.peer = ? AND m.text IS NOT NULL ORDER BY m.seq DESC LIMIT ?) ORDER BY seq`,
-      peer,
+      `SELECT * FROM (SELECT * FROM messages WHERE conversation = ? AND text IS NOT NULL AND ${which}
+       ORDER BY seq DESC LIMIT ?) ORDER BY seq`,
+      id,
       limit,
-    ).map((row) => toEvent(row, this.#db.vault) as MessageEvent);
+    ).map((row) => toPositioned(row, this.#db).event);
   }
 
   /** What others sent and nobody was shown yet, oldest first. */
@@ -368,13 +480,13 @@ export class History {
       "SELECT * FROM messages WHERE position > ? AND own = 0 ORDER BY position LIMIT ?",
       this.shown(),
       limit,
-    ).map((row) => toPositioned(row, this.#db.vault));
+    ).map((row) => toPositioned(row, this.#db));
   }
 
   /** Everything behind a position, sent or received, in the order it came. */
   after(position: number, limit: number): (Positioned & { own: Own })[] {
     return this.#db.all("SELECT * FROM messages WHERE position > ? ORDER BY position LIMIT ?", position, limit)
-      .map((row) => ({ ...toPositioned(row, this.#db.vault), own: row["own"] as Own }));
+      .map((row) => ({ ...toPositioned(row, this.#db), own: row["own"] as Own }));
   }
 
   /** The newest position; 0 where there is nothing. */
@@ -394,18 +506,38 @@ export class History {
     });
   }
 
-  /** Conversations with their unread counts, newest first. */
+  /** Conversations with their unread counts, newest first. What changed in a group is nothing to read. */
   summaries(): ConversationSummary[] {
     return this.#db.all(
-      `SELECT c.peer, c.id, max(m.time_ms) AS last, coalesce(sum(m.own = 0 AND m.position > ?), 0) AS unread
-       FROM conversations c LEFT JOIN messages m ON m.conversation = c.id GROUP BY c.id ORDER BY last DESC, c.peer`,
+      `SELECT c.*, max(m.time_ms) AS last, coalesce(sum(m.own = 0 AND m.kind = 1 AND m.position > ?), 0) AS unread
+       FROM conversations c LEFT JOIN messages m ON m.conversation = c.id WHERE c.kind = 1 OR c.name <> ''
+       GROUP BY c.id ORDER BY last DESC, c.peer, c.name`,
       this.shown(),
-    ).map((row) => ({
-      name: row["peer"] as UserName,
-      conversation: row["id"] as ConversationId,
-      unread: row["unread"] as number,
-      ...(row["last"] !== null && { lastTime: timeText(row["last"] as number) }),
-    }));
+    ).map((row) => {
+      const conversation = toConversation(row)!;
+      return {
+        name: this.addressOf(conversation),
+        conversation: conversation.id,
+        ...(conversation.kind === ConversationKind.group && { group: conversation.name }),
+        unread: row["unread"] as number,
+        ...(row["last"] !== null && { lastTime: timeText(row["last"] as number) }),
+      };
+    });
+  }
+
+  #withBody(row: Row): NewMessage & { body: Uint8Array } {
+    const conversation = row["conversation"] as ConversationId, seq = row["seq"] as number;
+    return {
+      conversation,
+      seq,
+      id: row["id"] as MessageId,
+      sender: row["sender"] as UserName,
+      recipient: row["recipient"] as UserName,
+      device: row["device"] as DeviceId,
+      timeMs: row["time_ms"] as number,
+      own: row["own"] as Own,
+      body: this.#db.vault.open(row["body"] as Uint8Array, placeOf.body(conversation, seq)),
+    };
   }
 }
 
@@ -417,39 +549,75 @@ export function timeText(timeMs: number): string {
 function toConversation(row: Row | undefined): Conversation | undefined {
   return row && {
     id: row["id"] as ConversationId,
+    kind: row["kind"] as ConversationKind,
     peer: row["peer"] as UserName,
+    name: row["name"] as string,
+    topic: row["topic"] as string,
+    ended: row["ended"] === 1,
     cursor: row["cursor"] as number,
     begins: row["begins"] as number,
   };
 }
 
-/** A row of `messages` as what is shown of it. */
-export function toPositioned(row: Row, vault: Vault): Positioned {
-  return { event: toEvent(row, vault), position: row["position"] as number };
+/** A row of `messages` as what is shown of it. @throws LockedError, VaultError */
+export function toPositioned(row: Row, database: Database): Positioned {
+  return { event: toEvent(row, database), position: row["position"] as number };
 }
 
-function toEvent(row: Row, vault: Vault): MessageEvent | RefusedEvent {
+function toEvent(row: Row, database: Database): LogEvent {
   const conversation = row["conversation"] as ConversationId, seq = row["seq"] as number;
   const time = timeText(row["time_ms"] as number), sender = row["sender"] as UserName;
-  const sealed = row["sealed"] as Uint8Array;
+  const sealed = row["sealed"] as Uint8Array, recipient = row["recipient"] as UserName, { vault } = database;
+  const named = recipient === ""
+    ? database.get("SELECT name FROM conversations WHERE id = ?", conversation)
+    : undefined;
+  const group = recipient === "" ? named?.["name"] as string ?? "" : undefined;
   if (row["text"] === null) {
     const reason = openText(vault, sealed, placeOf.reason(conversation, seq));
-    return { type: "refused", conversation, seq, claimedFrom: sender, reason, time };
+    return {
+      type: "refused",
+      conversation,
+      seq,
+      ...(group !== undefined && { group }),
+      claimedFrom: sender,
+      reason,
+      time,
+    };
   }
-  const id = row["id"] as MessageId, device = row["device"] as DeviceId;
+  const device = row["device"] as DeviceId, id = row["id"] as MessageId;
+  const text = openText(vault, sealed, placeOf.text({ conversation, device, id }));
+  const to = group === undefined ? recipient : groupAddress(database, conversation);
+  if (row["kind"] === RowKind.change) {
+    const { lines, ended } = JSON.parse(text) as GroupChanged;
+    return {
+      type: "change",
+      conversation,
+      seq,
+      to,
+      group: group ?? "",
+      by: sender,
+      device,
+      changes: lines,
+      ended,
+      time,
+    };
+  }
   return {
     type: "message",
     id,
     conversation,
     from: sender,
-    to: row["recipient"] as UserName,
+    to,
+    ...(group !== undefined && { group }),
     device,
-    text: openText(vault, sealed, placeOf.text({ conversation, device, id })),
+    text,
     time,
     seq,
   };
 }
 
+const RowKind = { message: 1, change: 2 } as const;
+const GROUP_NAME_MAX = 64;
 const SHOWN = "shown";
 /** What stands in place of a text, for queries that only ask whether there is one. */
 const SEALED = "";

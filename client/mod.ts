@@ -28,8 +28,10 @@ export type { AckState, AckTarget, Delivery } from "./acks.ts";
 export type { DeliveriesOptions } from "./deliveries.ts";
 export type { ConversationSummary, Positioned } from "./history.ts";
 export type {
+  ChangeEvent,
   ChatEvent,
   ConnectionEvent,
+  LogEvent,
   MessageEvent,
   MessageState,
   NoticeEvent,

@@ -6,6 +6,7 @@
  */
 import type { ConversationId, DeviceId, MessageId, UserName } from "../shared/protocol/mod.ts";
 import { readEnvelope, sha256 } from "../shared/crypto/mod.ts";
+import { groupAddress } from "./addresses.ts";
 import { placeOf } from "./adoption.ts";
 import type { Database, Row } from "./database.ts";
 import { FastChatError, KeyChangedError, RefusedError, TimedOutError, UsageError } from "./errors.ts";
@@ -18,9 +19,14 @@ import { openText, sealText, type Vault } from "./vault.ts";
 export interface OutboxRow {
   readonly place: number;
   readonly id: MessageId;
+  /** Whom it is for; empty where it is for a group. */
   readonly peer: UserName;
+  /** The group that it is for. */
+  readonly target?: ConversationId;
   readonly text: string;
   readonly createdMs: number;
+  /** The number that it had when it was sealed last: it keeps that. */
+  readonly counter?: number;
   /** Present once it was sealed: maybe on its way, maybe stored already. */
   readonly sealed?: SealedRow;
 }
@@ -36,7 +42,8 @@ export interface SealedRow {
 /** What waits, or was given up. */
 export interface OutboxItem {
   readonly id: MessageId;
-  readonly to: UserName;
+  /** A name, or a group's `#name`. */
+  readonly to: string;
   readonly text: string;
   readonly timeMs: number;
   /** Why it was given up. */
@@ -69,14 +76,25 @@ export class Outbox {
     this.#states = new States(database);
   }
 
-  /** Takes the next place. NULs are left out: SQLite's texts end at the first, and every receiver would strip them. */
-  add({ id, peer, text, createdMs }: { id: MessageId; peer: UserName; text: string; createdMs: number }): void {
-    const kept = text.replaceAll("\0", "");
+  /**
+   * Takes the next place. NULs are left out: SQLite's texts end at the first, and every receiver would strip them.
+   *
+   * @param row.target The group that it is for; `peer` is empty then.
+   */
+  add(row: {
+    readonly id: MessageId;
+    readonly peer: UserName;
+    readonly target?: ConversationId;
+    readonly text: string;
+    readonly createdMs: number;
+  }): void {
+    const { id, peer, target, createdMs } = row, kept = row.text.replaceAll("\0", "");
     this.#db.transaction(() =>
       this.#db.run(
-        "INSERT INTO outbox (id, peer, text, sealed, created_ms) VALUES (?, ?, '', ?, ?)",
+        "INSERT INTO outbox (id, peer, target, text, sealed, created_ms) VALUES (?, ?, ?, '', ?, ?)",
         id,
         peer,
+        target ?? null,
         sealText(this.#db.vault, kept, placeOf.outboxText(id)),
         createdMs,
       )
@@ -84,15 +102,16 @@ export class Outbox {
   }
 
   /** Rows that wait behind a place, in order, without their texts. */
-  waiting(afterPlace: number, limit: number): { place: number; id: MessageId; peer: UserName }[] {
+  waiting(afterPlace: number, limit: number): Pick<OutboxRow, "place" | "id" | "peer" | "target">[] {
     return this.#db.all(
-      "SELECT place, id, peer FROM outbox WHERE failure IS NULL AND place > ? ORDER BY place LIMIT ?",
+      "SELECT place, id, peer, target FROM outbox WHERE failure IS NULL AND place > ? ORDER BY place LIMIT ?",
       afterPlace,
       limit,
     ).map((row) => ({
       place: row["place"] as number,
       id: row["id"] as MessageId,
       peer: row["peer"] as UserName,
+      ...(row["target"] !== null && { target: row["target"] as ConversationId }),
     }));
   }
 
@@ -107,19 +126,22 @@ export class Outbox {
   /**
    * Keeps what is about to be sent. Before this commits, nothing leaves.
    *
+   * @param write More rows for the same transaction, where the row is still there.
    * @returns Whether the row is still there: it may have been withdrawn while it was sealed.
    */
-  seal(id: MessageId, { conversation, counter, epoch, body }: SealedRow): boolean {
-    return this.#db.transaction(() =>
-      this.#db.run(
+  seal(id: MessageId, { conversation, counter, epoch, body }: SealedRow, write = () => {}): boolean {
+    return this.#db.transaction(() => {
+      const isThere = this.#db.run(
         "UPDATE outbox SET conversation = ?, counter = ?, epoch = ?, body = ? WHERE id = ? AND failure IS NULL",
         conversation,
         counter,
         epoch,
         this.#db.vault.seal(body, placeOf.outboxBody(id)),
         id,
-      ) > 0
-    );
+      ) > 0;
+      if (isThere) write();
+      return isThere;
+    });
   }
 
   /**
@@ -143,7 +165,7 @@ export class Outbox {
   ): boolean {
     const row = this.#toRow(this.#db.get("SELECT * FROM outbox WHERE id = ?", id));
     if (row?.sealed === undefined) return false;
-    const { conversation, counter, body } = row.sealed;
+    const { conversation, counter, body } = row.sealed, cursor = this.#history.conversation(conversation)?.cursor ?? 0;
     this.#db.run("DELETE FROM outbox WHERE id = ?", id);
     const hash = sha256(body), read = readEnvelope(body);
     this.#history.setSent(conversation, { counter, hash });
@@ -159,10 +181,12 @@ export class Outbox {
         own: Own.here,
         text: sanitizeText(row.text),
         hash,
+        // Its turn in the log is yet to come, and the server shows it to this connection no more.
+        ...(seq > cursor && { body }),
       });
     }
     const devices = read.ok ? read.envelope.header.devices : [];
-    this.#states.stored({ id, conversation, seq, to: row.peer, timeMs, devices });
+    this.#states.stored({ id, conversation, seq, to: this.#addressOf(row), timeMs, devices });
     return true;
   }
 
@@ -185,7 +209,7 @@ export class Outbox {
           counter,
         );
       }
-      this.#states.failed({ id, to: row.peer, reason: error.message, timeMs: Date.now() });
+      this.#states.failed({ id, to: this.#addressOf(row), reason: error.message, timeMs: Date.now() });
     });
   }
 
@@ -197,13 +221,15 @@ export class Outbox {
    * What is older is not: a server that only pretends should not make devices that came since read what was not meant for them.
    */
   sendAgain(conversation: ConversationId, after: number, upTo: number, nowMs: number): void {
+    const peer = this.#history.conversation(conversation)?.peer ?? "";
     for (const { id, to, text, time, seq } of this.#history.sentBetween(conversation, after, upTo)) {
       const timeMs = Date.parse(time), { delivered, members } = this.#states.counts(conversation, seq);
       if (delivered >= members || timeMs < nowMs - AGAIN_MS_MAX) continue;
       this.#db.run(
-        "INSERT OR IGNORE INTO outbox (id, peer, text, sealed, created_ms) VALUES (?, ?, '', ?, ?)",
+        "INSERT OR IGNORE INTO outbox (id, peer, target, text, sealed, created_ms) VALUES (?, ?, ?, '', ?, ?)",
         id,
-        to,
+        peer,
+        peer === "" ? conversation : null,
         sealText(this.#db.vault, text, placeOf.outboxText(id)),
         timeMs,
       );
@@ -218,11 +244,11 @@ export class Outbox {
 
   /** Everything that is not in the log, in order. */
   list(): OutboxItem[] {
-    return this.#db.all("SELECT id, peer, sealed, created_ms, failure FROM outbox ORDER BY place").map((row) => {
+    return this.#db.all("SELECT * FROM outbox ORDER BY place").map((row) => {
       const failure = row["failure"] as string | null;
       return {
         id: row["id"] as MessageId,
-        to: row["peer"] as UserName,
+        to: outboxAddress(this.#db, row),
         text: sanitizeText(textOf(row, this.#db.vault)),
         timeMs: row["created_ms"] as number,
         ...(failure !== null && { reason: decodeFailure(failure).message }),
@@ -254,7 +280,7 @@ export class Outbox {
       const row = this.#toRow(this.#db.get("SELECT * FROM outbox WHERE id = ? AND failure IS NULL", id));
       if (row === undefined || row.sealed !== undefined) return false;
       this.#db.run("UPDATE outbox SET failure = ? WHERE id = ?", encodeFailure(error), id);
-      this.#states.failed({ id, to: row.peer, reason: error.message, timeMs: Date.now() });
+      this.#states.failed({ id, to: this.#addressOf(row), reason: error.message, timeMs: Date.now() });
       return true;
     });
   }
@@ -303,6 +329,10 @@ export class Outbox {
     return Math.max(row!["last"] as number, this.#history.sent(conversation).counter);
   }
 
+  #addressOf({ peer, target }: OutboxRow): string {
+    return target === undefined ? peer : groupAddress(this.#db, target);
+  }
+
   #toRow(row: Row | undefined): OutboxRow | undefined {
     if (row === undefined) return undefined;
     const id = row["id"] as MessageId, body = row["body"] as Uint8Array | null, { vault } = this.#db;
@@ -310,8 +340,10 @@ export class Outbox {
       place: row["place"] as number,
       id,
       peer: row["peer"] as UserName,
+      ...(row["target"] !== null && { target: row["target"] as ConversationId }),
       text: textOf(row, vault),
       createdMs: row["created_ms"] as number,
+      ...(row["counter"] !== null && { counter: row["counter"] as number }),
       ...(body !== null && {
         sealed: {
           conversation: row["conversation"] as ConversationId,
@@ -322,6 +354,12 @@ export class Outbox {
       }),
     };
   }
+}
+
+/** Whom a row of the table is for, as one types it. */
+export function outboxAddress(database: Database, row: Row): string {
+  const target = row["target"] as ConversationId | null;
+  return target === null ? row["peer"] as string : groupAddress(database, target);
 }
 
 /** @throws LockedError, VaultError */

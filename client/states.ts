@@ -5,6 +5,7 @@
  * A state is not stored but follows: a member has a message where one of the devices that it was sealed for says so.
  */
 import type { ConversationId, DeviceId, MessageId, UserName } from "../shared/protocol/mod.ts";
+import { groupAddress } from "./addresses.ts";
 import type { Database, Row } from "./database.ts";
 import type { MessageState, StateEvent } from "./events.ts";
 import { timeText } from "./history.ts";
@@ -37,7 +38,7 @@ export class States {
       id: MessageId;
       conversation: ConversationId;
       seq: number;
-      to: UserName;
+      to: string;
       timeMs: number;
       devices: readonly DeviceId[];
     },
@@ -64,8 +65,43 @@ export class States {
     }
   }
 
+  /**
+   * Who is in a conversation from a row on: what is sealed behind it is for these devices and no others.
+   *
+   * @param devices Of everybody but this person.
+   */
+  setRoster(
+    conversation: ConversationId,
+    seq: number,
+    devices: readonly { readonly user: UserName; readonly device: DeviceId }[],
+  ): void {
+    const there = new Set(devices.map(({ device }) => device));
+    const known = new Map(
+      this.#db.all(
+        "SELECT device FROM receipts WHERE conversation = ? AND member IS NOT NULL AND since IS NOT NULL AND until IS NULL",
+        conversation,
+      ).map((row) => [row["device"] as DeviceId, row]),
+    );
+    for (const { user, device } of devices) {
+      if (known.has(device)) continue;
+      // Whoever comes back has what was sealed before, and not what was sealed meanwhile: that is not worth a second row.
+      this.#db.run(
+        `INSERT INTO receipts (conversation, device, member, since) VALUES (?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET member = excluded.member, since = coalesce(since, excluded.since), until = NULL`,
+        conversation,
+        device,
+        user,
+        seq,
+      );
+    }
+    for (const device of known.keys()) {
+      if (there.has(device)) continue;
+      this.#db.run("UPDATE receipts SET until = ? WHERE conversation = ? AND device = ?", seq, conversation, device);
+    }
+  }
+
   /** A message will never be sent. */
-  failed({ id, to, reason, timeMs }: { id: MessageId; to: UserName; reason: string; timeMs: number }): void {
+  failed({ id, to, reason, timeMs }: { id: MessageId; to: string; reason: string; timeMs: number }): void {
     this.#append({ id, to, state: "failed", delivered: 0, read: 0, members: OTHERS, timeMs, reason });
   }
 
@@ -74,7 +110,7 @@ export class States {
     { id, conversation, to, timeMs, reason }: {
       id: MessageId;
       conversation: ConversationId;
-      to: UserName;
+      to: string;
       timeMs: number;
       reason: string;
     },
@@ -96,7 +132,7 @@ export class States {
     const sent = first === Infinity ? [] : this.#db.all(
       `SELECT id, seq, recipient FROM messages
        WHERE conversation = ? AND seq > ? AND seq <= ? AND own = 1 AND text IS NOT NULL
-         AND id NOT IN (SELECT id FROM outbox) ORDER BY seq`,
+         AND kind = 1 AND id NOT IN (SELECT id FROM outbox) ORDER BY seq`,
       conversation,
       first,
       Math.max(delivered, read),
@@ -117,7 +153,7 @@ export class States {
       this.#append({
         id: row["id"] as MessageId,
         conversation,
-        to: row["recipient"] as UserName,
+        to: this.#addressOf(conversation, row),
         state: stateOf(now),
         ...now,
         timeMs,
@@ -138,40 +174,46 @@ export class States {
   /** Who has the message at a place of the log. */
   counts(conversation: ConversationId, seq: number): Counts {
     const row = this.#db.get(
-      `SELECT coalesce(sum(has), 0) AS delivered, coalesce(sum(knows), 0) AS read FROM (
+      `SELECT coalesce(sum(has), 0) AS delivered, coalesce(sum(knows), 0) AS read, count(*) AS members FROM (
          SELECT max(delivered >= ?) AS has, max(read >= ?) AS knows FROM receipts
-         WHERE conversation = ? AND member IS NOT NULL AND since <= ? GROUP BY member)`,
+         WHERE conversation = ? AND member IS NOT NULL AND since <= ? AND (until IS NULL OR until > ?) GROUP BY member)`,
       seq,
       seq,
       conversation,
       seq,
+      seq,
     )!;
-    return { delivered: row["delivered"] as number, read: row["read"] as number, members: OTHERS };
+    return {
+      delivered: row["delivered"] as number,
+      read: row["read"] as number,
+      members: this.#isGroup(conversation) ? row["members"] as number : OTHERS,
+    };
   }
 
   /** Where a message of this person stands. `undefined` for an id that this home does not know as one. */
   status(id: MessageId): StateEvent | undefined {
-    const waiting = this.#db.get("SELECT peer, created_ms, failure FROM outbox WHERE id = ?", id);
+    const waiting = this.#db.get("SELECT peer, target, created_ms, failure FROM outbox WHERE id = ?", id);
     const sent = this.#db.get(
-      "SELECT conversation, seq, recipient, time_ms FROM messages WHERE id = ? AND own <> 0 AND text IS NOT NULL",
+      `SELECT conversation, seq, recipient, time_ms FROM messages
+       WHERE id = ? AND own <> 0 AND text IS NOT NULL AND kind = 1`,
       id,
     );
     // In both is what is being sent again.
     if (sent !== undefined && waiting === undefined) {
       const conversation = sent["conversation"] as ConversationId;
       const counts = this.counts(conversation, sent["seq"] as number);
-      const timeMs = sent["time_ms"] as number, to = sent["recipient"] as UserName;
+      const timeMs = sent["time_ms"] as number, to = this.#addressOf(conversation, sent);
       return toEvent({ id, conversation, to, state: stateOf(counts), ...counts, timeMs });
     }
     if (waiting === undefined) return undefined;
-    const failure = waiting["failure"] as string | null;
+    const failure = waiting["failure"] as string | null, target = waiting["target"] as ConversationId | null;
     return toEvent({
       id,
-      to: waiting["peer"] as UserName,
+      to: target === null ? waiting["peer"] as UserName : groupAddress(this.#db, target),
       state: failure === null ? "queued" : "failed",
       delivered: 0,
       read: 0,
-      members: OTHERS,
+      members: this.#membersNow(target),
       timeMs: waiting["created_ms"] as number,
       ...(failure !== null && { reason: (JSON.parse(failure) as { message: string }).message }),
     });
@@ -181,7 +223,7 @@ export class States {
   open(): ConversationId[] {
     return this.#db.all(
       `SELECT conversations.id AS conversation, seq FROM conversations JOIN messages ON position =
-         (SELECT position FROM messages WHERE conversation = conversations.id AND own <> 0 AND text IS NOT NULL
+         (SELECT position FROM messages WHERE conversation = conversations.id AND own <> 0 AND text IS NOT NULL AND kind = 1
           ORDER BY seq DESC LIMIT 1) ORDER BY position DESC`,
     ).filter((row) => {
       const { read, members } = this.counts(row["conversation"] as ConversationId, row["seq"] as number);
@@ -208,6 +250,24 @@ export class States {
     });
   }
 
+  #isGroup(conversation: ConversationId): boolean {
+    return this.#db.get("SELECT 1 FROM conversations WHERE id = ? AND kind = 2", conversation) !== undefined;
+  }
+
+  /** Members but oneself of a group, of two people where there is none. */
+  #membersNow(group: ConversationId | null): number {
+    if (group === null) return OTHERS;
+    return this.#db.get(
+      "SELECT count(DISTINCT member) AS members FROM receipts WHERE conversation = ? AND since IS NOT NULL AND until IS NULL",
+      group,
+    )!["members"] as number;
+  }
+
+  #addressOf(conversation: ConversationId, message: Row): string {
+    const recipient = message["recipient"] as string;
+    return recipient === "" ? groupAddress(this.#db, conversation) : recipient;
+  }
+
   #append(change: Change): void {
     const { id, conversation, to, state, delivered, read, members, timeMs, reason } = change;
     this.#db.run(
@@ -227,15 +287,16 @@ export class States {
   }
 }
 
-/** The one word for it: a state is reached when every member has reached it. */
+/** The one word for it: a state is reached when every member has reached it; where there is no other, nobody has. */
 export function stateOf({ delivered, read, members }: Counts): "stored" | "delivered" | "read" {
+  if (members === 0) return "stored";
   return read >= members ? "read" : delivered >= members ? "delivered" : "stored";
 }
 
 interface Change extends Counts {
   readonly id: MessageId;
   readonly conversation?: ConversationId;
-  readonly to: UserName;
+  readonly to: string;
   readonly state: MessageState;
   readonly timeMs: number;
   readonly reason?: string;
@@ -246,7 +307,7 @@ function fromRow(row: Row): StateEvent {
   return toEvent({
     id: row["id"] as MessageId,
     ...(conversation !== null && { conversation }),
-    to: row["recipient"] as UserName,
+    to: row["recipient"] as string,
     state: row["state"] as MessageState,
     delivered: row["delivered"] as number,
     read: row["read"] as number,
@@ -272,7 +333,7 @@ function toEvent({ id, conversation, to, state, delivered, read, members, timeMs
 }
 
 const TOLD = "states-told";
-/** Every conversation that there is so far has one other member. */
+/** Of a direct conversation, whatever is known of its devices. */
 const OTHERS = 1;
 /** Changes kept for programs that are not running; older ones are forgotten, told or not. */
 const STATES_KEPT = 10_000;

@@ -87,7 +87,7 @@ async function showNotices(chat: ChatClient, options: Options, signal: AbortSign
     // People are told of what failed only; what got through is in the history.
     if (event.type === "state" && !options.json && event.state !== "failed") continue;
     // Messages come by way of the cursor, and leaving needs no comment.
-    if (event.type === "message" || event.type === "refused" || signal.aborted) continue;
+    if (event.type === "message" || event.type === "refused" || event.type === "change" || signal.aborted) continue;
     if (options.json) printLine(eventJson(event));
     else printError(eventLine(event, chat.name));
   }

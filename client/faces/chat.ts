@@ -7,9 +7,12 @@ import type { MessageEvent, StateEvent } from "../events.ts";
 import { paint, paintName, printError, printLine } from "../output.ts";
 import { nearest } from "../suggest.ts";
 import { clock, CONTINUED, eventLine, historyLine } from "./lines.ts";
-import { mark } from "./marks.ts";
+import { mark, trustSign } from "./marks.ts";
+import { decideSafety, safetyOverlay, safetyScreen, safetyWith } from "./safety_dialog.ts";
+import { safetyRows } from "./safety_screen.ts";
 import { type Line, parseLine, SLASH_COMMANDS } from "./slash.ts";
-import { LineTerminal } from "./terminal.ts";
+import { LineTerminal, terminalSize } from "./terminal.ts";
+import { listMark, trustLine } from "./trust_lines.ts";
 
 export class ChatFace {
   readonly #chat: ChatClient;
@@ -57,6 +60,10 @@ export class ChatFace {
     this.#terminal = new LineTerminal({
       complete: (before) => this.#complete(before),
       onInput: (line) => this.#tellTyping(line),
+      onKey: (name) => {
+        if (name === "alt-v") void this.#enter("/verify");
+        return name === "alt-v";
+      },
       onLine: (line) => void this.#enter(line),
       onLeave: () => this.#leaving.abort(),
     });
@@ -90,7 +97,7 @@ export class ChatFace {
   async #showEvents(): Promise<void> {
     let isGreeted = false;
     for await (const event of this.#chat.events({ presence: this.#terminal !== undefined })) {
-      if (event.type === "message" || event.type === "refused") continue;
+      if (event.type === "message" || event.type === "refused" || event.type === "change") continue;
       // Who is here is not worth a line; /online tells.
       if (event.type === "presence") continue;
       if (event.type === "typing") {
@@ -108,6 +115,7 @@ export class ChatFace {
         (event.state === "closed" || (event.state === "connected" && !isGreeted));
       if (event.type === "connection") isGreeted = true;
       if (!isKnown) this.#print(eventLine(event, this.#chat.name));
+      if (event.type === "notice") this.#showPrompt();
     }
   }
 
@@ -171,9 +179,15 @@ export class ChatFace {
       await this.#act(parseLine(line));
     } catch (error) {
       if (this.#leaving.signal.aborted && !(error instanceof FastChatError)) return;
-      this.#fail(error instanceof Error ? error.message : String(error), error);
+      this.#tellError(error);
       if (!line.startsWith("/") && !line.startsWith("\\")) this.#fail(`not sent: ${line}`, error);
     }
+  }
+
+  #tellError(error: unknown): void {
+    this.#fail(error instanceof Error ? error.message : String(error), error);
+    // What failed may be that a key changed.
+    this.#showPrompt();
   }
 
   /** For a person among the lines, for a script on standard error. */
@@ -207,7 +221,7 @@ export class ChatFace {
     switch (line.name) {
       case "to":
         if (first === undefined) return this.#usage("to");
-        return this.#talkTo(this.#parseName(first));
+        return this.#turnTo(this.#parseName(first));
       case "msg": {
         const text = line.rest.slice(first?.length ?? 0).trimStart();
         if (first === undefined || text === "") return this.#usage("msg");
@@ -225,7 +239,17 @@ export class ChatFace {
         if (first === undefined) return this.#usage("trust");
         const name = this.#parseName(first);
         this.#print(`* Trusting ${name} with key ${await this.#chat.trust(name)} from now on`);
-        return;
+        return this.#showPrompt();
+      }
+      case "chats":
+        return this.#showChats();
+      case "verify":
+        return await this.#verify(line.words);
+      case "unverify": {
+        const name = first === undefined ? this.#to : this.#parseName(first);
+        if (name === undefined) return this.#usage("unverify");
+        this.#chat.unverify(name);
+        return this.#tellTrust(name);
       }
       case "status":
         return this.#showStatus(first === undefined ? this.#to : this.#parseName(first));
@@ -244,10 +268,48 @@ export class ChatFace {
     }
   }
 
+  /** Compares digits that were given, or shows those to compare. */
+  async #verify(words: readonly string[]): Promise<void> {
+    const isForThisOne = words.length === 0 || (this.#to !== undefined && /^[\d.-]+$/.test(words.join("")));
+    const name = isForThisOne ? this.#to : this.#parseName(words[0]!);
+    if (name === undefined) return this.#usage("verify");
+    const number = words.slice(isForThisOne ? 0 : 1).join(" ");
+    if (number !== "") {
+      await this.#chat.verifyNumber(name, number);
+      return this.#tellTrust(name);
+    }
+    const safety = await safetyWith(this.#chat, name), terminal = this.#terminal;
+    const screen = safetyScreen(this.#chat, safety, terminal !== undefined);
+    if (terminal === undefined) {
+      const below = `Compare in person or by phone; then: /verify ${name} NUMBER`;
+      for (const row of safetyRows(screen, { ...terminalSize(), colour: false }, below)) this.#print(row);
+      return;
+    }
+    terminal.show(safetyOverlay(screen, (effect) => {
+      decideSafety(this.#chat, safety, effect).then(() => this.#tellTrust(name), (error) => this.#tellError(error));
+    }));
+  }
+
+  /** Where somebody stands now, in a line and in the prompt. */
+  #tellTrust(name: string): void {
+    const line = trustLine(this.#chat.trustOf(name));
+    if (line !== "") this.#print(line);
+    this.#showPrompt();
+  }
+
+  #showChats(): void {
+    const chats = this.#chat.conversations(), trusts = this.#chat.trustsOf(chats.map(({ name }) => name));
+    if (chats.length === 0) this.#print("* nobody yet; /all shows who is here");
+    for (const [i, { name, unread }] of chats.entries()) {
+      this.#print(`  ${paintName(name)}${listMark(trusts[i]!)}${unread > 0 ? `  ${unread} new` : ""}`);
+    }
+  }
+
   /** Talks to somebody from now on, unless there is no such person. */
   async #writeTo(name: string, text: string): Promise<void> {
     const before = this.#to;
-    this.#talkTo(name);
+    if (name === before) this.#talkTo(name);
+    else this.#turnTo(name);
     if (text === "") return;
     try {
       await this.#send(name, text);
@@ -296,12 +358,19 @@ export class ChatFace {
 
   #printPeople(people: readonly { name: string; online: boolean }[]): void {
     if (people.length === 0) this.#print("* nobody");
-    for (const { name, online } of people) {
+    const trusts = this.#chat.trustsOf(people.map(({ name }) => name));
+    for (const [i, { name, online }] of people.entries()) {
       this.#names.add(name);
-      this.#print(
-        `  ${online ? paint("green", "●") : " "} ${paintName(name)}${name === this.#chat.name ? " (you)" : ""}`,
-      );
+      const mark = name === this.#chat.name ? " (you)" : listMark(trusts[i]!);
+      this.#print(`  ${online ? paint("green", "●") : " "} ${paintName(name)}${mark}`);
     }
+  }
+
+  /** The person turns to somebody: worth saying how far they are known. */
+  #turnTo(name: string): void {
+    this.#talkTo(name);
+    const line = trustLine(this.#chat.trustOf(name));
+    if (line !== "") this.#print(line);
   }
 
   #talkTo(name: string | undefined): void {
@@ -311,7 +380,8 @@ export class ChatFace {
   }
 
   #showPrompt(): void {
-    this.#terminal?.setPrompt(`${paint("dim", `[${this.#to ?? "-"}]`)} `);
+    const sign = this.#to === undefined ? "" : trustSign(this.#chat.trustOf(this.#to).trust);
+    this.#terminal?.setPrompt(`${paint("dim", `[${this.#to ?? "-"}${sign}]`)} `);
     this.#showTyping();
   }
 

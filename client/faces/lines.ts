@@ -1,6 +1,7 @@
 /** Events as lines of text for people. Colour where standard output wants it. */
 import type { ChatEvent, MessageEvent } from "../events.ts";
 import { paint, paintName } from "../output.ts";
+import { changeTexts } from "./change_text.ts";
 import { mark, stateLine } from "./marks.ts";
 
 /** What a reader of `me` sees of an event. */
@@ -12,6 +13,8 @@ export function eventLine(event: ChatEvent, me: string): string {
       return `${clock(event.time)} ${
         paint("red", `[not shown: ${event.reason}; the server says it is from ${event.claimedFrom}]`)
       }`;
+    case "change":
+      return `${clock(event.time)} ${paint("dim", `${event.to}: ${changeTexts(event, me).join("; ")}`)}`;
     case "state":
       return paint("dim", `* ${stateLine(event)}`);
     case "connection":
@@ -58,7 +61,8 @@ export function clock(time: string): string {
   return paint("dim", `${two(date.getHours())}:${two(date.getMinutes())}`);
 }
 
-function localDay(time: string): string {
+/** The day here. */
+export function localDay(time: string): string {
   const date = new Date(time);
   return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
 }

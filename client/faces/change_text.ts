@@ -1,0 +1,38 @@
+/** What changed in a group, as a sentence for people. */
+import type { ChangeLine } from "../e2ee/engine.ts";
+import type { ChangeEvent } from "../events.ts";
+
+/** One sentence for each line of a change, for a reader called `me`. */
+export function changeTexts({ by, changes }: Pick<ChangeEvent, "by" | "changes">, me: string): string[] {
+  const name = (who: string | undefined) => who === undefined ? "somebody" : who === me ? "you" : who;
+  return changes.map((line) => changeText(name(by), line, name));
+}
+
+function changeText(by: string, { what, who, value }: ChangeLine, name: (who?: string) => string): string {
+  switch (what) {
+    case "created":
+      return `${by} made the group`;
+    case "added":
+      return `${by} added ${name(who)}`;
+    case "removed":
+      return `${by} removed ${name(who)}`;
+    case "left":
+      return `${name(who)} left`;
+    case "joined":
+      return `${name(who)} joined by a link`;
+    case "renamed":
+      return `${by} renamed the group to ${value ?? ""}`;
+    case "topic":
+      return value ? `${by} set the topic: ${value}` : `${by} took the topic away`;
+    case "role":
+      return `${by} made ${name(who)} ${value === "member" ? "a member" : value === "admin" ? "an admin" : "an owner"}`;
+    case "settings":
+      return `${by} changed the group's settings${value ? `: ${value}` : ""}`;
+    case "device-added":
+      return `${name(who)} added a device`;
+    case "device-removed":
+      return `a device of ${name(who)} was removed`;
+    case "ended":
+      return `${by} deleted the group`;
+  }
+}
