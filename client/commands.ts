@@ -205,11 +205,25 @@ you are typing. Without a name it prints both.
     options: ["json"],
     run: async (words, options) => (await states()).settings(words, options),
   },
+  chats: {
+    name: "chats",
+    usage: "fastchat chats [--json]",
+    summary: "whom you talk with, what is new, who is verified",
+    help: `Lists your conversations, the newest first: how many messages nobody has shown you
+yet, when the last one came, and whether you have verified who it is (see
+"fastchat verify"). Works offline.
+
+  fastchat chats`,
+    words: [0, 0],
+    options: ["json"],
+    run: async (_words, options) => (await people()).chats(options),
+  },
   users: {
     name: "users",
     usage: "fastchat users [--json]",
     summary: "everybody on the server",
-    help: `Lists everybody who has signed up, and who of them is online.`,
+    help: `Lists everybody who has signed up, who of them is online, and whom you have
+verified.`,
     words: [0, 0],
     options: ["json"],
     run: async (_words, options) => (await people()).users(options, false),
@@ -223,6 +237,42 @@ you are typing. Without a name it prints both.
     options: ["json"],
     run: async (_words, options) => (await people()).users(options, true),
   },
+  verify: {
+    name: "verify",
+    usage: "fastchat verify NAME [--number DIGITS | --yes | --unverify]",
+    summary: "compare safety numbers: is it really NAME?",
+    help: `Shows the safety number of NAME and you: 60 digits, the same on both screens
+unless somebody is in between. Compare them in person or by phone, or scan the
+code with something that reads text. Then NAME is marked as verified, until
+their key changes.
+
+  --number DIGITS   compare these, which NAME's screen shows, or the text of the
+                    scanned code; white space does not matter. Where NAME's key
+                    had changed, equal digits accept the new one. Others: exit
+                    code 6, and nothing is marked
+  --yes             you have compared them: mark NAME without asking
+  --unverify        take the mark away
+  --no-qr           no code; without a terminal there is none anyway
+  --json            one object; a mark is set only where one of the above says so
+
+  fastchat verify bob
+  fastchat verify bob --number "12345 67890 …"`,
+    words: [1, 1],
+    options: ["number", "yes", "unverify", "no-qr", "json"],
+    run: async (words, options) => (await import("./commands/verify.ts")).verify(words, options),
+  },
+  fingerprint: {
+    name: "fingerprint",
+    usage: "fastchat fingerprint [NAME] [--json]",
+    summary: "your key's fingerprint, or NAME's",
+    help: `Prints the SHA-256 fingerprint of your identity key, or of NAME's as this home
+knows it. Works offline. To be sure of somebody, "fastchat verify" is easier.
+
+  fastchat fingerprint`,
+    words: [0, 1],
+    options: ["json"],
+    run: async (words, options) => (await import("./commands/verify.ts")).fingerprint(words, options),
+  },
   trust: {
     name: "trust",
     usage: "fastchat trust NAME | fastchat trust --server HOST:PORT",
@@ -230,7 +280,8 @@ you are typing. Without a name it prints both.
     help: `When a person's or a server's key changes, fastchat stops and shows both
 fingerprints: somebody may be in between. Ask the person (or whoever runs the
 server) in another way whether the new fingerprint is theirs; then accept it
-with this command.
+with this command. It is accepted, not verified: "fastchat verify" does that,
+and where it compares digits it accepts the key too.
 
   fastchat trust bob
   fastchat trust --server chat.example.org:9000`,

@@ -15,6 +15,11 @@ export interface Options {
   readonly window?: number;
   /** `listen` tells who comes, goes and types. */
   readonly presence: boolean;
+  /** `verify`: the digits to compare; the person has compared them; take the mark away; no QR code. */
+  readonly number?: string;
+  readonly yes: boolean;
+  readonly unverify: boolean;
+  readonly noQr: boolean;
   readonly datagramBytes?: number;
   readonly serverBackup: boolean;
   readonly help: boolean;

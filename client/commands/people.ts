@@ -1,7 +1,11 @@
-/** `users`, `online`, `trust`. */
+/** `chats`, `users`, `online`, `trust`. */
 import { ChatClient } from "../chat_client.ts";
 import type { Options } from "../options.ts";
 import { UsageError } from "../errors.ts";
+import { clock, localDay } from "../faces/lines.ts";
+import { trustMark } from "../faces/marks.ts";
+import { listMark } from "../faces/trust_lines.ts";
+import { textWidth } from "../faces/width.ts";
 import { chooseHome, listHomes } from "../homes.ts";
 import { paint, printLine } from "../output.ts";
 import { parseServerAddress } from "../server_address.ts";
@@ -11,11 +15,38 @@ import { reach, timeoutMs, withClient } from "./open.ts";
 export async function users(options: Options, onlineOnly: boolean): Promise<void> {
   await withClient(options, async (chat) => {
     const within = { timeoutMs: timeoutMs(options) };
-    for (const user of onlineOnly ? await chat.online(within) : await chat.users(within)) {
-      if (options.json) printLine(JSON.stringify({ type: "user", ...user }));
-      else printLine(`${user.online ? paint("green", "●") : " "} ${user.name}`);
+    const all = onlineOnly ? await chat.online(within) : await chat.users(within);
+    const trusts = chat.trustsOf(all.map(({ name }) => name));
+    for (const [i, user] of all.entries()) {
+      const trust = trusts[i]!;
+      if (options.json) printLine(JSON.stringify({ type: "user", ...user, trust: trust.trust }));
+      else printLine(`${user.online ? paint("green", "●") : " "} ${user.name}${listMark(trust)}`);
     }
   });
+}
+
+export function chats(options: Options): Promise<void> {
+  const home = ChatClient.offline({ home: chooseHome(options) });
+  try {
+    const all = home.conversations();
+    const columns = Math.max(0, ...all.map(({ name }) => textWidth(name)));
+    for (const { name, conversation, unread, lastTime } of all) {
+      const trust = name.startsWith("#") ? undefined : home.trustOf(name).trust;
+      if (options.json) {
+        printLine(JSON.stringify({ type: "chat", name, conversation, unread, lastTime, trust }));
+        continue;
+      }
+      const when = lastTime === undefined ? "" : `${localDay(lastTime)} ${clock(lastTime)}`;
+      const what = unread > 0 ? `${unread} new` : "";
+      const padded = name + " ".repeat(columns - textWidth(name));
+      printLine(
+        `${padded}  ${when.padEnd(16)}  ${what.padEnd(8)}${trust === undefined ? "" : trustMark(trust)}`.trimEnd(),
+      );
+    }
+  } finally {
+    home.close();
+  }
+  return Promise.resolve();
 }
 
 export async function trust(words: readonly string[], options: Options): Promise<void> {

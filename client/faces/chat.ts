@@ -298,10 +298,11 @@ export class ChatFace {
   }
 
   #showChats(): void {
-    const chats = this.#chat.conversations(), trusts = this.#chat.trustsOf(chats.map(({ name }) => name));
+    const chats = this.#chat.conversations();
     if (chats.length === 0) this.#print("* nobody yet; /all shows who is here");
-    for (const [i, { name, unread }] of chats.entries()) {
-      this.#print(`  ${paintName(name)}${listMark(trusts[i]!)}${unread > 0 ? `  ${unread} new` : ""}`);
+    for (const { name, unread } of chats) {
+      const trust = name.startsWith("#") ? "" : listMark(this.#chat.trustOf(name));
+      this.#print(`  ${paintName(name)}${trust}${unread > 0 ? `  ${unread} new` : ""}`);
     }
   }
 

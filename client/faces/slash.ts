@@ -14,6 +14,9 @@ export type SlashName =
   | "unread"
   | "online"
   | "all"
+  | "chats"
+  | "verify"
+  | "unverify"
   | "trust"
   | "status"
   | "whoami"
@@ -32,6 +35,14 @@ export const SLASH_COMMANDS: readonly SlashCommand[] = [
   { name: "unread", aliases: [], usage: "/unread", help: "who wrote while you were talking to somebody else" },
   { name: "online", aliases: ["who"], usage: "/online", help: "who is online" },
   { name: "all", aliases: ["users"], usage: "/all", help: "everybody who has signed up" },
+  { name: "chats", aliases: [], usage: "/chats", help: "whom you talk with, and whom of them you have verified" },
+  {
+    name: "verify",
+    aliases: [],
+    usage: "/verify [NAME] [NUMBER]",
+    help: "the safety number to compare with NAME (M-v too)",
+  },
+  { name: "unverify", aliases: [], usage: "/unverify [NAME]", help: "take that mark away" },
   { name: "trust", aliases: [], usage: "/trust NAME", help: "accept NAME's changed key, after you compared it" },
   {
     name: "status",
