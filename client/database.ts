@@ -455,4 +455,27 @@ export const MIGRATIONS: readonly string[] = [
   -- From this row on nothing is sealed for the device; NULL while it is.
   ALTER TABLE receipts ADD COLUMN until INTEGER;
   `,
+  `
+  -- The cluster's key log as the server has shown it: whose each entry is, its hash, and the head behind it.
+  CREATE TABLE key_log (
+    number INTEGER PRIMARY KEY,
+    user   TEXT NOT NULL,
+    hash   BLOB NOT NULL,
+    head   BLOB NOT NULL
+  ) STRICT;
+  CREATE INDEX key_log_by_user ON key_log (user, number);
+  CREATE INDEX key_log_by_head ON key_log (head);
+
+  -- Entries about this person and those they have to do with; 'fault' says why one does not count.
+  CREATE TABLE key_entries (
+    number INTEGER PRIMARY KEY,
+    user   TEXT NOT NULL,
+    entry  BLOB NOT NULL,
+    fault  TEXT
+  ) STRICT;
+  CREATE INDEX key_entries_by_user ON key_entries (user, number);
+
+  -- Whom entries are read of, beside everybody in 'peers'.
+  CREATE TABLE key_followed (user TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+  `,
 ];

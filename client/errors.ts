@@ -85,6 +85,12 @@ export class KeyChangedError extends FastChatError {
   }
 }
 
+/** The server does not show one key log to everybody, or not for long (SECURITY M13). Nothing goes on until a person says so. */
+export class KeyLogError extends FastChatError {
+  override readonly name = "KeyLogError";
+  override readonly exitCode = 6;
+}
+
 /** The time the caller gave is over. */
 export class TimedOutError extends FastChatError {
   override readonly name = "TimedOutError";
