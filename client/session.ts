@@ -334,7 +334,9 @@ export class Session {
   #onConnected(remote: Remote, server: string): void {
     this.#remote = remote;
     const { inbox, receipts, sender } = this.#working ??= this.#begin(this.#login.self!);
-    this.#caughtUp = Promise.all([inbox.catchUp(remote), receipts.catchUp(remote)]).then(() => {}, (error) => {
+    // Catching up with a restored server may put into the outbox what it lost.
+    const caughtUp = () => sender.kick();
+    this.#caughtUp = Promise.all([inbox.catchUp(remote), receipts.catchUp(remote)]).then(caughtUp, (error) => {
       // A lost connection is tried again by the link, and catching up with it.
       if (!(error instanceof CannotReachError) && this.#ended === undefined) this.#tell(caughtUpNotice(error));
     });
