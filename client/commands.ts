@@ -22,6 +22,7 @@ export interface Command {
 const account = () => import("./commands/account.ts");
 const states = () => import("./commands/states.ts");
 const messages = () => import("./commands/messages.ts");
+const locks = () => import("./commands/locks.ts");
 const people = () => import("./commands/people.ts");
 
 export const COMMANDS = {
@@ -273,6 +274,51 @@ knows it. Works offline. To be sure of somebody, "fastchat verify" is easier.
     options: ["json"],
     run: async (words, options) => (await import("./commands/verify.ts")).fingerprint(words, options),
   },
+  agent: {
+    name: "agent",
+    usage: "fastchat agent [--timeout SECONDS]",
+    summary: "unlock for the rest of the session",
+    help: `Asks for the password and leaves a small process behind that keeps this home
+unlocked: other commands need no password then. It ends with your session on
+this machine, with "fastchat lock", or when nobody needed it for SECONDS
+(28800: 8 hours). The commands that ask you for a password on a terminal start
+it by themselves; --no-agent keeps them from it.
+
+  --foreground    stay here, for a service manager
+  --stdin         the home's key comes on standard input: what fastchat does
+
+  fastchat agent --timeout 3600`,
+    words: [0, 0],
+    options: ["foreground", "stdin"],
+    run: async (words, options) => (await locks()).agent(words, options),
+  },
+  lock: {
+    name: "lock",
+    usage: "fastchat lock",
+    summary: "ask for the password again from now on",
+    help: `Ends the agent that keeps this home unlocked. Chats and listeners that run
+already go on until they end.`,
+    words: [0, 0],
+    options: [],
+    run: async (words, options) => (await locks()).lock(words, options),
+  },
+  token: {
+    name: "token",
+    usage: "fastchat token create FILE | list | revoke FILE|NUMBER",
+    summary: "unlock without a password, for scripts",
+    help: `A token file unlocks this home in place of the password: give it to scripts with
+--token-file FILE or FASTCHAT_TOKEN_FILE. Whoever reads that file and this home
+is you, without a password: it is made with mode 0600 and refused with any
+other. "list" names those that there are, "revoke" ends one; who copied home and
+token before that keeps what was in the copy.
+
+  fastchat token create ~/.config/bot.token
+  FASTCHAT_TOKEN_FILE=~/.config/bot.token fastchat send bob "the build is green"
+  fastchat token revoke ~/.config/bot.token`,
+    words: [1, 2],
+    options: ["json"],
+    run: async (words, options) => (await locks()).token(words, options),
+  },
   trust: {
     name: "trust",
     usage: "fastchat trust NAME | fastchat trust --server HOST:PORT",
@@ -313,6 +359,8 @@ Options everywhere:
   -u, --user NAME       which of the accounts on this machine
   --password-file FILE  the password is its first line (or FASTCHAT_PASSWORD, or
                         a prompt)
+  --token-file FILE     unlocks in its place (or FASTCHAT_TOKEN_FILE): token
+  --no-agent            do not stay unlocked after a password was typed
   --timeout SECONDS     give up after that long (20)
   --datagram-bytes N    largest UDP payload to send (1200; up to 1452 where the
                         path to the server is known to carry it)
@@ -320,7 +368,8 @@ Options everywhere:
   -V, --version         the version
 
 Exit codes: 0 ok, 1 internal error, 2 wrong usage, 3 cannot reach the server,
-4 not authenticated, 5 refused by the server, 6 a key changed, 7 timed out.
+4 not authenticated, 5 refused by the server, 6 a key changed, 7 timed out,
+8 the home is locked.
 
 Begin with: fastchat HOST PORT`;
 }

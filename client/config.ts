@@ -69,6 +69,10 @@ function toOptions(values: Values): Options {
     ...given("user", text("user")),
     ...given("server", text("server")),
     ...given("passwordFile", text("password-file")),
+    ...given("tokenFile", text("token-file")),
+    agent: values["no-agent"] !== true,
+    foreground: values["foreground"] === true,
+    stdin: values["stdin"] === true,
     ...given("wait", wait),
     ...given("limit", limit),
     ...given("timeout", timeout),
@@ -148,6 +152,10 @@ const OPTIONS = {
   user: { type: "string", short: "u" },
   server: { type: "string" },
   "password-file": { type: "string" },
+  "token-file": { type: "string" },
+  "no-agent": { type: "boolean" },
+  foreground: { type: "boolean" },
+  stdin: { type: "boolean" },
   json: { type: "boolean" },
   wait: { type: "string" },
   limit: { type: "string" },
@@ -167,4 +175,14 @@ const OPTIONS = {
 } satisfies ParseArgsConfig["options"];
 
 /** Taken by every command. */
-const COMMON_OPTIONS = ["home", "user", "password-file", "timeout", "datagram-bytes", "help", "version"];
+const COMMON_OPTIONS = [
+  "home",
+  "user",
+  "password-file",
+  "token-file",
+  "no-agent",
+  "timeout",
+  "datagram-bytes",
+  "help",
+  "version",
+];

@@ -5,6 +5,12 @@ export interface Options {
   readonly user?: string;
   readonly server?: string;
   readonly passwordFile?: string;
+  readonly tokenFile?: string;
+  /** Whether a password that a person types unlocks the home for the rest of the session. */
+  readonly agent: boolean;
+  /** `agent` stays in the foreground; with `stdin` it reads the key there. */
+  readonly foreground: boolean;
+  readonly stdin: boolean;
   readonly json: boolean;
   readonly wait?: number;
   readonly limit?: number;

@@ -157,11 +157,11 @@ Deno.test("architecture: what is pure type-checks without any platform", async (
   }
 });
 
-Deno.test("architecture: one file alone opens UDP sockets, one starts processes, one folder knows MLS", async () => {
+Deno.test("architecture: one file alone opens UDP sockets, two start processes, one folder knows MLS", async () => {
   const users = async (pattern: RegExp): Promise<string[]> =>
     (await sources()).filter((source) => pattern.test(source.code)).map((source) => source.path);
   assert.deepEqual(await users(/Deno\.listenDatagram\(/), ["shared/net/udp_socket.ts"]);
-  assert.deepEqual(await users(/new Deno\.Command\(/), ["balancer/spawner.ts"]);
+  assert.deepEqual(await users(/new Deno\.Command\(/), ["balancer/spawner.ts", "client/agent_process.ts"]);
   assert.deepEqual((await users(/["']ts-mls/)).filter((path) => !path.startsWith("client/e2ee/")), []);
 });
 

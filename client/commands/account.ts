@@ -6,9 +6,10 @@ import type { Options } from "../options.ts";
 import { UsageError } from "../errors.ts";
 import { defaultHome, explicitHome } from "../homes.ts";
 import { printLine } from "../output.ts";
-import { newPassword, passwordFor } from "../password.ts";
+import { givenPassword, newPassword, passwordFor } from "../password.ts";
 import { parseServerAddress } from "../server_address.ts";
 import { printProgress, reach } from "./open.ts";
+import { keepUnlocked } from "./unlocked.ts";
 
 export async function register(words: readonly string[], options: Options): Promise<void> {
   const { name, server, home } = target("register", words, options);
@@ -63,6 +64,7 @@ function target(command: string, words: readonly string[], options: Options) {
 
 async function finish(type: string, options: Options, chat: ChatClient): Promise<void> {
   try {
+    if (await givenPassword(options.passwordFile) === undefined) await keepUnlocked(chat.home, chat.key(), options);
     const fingerprint = formatFingerprint(chat.serverFingerprint);
     if (options.json) {
       printLine(JSON.stringify({ type, name: chat.name, server: chat.server, fingerprint, home: chat.home }));

@@ -12,6 +12,7 @@ import { ask, canAsk, printNotice } from "../prompt.ts";
 import { formatPinnedAddress, formatServerAddress, parseServerAddress, type ServerAddress } from "../server_address.ts";
 import { parseName } from "./account.ts";
 import { printProgress, reach, untilInterrupted } from "./open.ts";
+import { findWayIn, keepUnlocked } from "./unlocked.ts";
 
 export async function chat(words: readonly string[], options: Options): Promise<number> {
   const [host, port] = words;
@@ -62,14 +63,14 @@ async function openExisting(home: string, at: ServerAddress | undefined, options
     ...(at === undefined ? {} : { server: formatPinnedAddress(at) }),
     ...(options.user === undefined ? {} : { name: options.user }),
   };
-  const password = await givenPassword(options.passwordFile);
+  const way = await findWayIn(home, options), given = await givenPassword(options.passwordFile);
   try {
-    return await ChatClient.open({ ...shared, ...(password === undefined ? {} : { password }) });
+    return await ChatClient.open({ ...shared, ...way });
   } catch (error) {
-    if (!(error instanceof NotAuthenticatedError) || password !== undefined || !canAsk()) throw error;
+    if (!(error instanceof NotAuthenticatedError) || given !== undefined || !canAsk()) throw error;
     printNotice(error.message);
     return await untilRight(async () =>
-      await ChatClient.open({ ...shared, password: await passwordFor("this account", undefined) })
+      await ChatClient.open({ ...shared, ...way, password: await passwordFor("this account", undefined) })
     );
   }
 }
@@ -96,14 +97,14 @@ async function openByPrompt(at: ServerAddress, options: Options): Promise<ChatCl
   }
 }
 
-function openNew(
+async function openNew(
   at: ServerAddress,
   options: Options,
   name: UserName,
   password: string,
   register: boolean,
 ): Promise<ChatClient> {
-  return ChatClient.open({
+  const chat = await ChatClient.open({
     server: formatPinnedAddress(at),
     home: explicitHome(options.home) ?? defaultHome(name, at),
     name,
@@ -113,6 +114,8 @@ function openNew(
     ...reach(options),
     onProgress: printProgress,
   });
+  if (await givenPassword(options.passwordFile) === undefined) await keepUnlocked(chat.home, chat.key(), options);
+  return chat;
 }
 
 async function askName(): Promise<UserName> {

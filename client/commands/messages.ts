@@ -7,12 +7,11 @@ import type { ChatEvent } from "../events.ts";
 import { eventJson } from "../faces/json.ts";
 import { eventLine, historyLine } from "../faces/lines.ts";
 import { fitted } from "../faces/terminal.ts";
-import { chooseHome } from "../homes.ts";
 import { printError, printLine } from "../output.ts";
 import { checkText } from "../text.ts";
 import { parseName } from "./account.ts";
 import { listenManually } from "./acks.ts";
-import { timeoutMs, untilInterrupted, withClient } from "./open.ts";
+import { timeoutMs, untilInterrupted, withClient, withHome } from "./open.ts";
 
 export async function send(words: readonly string[], options: Options): Promise<void> {
   const to = parseName(words[0]!);
@@ -54,15 +53,11 @@ export async function listen(_words: readonly string[], options: Options): Promi
 
 export function history(words: readonly string[], options: Options): Promise<void> {
   const name = parseName(words[0]!);
-  const chat = ChatClient.offline({ home: chooseHome(options) });
-  try {
+  return withHome(options, (chat) => {
     for (const event of chat.history(name, options.limit ?? HISTORY_DEFAULT)) {
       printEvent(event, options, historyLine(event, chat.name));
     }
-  } finally {
-    chat.close();
-  }
-  return Promise.resolve();
+  });
 }
 
 function checkAck({ ack, ackAfter, window, json }: Options): void {

@@ -3,9 +3,9 @@ import { ChatClient } from "../chat_client.ts";
 import { type DialServer, dialUdp } from "../dialer.ts";
 import type { Options } from "../options.ts";
 import { chooseHome } from "../homes.ts";
-import { homeExists, noAccount } from "../local_home.ts";
+import { homeExists, type LocalHome, noAccount } from "../local_home.ts";
 import { printError } from "../output.ts";
-import { givenPassword } from "../password.ts";
+import { findWayIn } from "./unlocked.ts";
 
 /** Seconds a command waits for the server before it gives up, without `--timeout`. */
 export const TIMEOUT_SECONDS = 20;
@@ -27,18 +27,28 @@ export function reach(options: Options): { readonly timeoutMs: number; readonly 
 export async function withClient<T>(options: Options, use: (chat: ChatClient) => Promise<T>): Promise<T> {
   const home = chooseHome(options);
   if (!homeExists(home)) throw noAccount(home);
-  const password = await givenPassword(options.passwordFile);
   const chat = await ChatClient.open({
     home,
     ...reach(options),
     onProgress: printProgress,
     ...(options.user === undefined ? {} : { name: options.user }),
-    ...(password === undefined ? {} : { password }),
+    ...await findWayIn(home, options),
   });
   try {
     return await use(chat);
   } finally {
     await chat.close();
+  }
+}
+
+/** The home of the account that `--home` or `-u` names, unlocked and without a connection; closes it. */
+export async function withHome<T>(options: Options, use: (home: LocalHome) => T | Promise<T>): Promise<T> {
+  const directory = chooseHome(options), home = ChatClient.offline({ home: directory });
+  try {
+    if (home.isLocked) await home.unlock(await findWayIn(directory, options));
+    return await use(home);
+  } finally {
+    home.close();
   }
 }
 

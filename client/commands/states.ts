@@ -9,7 +9,7 @@ import { chooseHome } from "../homes.ts";
 import type { LocalHome } from "../local_home.ts";
 import type { Options } from "../options.ts";
 import { printError, printLine } from "../output.ts";
-import { withClient } from "./open.ts";
+import { withClient, withHome } from "./open.ts";
 
 /** Asks the server what is new first; where it cannot be reached, what the home knows has to do. */
 export async function status(words: readonly string[], options: Options): Promise<void> {
@@ -31,8 +31,12 @@ export function outbox(words: readonly string[], options: Options): Promise<void
   if (verb !== undefined && (verb !== "drop" || id === undefined)) {
     throw new UsageError("Usage: fastchat outbox [--json] | fastchat outbox drop ID");
   }
-  atHome(options, (home) => {
-    if (id !== undefined) return home.drop(id);
+  // Nothing has to be read to throw it away.
+  if (id !== undefined) {
+    atHome(options, (home) => home.drop(id));
+    return Promise.resolve();
+  }
+  return withHome(options, (home) => {
     for (const { id, to, text, timeMs, reason } of home.outbox()) {
       const state = reason === undefined ? "queued" : "failed", time = timeText(timeMs);
       if (options.json) printLine(JSON.stringify({ type: "outbox", id, to, text, state, time, reason }));
@@ -42,7 +46,6 @@ export function outbox(words: readonly string[], options: Options): Promise<void
       }
     }
   });
-  return Promise.resolve();
 }
 
 export function settings(words: readonly string[], options: Options): Promise<void> {
@@ -63,6 +66,7 @@ export function settings(words: readonly string[], options: Options): Promise<vo
   return Promise.resolve();
 }
 
+/** For what needs no secret: a locked home stays locked. */
 function atHome<T>(options: Options, use: (home: LocalHome) => T): T {
   const home = ChatClient.offline({ home: chooseHome(options) });
   try {

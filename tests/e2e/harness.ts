@@ -76,7 +76,7 @@ export async function startCluster(
 
 /** `deno run` with the permissions of deno.json's tasks, for the program in that folder. */
 export function runArguments(program: "client" | "server" | "balancer"): string[] {
-  const permissions = ["net", "read", "write", "env", "sys", ...(program === "balancer" ? ["run"] : [])];
+  const permissions = ["net", "read", "write", "env", "sys", ...(program === "server" ? [] : ["run"])];
   return [
     "run",
     "--no-check",

@@ -1,0 +1,101 @@
+/** How commands get into a sealed home: agent, token file, password, or by asking whoever sits there. */
+import { askAgent } from "../agent.ts";
+import { startAgentProcess } from "../agent_process.ts";
+import { FastChatError, LockedError, WrongPasswordError } from "../errors.ts";
+import { type HomeParts, openHome } from "../local_home.ts";
+import type { Options } from "../options.ts";
+import { printError } from "../output.ts";
+import { givenPassword } from "../password.ts";
+import { askHidden, canAsk, printNotice } from "../prompt.ts";
+import { parseToken, readTokenFile } from "../token.ts";
+import { unlockWithPassword } from "../unlock.ts";
+
+/** What a command goes on with. */
+export interface WayIn {
+  /** The home's key, where it was needed. */
+  readonly unlock?: Uint8Array;
+  /** The password, where somebody gave it. */
+  readonly password?: string;
+}
+
+/**
+ * Finds what unlocks a home that has an account.
+ *
+ * @throws LockedError where there is nothing and nobody to ask, WrongPasswordError, UsageError.
+ */
+export async function findWayIn(home: string, options: Options): Promise<WayIn> {
+  const parts = openHome(home);
+  try {
+    const { vault } = parts, given = await givenPassword(options.passwordFile);
+    const password = given === undefined ? {} : { password: given };
+    if (!vault.isLocked) {
+      if (vault.isOpen && given === undefined && Deno.stderr.isTerminal()) printError(NOT_SEALED);
+      return password;
+    }
+    if (await unlockQuietly(parts, options)) return { unlock: vault.key(), ...password };
+    // Whoever uses it stretches it once; two times would be a second.
+    if (given !== undefined) return password;
+    if (!canAsk()) throw new LockedError();
+    const typed = await askPassword(parts);
+    await keepUnlocked(home, vault.key(), options);
+    return { unlock: vault.key(), password: typed };
+  } finally {
+    parts.database.close();
+  }
+}
+
+/** A person has just given the password: the rest of the session needs none. Nothing that goes wrong here is worth failing for. */
+export async function keepUnlocked(home: string, key: Uint8Array, options: Options): Promise<void> {
+  if (!options.agent) return;
+  try {
+    if (await askAgent(home, runtimeDirectory()) !== undefined) return;
+    await startAgentProcess({ home, key, idleSeconds: IDLE_SECONDS });
+    printNotice(
+      `Unlocked until you log out of this machine, "fastchat lock", or ${IDLE_SECONDS / 3600} hours of no use.`,
+    );
+  } catch (error) {
+    if (!(error instanceof FastChatError)) throw error;
+    printNotice(`${error.message}. The next command asks for the password again.`);
+  }
+}
+
+/** Where this session's sockets lie, if the system has such a place. */
+export function runtimeDirectory(): string | undefined {
+  const directory = Deno.env.get("XDG_RUNTIME_DIR");
+  if (directory === undefined || !directory.startsWith("/")) return undefined;
+  try {
+    return Deno.statSync(directory).isDirectory ? directory : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A token file that was named, the agent, a token file of the environment. */
+async function unlockQuietly({ directory, vault }: HomeParts, options: Options): Promise<boolean> {
+  if (options.tokenFile !== undefined) {
+    if (vault.unlockWithToken(parseToken(await readTokenFile(options.tokenFile)))) return true;
+    throw new LockedError(
+      `The token in ${options.tokenFile} does not unlock this home: it is another home's, or was revoked`,
+    );
+  }
+  const kept = await askAgent(directory, runtimeDirectory());
+  if (kept !== undefined && vault.unlockWithKey(kept)) return true;
+  const file = Deno.env.get("FASTCHAT_TOKEN_FILE");
+  // With one file for several homes, it is for the password to open the others.
+  return file !== undefined && file !== "" && vault.unlockWithToken(parseToken(await readTokenFile(file)));
+}
+
+async function askPassword({ credentials, vault }: HomeParts): Promise<string> {
+  const name = vault.passwordOwner()?.name ?? credentials.account()?.name ?? "this account";
+  for (let left = ATTEMPTS - 1;; left--) {
+    const password = await askHidden(`Password of ${name}, to unlock this home: `);
+    if (await unlockWithPassword(vault, password)) return password;
+    if (left === 0) throw new WrongPasswordError("Wrong password: it does not unlock this home");
+    printNotice("That is not it. Once more.");
+  }
+}
+
+const NOT_SEALED = 'fastchat: this home is not sealed yet: "fastchat agent" asks for the password and seals it';
+/** A working day. */
+export const IDLE_SECONDS = 8 * 3600;
+const ATTEMPTS = 3;
