@@ -73,6 +73,8 @@ export interface KeyChange {
   readonly offered: string;
   /** The pinned key had been compared with that person. */
   readonly wasVerified?: boolean;
+  /** The key log shows how the pinned key, or one behind it, has signed the new one. */
+  readonly isSigned?: boolean;
 }
 
 /** A pinned key is not the one that was shown now. Nothing goes on until a person says so. */
@@ -97,7 +99,14 @@ export class TimedOutError extends FastChatError {
   override readonly exitCode = 7;
 }
 
-function keyChangedText({ kind, subject, pinned, offered, wasVerified }: KeyChange): string {
+function keyChangedText({ kind, subject, pinned, offered, wasVerified, isSigned }: KeyChange): string {
+  if (isSigned) {
+    return `${subject} has a new key, signed with the one you know${
+      wasVerified ? " and had verified" : ""
+    }: it was ${pinned}, ` +
+      `now it is ${offered}. Whoever had taken the old key could have done that too, so nothing is sent until you agree. ` +
+      `To compare: fastchat verify ${subject}; to accept: fastchat trust ${subject}`;
+  }
   if (wasVerified) {
     return `WARNING: the key of ${subject}, which you had verified, is not what the server shows now. It was ${pinned}, ` +
       `shown is ${offered}. Unless ${subject} has made a new identity, somebody is in between: ask in person or by phone. ` +

@@ -100,6 +100,7 @@ export interface NoticeEvent {
     | "peer-pinned"
     | "key-changed"
     | "device-added"
+    | "key-log"
     | "server-pinned"
     | "gap"
     | "server-full"

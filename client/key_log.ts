@@ -11,6 +11,7 @@ import {
   decodeKeyStatement,
   EMPTY_KEY_LOG,
   equalBytes,
+  isUsable,
   judgeStatement,
   type KeyHistory,
   type KeyStatement,
@@ -18,7 +19,7 @@ import {
   sha256,
 } from "../shared/crypto/mod.ts";
 import { KEY_ENTRIES_MAX } from "../shared/limits.ts";
-import type { DeviceId, RequestOf, ResponseOf, UserName } from "../shared/protocol/mod.ts";
+import type { DeviceId, DirectoryEntry, RequestOf, ResponseOf, UserName } from "../shared/protocol/mod.ts";
 import type { Database } from "./database.ts";
 import { KeyLogError } from "./errors.ts";
 
@@ -141,6 +142,24 @@ export class KeyLog {
     return this.history(user, uptoEntries)?.devices.get(device)?.endedAt !== undefined;
   }
 
+  /**
+   * What a directory says of somebody, with those devices only that the log vouches for; asks for what is new where it does not.
+   *
+   * @throws KeyLogError where it shows another identity than the log.
+   */
+  async vet(entry: DirectoryEntry): Promise<DirectoryEntry> {
+    this.requireOne();
+    await this.follow([entry.name]);
+    const vetted = this.#vouched(entry);
+    if (vetted?.certificates.length === entry.certificates.length) return vetted;
+    await this.catchUp();
+    const again = this.#vouched(entry);
+    if (again !== undefined) return again;
+    throw new KeyLogError(
+      `The server shows another key of ${entry.name} in its directory than in its key log: nothing is sent to it`,
+    );
+  }
+
   /** Entries about a user that do not count, with the reason. */
   faults(user: UserName): { readonly number: number; readonly fault: string }[] {
     return this.#db.all(
@@ -166,6 +185,26 @@ export class KeyLog {
       for (const table of ["key_log", "key_entries"]) database.run(`DELETE FROM ${table}`);
       database.setMeta(FORK, undefined);
     });
+  }
+
+  /** `undefined` where the identities differ. */
+  #vouched(entry: DirectoryEntry): DirectoryEntry | undefined {
+    const history = this.history(entry.name);
+    if (history === undefined) return undefined;
+    if (!equalBytes(history.identity, sha256(entry.identityKey))) {
+      // Replaced between one answer and the other: it has no devices any more.
+      const isPast = history.earlier.some((earlier) => equalBytes(earlier, sha256(entry.identityKey)));
+      return isPast ? { ...entry, certificates: [] } : undefined;
+    }
+    const usable = new Set(
+      [...history.devices.values()].filter((device) => isUsable(history, device)).map(({ certificateHash }) =>
+        certificateHash.toHex()
+      ),
+    );
+    return {
+      ...entry,
+      certificates: entry.certificates.filter((certificate) => usable.has(sha256(certificate).toHex())),
+    };
   }
 
   #begin(): Promise<void> {

@@ -33,6 +33,7 @@ import {
 } from "./e2ee/mod.ts";
 import { KeyChangedError, RefusedError } from "./errors.ts";
 import type { NoticeEvent } from "./events.ts";
+import type { KeyLog } from "./key_log.ts";
 import type { History } from "./history.ts";
 import type { Pins } from "./pins.ts";
 import type { Remote } from "./remote.ts";
@@ -53,6 +54,7 @@ export interface KeyringOptions {
   readonly history: History;
   readonly pins: Pins;
   readonly self: Self;
+  readonly keyLog: KeyLog;
   onNotice(notice: NoticeEvent): void;
 }
 
@@ -161,8 +163,9 @@ export class Keyring {
     const shown = fingerprint(entry.identityKey), { pins } = this.#options, warned = pins.offered(name);
     // At first contact, and where the server shows the pinned one, there is nothing to be warned of.
     if (pins.check(name, shown, Date.now()) === "changed" && !mayTrust(warned, shown)) throw pins.changed(name, shown);
+    const vetted = await this.#options.keyLog.vet(entry);
     pins.trust(name, shown, Date.now());
-    this.#keep(entry);
+    this.#keep(vetted);
     this.#recipients.get(remote)?.delete(name);
     return shown;
   }
@@ -172,7 +175,7 @@ export class Keyring {
     const { entries } = await remote.ask<"directory">({ type: "directory", names: [name] });
     const entry = entries.find((entry) => entry.name === name);
     if (entry === undefined) throw unknownName(name);
-    this.#learn(entry);
+    await this.#learn(entry);
   }
 
   /** What the home last heard of somebody. */
@@ -270,8 +273,8 @@ export class Keyring {
   async #fetch(names: readonly UserName[], remote: Remote): Promise<void> {
     const missing = [...new Set(names)].filter((name) => !this.#fetching.has(name));
     if (missing.length > 0) {
-      const asking = remote.ask<"directory">({ type: "directory", names: missing }).then(({ entries }) => {
-        for (const entry of entries) if (missing.includes(entry.name)) this.#learn(entry);
+      const asking = remote.ask<"directory">({ type: "directory", names: missing }).then(async ({ entries }) => {
+        for (const entry of entries) if (missing.includes(entry.name)) await this.#learn(entry);
       }).finally(() => {
         for (const name of missing) this.#fetching.delete(name);
       });
@@ -280,11 +283,15 @@ export class Keyring {
     await Promise.all(names.map((name) => this.#fetching.get(name)));
   }
 
-  #learn(entry: DirectoryEntry): void {
-    const { pins, self, onNotice } = this.#options, { name } = entry;
+  /** @throws KeyLogError where the directory and the key log contradict one another. */
+  async #learn(shownEntry: DirectoryEntry): Promise<void> {
+    const { pins, self, keyLog, onNotice } = this.#options, { name } = shownEntry;
+    const shown = fingerprint(shownEntry.identityKey), pinned = this.#pinned(name);
+    // A changed identity blocks whatever the log says; where it says that the old one has signed it, people are told so.
+    const entry = pinned === undefined || equalBytes(pinned, shown) ? await keyLog.vet(shownEntry) : shownEntry;
+    if (entry === shownEntry) await keyLog.catchUp();
     const before = this.entry(name);
     this.#keep(entry);
-    const shown = fingerprint(entry.identityKey);
     if (name !== self.name) {
       const outcome = pins.check(name, shown, Date.now());
       if (outcome === "pinned") {
@@ -297,13 +304,9 @@ export class Keyring {
     if (before === undefined) return;
     const old = new Set(before.certificates.map(deviceOf));
     for (const device of entry.certificates.map(deviceOf)) {
-      if (device === undefined || old.has(device)) continue;
-      const text = name === self.name
-        ? `A device was added to your account (${
-          device.slice(0, 8)
-        }…). If that was not you, somebody knows your password`
-        : `${name} added a device (${device.slice(0, 8)}…)`;
-      onNotice({ type: "notice", code: "device-added", name, text });
+      // One's own are told of by the key log, until they are acknowledged.
+      if (device === undefined || old.has(device) || name === self.name) continue;
+      onNotice({ type: "notice", code: "device-added", name, text: `${name} added a device (${device.slice(0, 8)}…)` });
     }
   }
 

@@ -1,8 +1,9 @@
 /** People's identities, pinned at first use by (cluster, name) → fingerprint (SECURITY H5, M1). Table `peers`. */
-import { equalBytes, formatFingerprint } from "../shared/crypto/mod.ts";
+import { equalBytes, formatFingerprint, type KeyHistory } from "../shared/crypto/mod.ts";
 import type { UserName } from "../shared/protocol/mod.ts";
 import type { Database, Row } from "./database.ts";
 import { KeyChangedError } from "./errors.ts";
+import { isSuccessor } from "./key_watch.ts";
 
 /** What this home knows of somebody's identity. */
 export interface PinState {
@@ -17,11 +18,20 @@ export interface PinState {
 export class Pins {
   readonly #db: Database;
   readonly #cluster: string;
+  readonly #historyOf: (name: UserName) => KeyHistory | undefined;
 
-  /** @param clusterId 16 bytes: the same name in another cluster is somebody else. */
-  constructor(database: Database, clusterId: Uint8Array) {
+  /**
+   * @param clusterId 16 bytes: the same name in another cluster is somebody else.
+   * @param historyOf What the key log says of somebody: whether a change was signed.
+   */
+  constructor(
+    database: Database,
+    clusterId: Uint8Array,
+    historyOf: (name: UserName) => KeyHistory | undefined = () => undefined,
+  ) {
     this.#db = database;
     this.#cluster = clusterId.toHex();
+    this.#historyOf = historyOf;
   }
 
   pinned(name: UserName): Uint8Array | undefined {
@@ -138,6 +148,7 @@ export class Pins {
       pinned: state ? formatFingerprint(state.pinned) : "unknown",
       offered: formatFingerprint(offered),
       wasVerified: state?.verified === "yes",
+      isSigned: state !== undefined && isSuccessor(this.#historyOf(name), state.pinned, offered),
     });
   }
 }

@@ -6,7 +6,7 @@ import { formatFingerprint, systemRandom } from "../shared/crypto/mod.ts";
 import { CloseCode, ErrorCode, RequestError } from "../shared/errors.ts";
 import { FileLock } from "../shared/host/mod.ts";
 import { type ChannelStats, KeyMismatchError } from "../shared/net/mod.ts";
-import type { ConversationId, Event, MessageId, UserName } from "../shared/protocol/mod.ts";
+import type { ConversationId, Event, MessageId, RequestOf, UserName } from "../shared/protocol/mod.ts";
 import { Changes } from "./changes.ts";
 import { type DialServer, dialUdp } from "./dialer.ts";
 import {
@@ -20,6 +20,8 @@ import {
 import type { ChatEvent, NoticeEvent } from "./events.ts";
 import { timeText } from "./history.ts";
 import { Inbox } from "./inbox.ts";
+import { KeyLog } from "./key_log.ts";
+import { noticesOf, unacknowledged } from "./key_watch.ts";
 import { Keyring, type Self } from "./keyring.ts";
 import { asFastChatError, Link } from "./link.ts";
 import { Live } from "./live.ts";
@@ -333,13 +335,14 @@ export class Session {
 
   #onConnected(remote: Remote, server: string): void {
     this.#remote = remote;
-    const { inbox, receipts, sender } = this.#working ??= this.#begin(this.#login.self!);
+    const { inbox, keyLog, receipts, sender } = this.#working ??= this.#begin(this.#login.self!);
     // Catching up with a restored server may put into the outbox what it lost.
     const caughtUp = () => sender.kick();
     this.#caughtUp = Promise.all([inbox.catchUp(remote), receipts.catchUp(remote)]).then(caughtUp, (error) => {
       // A lost connection is tried again by the link, and catching up with it.
       if (!(error instanceof CannotReachError) && this.#ended === undefined) this.#tell(caughtUpNotice(error));
     });
+    this.#readKeyLog(keyLog);
     sender.kick();
     this.live.connected();
     this.#tell({ type: "connection", state: "connected", server });
@@ -349,7 +352,16 @@ export class Session {
     const { database, history, states, settings, directory } = this.#parts, outbox = this.#outbox, link = this.link;
     const onNotice = (notice: NoticeEvent) => this.#tell(notice);
     const onSettled = (id: MessageId) => this.#settle(id);
-    const keyring = new Keyring({ database, history, pins: new Pins(database, self.clusterId), self, onNotice });
+    const keyLog = new KeyLog({
+      database,
+      self,
+      ask: (request: RequestOf<"keyLog" | "keyEntries">) =>
+        link.ask<"keyLog" | "keyEntries">(request) as Promise<never>,
+      onNews: (news) => noticesOf(news, self).forEach(onNotice),
+      onFork: (text) => onNotice({ type: "notice", code: "key-log", text }),
+    });
+    const pins = new Pins(database, self.clusterId, (name) => keyLog.history(name));
+    const keyring = new Keyring({ database, history, pins, self, keyLog, onNotice });
     const receipts = new Receipts({ database, history, states, settings, keyring, self, link, onNotice });
     const onApplied = (id: ConversationId, here: boolean) => {
       receipts.applied(id, here);
@@ -357,6 +369,7 @@ export class Session {
     };
     const inbox = new Inbox({ database, history, outbox, states, keyring, self, link, onNotice, onSettled, onApplied });
     return {
+      keyLog,
       keyring,
       inbox,
       receipts,
@@ -378,6 +391,13 @@ export class Session {
     };
   }
 
+  /** Who it is that speaks in the key log, and devices that nobody has acknowledged, are told; what fails is tried again later. */
+  #readKeyLog(keyLog: KeyLog, atLeast?: number): void {
+    keyLog.catchUp(atLeast).then(() => {
+      for (const notice of unacknowledged(keyLog, this.#login.self!)) this.#tell(notice);
+    }, () => {});
+  }
+
   #onEvent(event: Event): void {
     if (event.type === "servers") return this.#parts.servers.rememberServers(this.#address, event.servers);
     const working = this.#working;
@@ -394,7 +414,10 @@ export class Session {
       case "devicesChanged": {
         const remote = this.link.remote;
         if (remote) working.keyring.devicesChanged(event.name, remote).catch(() => {});
+        return;
       }
+      case "keyLogGrown":
+        this.#readKeyLog(working.keyLog, event.length);
     }
   }
 
@@ -486,6 +509,7 @@ export class Session {
 
 /** What works while there is somebody to work for: from the first log-in on. */
 interface Working {
+  readonly keyLog: KeyLog;
   readonly keyring: Keyring;
   readonly inbox: Inbox;
   readonly receipts: Receipts;
