@@ -1,0 +1,85 @@
+/** What a person is told of the key log: what it says of themselves, and what of others does not hold (SECURITY M13, P9). */
+import { formatFingerprint, type KeyHistory } from "../shared/crypto/mod.ts";
+import type { DeviceId } from "../shared/protocol/mod.ts";
+import type { NoticeEvent } from "./events.ts";
+import type { KeyLog, KeyLogNews } from "./key_log.ts";
+import type { Self } from "./keyring.ts";
+
+/** How a device is named to people, and by them: the first digits of its id. */
+export function shortDevice(device: DeviceId): string {
+  return device.slice(0, SHORT_DIGITS);
+}
+
+/** Notices for entries that have come. What this very device stated needs none. */
+export function noticesOf(news: readonly KeyLogNews[], self: Self): NoticeEvent[] {
+  return news.flatMap((item) => item.user === self.name ? ofOneself(item, self) : ofSomebody(item));
+}
+
+/** Own devices that were certified by password alone and that no other has stood in for: shown at every connection (P9). */
+export function unacknowledged(keyLog: KeyLog, self: Self): NoticeEvent[] {
+  const devices = keyLog.history(self.name)?.devices ?? [];
+  return [...devices].flatMap(([device, { endedAt, approvedAt }]) =>
+    endedAt !== undefined || approvedAt !== undefined || device === self.keys.id ? [] : [deviceAdded(device)]
+  );
+}
+
+/** Whether an identity is the one that follows on a pinned one by statements that each earlier one has signed. */
+export function isSuccessor(history: KeyHistory | undefined, pinned: Uint8Array, offered: Uint8Array): boolean {
+  if (history === undefined || formatFingerprint(history.identity) !== formatFingerprint(offered)) return false;
+  return history.earlier.some((earlier) => formatFingerprint(earlier) === formatFingerprint(pinned));
+}
+
+function ofOneself({ number, said, fault }: KeyLogNews, self: Self): NoticeEvent[] {
+  if (fault !== undefined) {
+    return [notice(
+      "key-log",
+      `The server's key log says something about you that none of your devices has said (entry ${number}: ${fault}). ` +
+        "Somebody tries to speak in your name: tell those you talk with, and whoever runs the server",
+    )];
+  }
+  switch (said!.type) {
+    case "device":
+    case "approve":
+      // New devices are shown until they are acknowledged, by `unacknowledged`.
+      return [];
+    case "revoke":
+      if (said!.device === self.keys.id) return [];
+      return [notice("key-log", `Your device ${shortDevice(said!.device)} was revoked`)];
+    case "policy":
+      return [notice(
+        "key-log",
+        said!.approval
+          ? "From now on a new device of yours counts for nothing until another one approves it"
+          : "From now on a new device of yours needs no approval by another one",
+      )];
+    case "rotate":
+      return [notice("key-log", "Your identity was replaced by a new one, signed by the old one")];
+  }
+}
+
+function ofSomebody({ user, number, said, fault }: KeyLogNews): NoticeEvent[] {
+  if (fault !== undefined) {
+    const text =
+      `The server's key log says something about ${user} that their keys have not signed (entry ${number}: ${fault})`;
+    return [{ type: "notice", code: "key-log", name: user, text }];
+  }
+  if (said?.type !== "rotate") return [];
+  const text = `${user} has a new identity, signed by the one you know: verify it again, then accept it with: ` +
+    `fastchat trust ${user}`;
+  return [{ type: "notice", code: "key-changed", name: user, text }];
+}
+
+function deviceAdded(device: DeviceId): NoticeEvent {
+  const short = shortDevice(device);
+  return notice(
+    "device-added",
+    `A device was added to your account (${short}) with your password. If it is yours: fastchat device approve ${short}. ` +
+      `If not, somebody knows your password: fastchat device revoke ${short}, then change it`,
+  );
+}
+
+function notice(code: NoticeEvent["code"], text: string): NoticeEvent {
+  return { type: "notice", code, text };
+}
+
+const SHORT_DIGITS = 8;
