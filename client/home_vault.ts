@@ -80,16 +80,27 @@ export class HomeVault implements Vault {
     return true;
   }
 
-  /** For whom a password must be stretched to unlock; `undefined` where no password is asked for. @throws VaultError */
-  passwordOwner(): PasswordOwner | undefined {
-    const sealed = this.#passwordSeal();
-    return sealed && ownerOf(sealed);
+  /**
+   * For whom a password must be stretched to unlock; none where no password is asked for. Two while a change of password is under
+   * way, or was cut off: either opens the home.
+   *
+   * @throws VaultError
+   */
+  passwordOwners(): PasswordOwner[] {
+    return this.#passwordSeals().map(ownerOf);
   }
 
-  /** @param stretched For {@linkcode passwordOwner}. @returns Whether it is the password. @throws VaultError */
+  /** Whose password opens it; `undefined` where no password is asked for. @throws VaultError */
+  passwordOwner(): PasswordOwner | undefined {
+    return this.passwordOwners()[0];
+  }
+
+  /** @param stretched For one of {@linkcode passwordOwners}. @returns Whether it is the password. @throws VaultError */
   unlockWithPassword(stretched: StretchedPassword): boolean {
-    const sealed = this.#passwordSeal();
-    return this.#unlock(sealed && openByPassword(sealed, stretched));
+    for (const sealed of this.#passwordSeals()) {
+      if (this.#unlock(openByPassword(sealed, stretched))) return true;
+    }
+    return false;
   }
 
   /** @param token 32 bytes. @returns Whether a seal opens by it. @throws VaultError */
@@ -120,6 +131,39 @@ export class HomeVault implements Vault {
     // The seal of the password before lies in the log, still.
     if (!this.#db.isTransaction) this.#db.truncateLog();
     this.clean();
+  }
+
+  /**
+   * This password opens the home too, until it is known which of the two counts: then {@linkcode takeNext} or
+   * {@linkcode dropNext} follows. Neither needs a password.
+   *
+   * @param stretched For `owner`.
+   * @throws LockedError
+   */
+  addNext(stretched: StretchedPassword, owner: PasswordOwner): void {
+    const key = this.key();
+    this.#transaction(() => {
+      this.#db.run("DELETE FROM seals WHERE kind = 'next'");
+      this.#add("next", "", sealByPassword(key, stretched, owner));
+    });
+  }
+
+  /** From now on only the password of {@linkcode addNext} opens the home, and tokens. Nothing where there is none. */
+  takeNext(): void {
+    this.#transaction(() => {
+      if (this.#seals("next").length === 0) return;
+      if (this.isOpen) this.#db.setMeta(TRACES, "1");
+      this.#db.run("DELETE FROM seals WHERE kind IN ('open', 'password')");
+      this.#db.run("UPDATE seals SET kind = 'password' WHERE kind = 'next'");
+    });
+    if (!this.#db.isTransaction) this.#db.truncateLog();
+    this.clean();
+  }
+
+  /** The password of {@linkcode addNext} opens nothing. */
+  dropNext(): void {
+    this.#transaction(() => this.#db.run("DELETE FROM seals WHERE kind = 'next'"));
+    if (!this.#db.isTransaction) this.#db.truncateLog();
   }
 
   /** What was sealed here is lost: for a home in which a sign-up failed, or was cut off and its password is not known any more. */
@@ -222,7 +266,15 @@ export class HomeVault implements Vault {
   }
 
   #passwordSeal(): Uint8Array | undefined {
-    return this.#db.get("SELECT sealed FROM seals WHERE kind = 'password'")?.["sealed"] as Uint8Array | undefined;
+    return this.#seals("password")[0];
+  }
+
+  #passwordSeals(): Uint8Array[] {
+    return [...this.#seals("password"), ...this.#seals("next")];
+  }
+
+  #seals(kind: "password" | "next"): Uint8Array[] {
+    return this.#db.all("SELECT sealed FROM seals WHERE kind = ?", kind).map((row) => row["sealed"] as Uint8Array);
   }
 
   #add(kind: string, label: string, sealed: Uint8Array): number {

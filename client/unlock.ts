@@ -43,8 +43,10 @@ export async function unlock(credentials: Credentials, ways: Unlocking): Promise
 
 /** @returns Whether it is the home's password. */
 export async function unlockWithPassword(vault: HomeVault, password: string): Promise<boolean> {
-  const owner = vault.passwordOwner();
-  return owner !== undefined && vault.unlockWithPassword(await stretchFor(owner, password));
+  for (const owner of vault.passwordOwners()) {
+    if (vault.unlockWithPassword(await stretchFor(owner, password))) return true;
+  }
+  return false;
 }
 
 async function sealOpenHome(credentials: Credentials, password: string | undefined): Promise<void> {
