@@ -1,12 +1,21 @@
 /** One person's home without a connection: what was said, what was shown, which servers are trusted. */
 import { join } from "node:path";
 import { formatFingerprint } from "../shared/crypto/mod.ts";
-import { type MessageId, NAME_RULE, parseId, parseUserName, type UserName } from "../shared/protocol/mod.ts";
+import {
+  type ConversationId,
+  type MessageId,
+  NAME_RULE,
+  parseId,
+  parseUserName,
+  type UserName,
+} from "../shared/protocol/mod.ts";
 import { Acks, type AckState, type AckTarget } from "./acks.ts";
 import { Credentials } from "./credentials.ts";
 import { Database } from "./database.ts";
 import { FastChatError, UsageError } from "./errors.ts";
-import type { MessageEvent, StateEvent } from "./events.ts";
+import { parseAddress } from "./addresses.ts";
+import type { ChangeEvent, MessageEvent, StateEvent } from "./events.ts";
+import { type Group, Groups } from "./groups.ts";
 import { type ConversationSummary, History, type Positioned } from "./history.ts";
 import type { HomeVault } from "./home_vault.ts";
 import { KnownServers } from "./known_servers.ts";
@@ -196,13 +205,26 @@ export class LocalHome {
     this.#people().unverify(checkName(name));
   }
 
-  /** The newest `limit` messages exchanged with somebody, sent and received, oldest first. */
-  history(name: string, limit = 50): MessageEvent[] {
-    return this.parts.history.messages(checkName(name), limit).map((event) =>
-      event.from !== this.#name
-        ? event
-        : { ...event, state: stateOf(this.parts.states.counts(event.conversation, event.seq)) }
-    );
+  /** The newest `limit` messages exchanged with somebody or in a group (`#name`), sent and received, oldest first. */
+  history(address: string, limit = 50): MessageEvent[] {
+    const id = this.conversationOf(address);
+    return id === undefined ? [] : this.parts.history.messagesIn(id, limit).map((event) => this.#withState(event));
+  }
+
+  /** {@linkcode history} with what changed in the group in between, which counts too. */
+  talk(address: string, limit = 50): (MessageEvent | ChangeEvent)[] {
+    const id = this.conversationOf(address);
+    return id === undefined ? [] : this.parts.history.talkIn(id, limit).map((event) => this.#withState(event));
+  }
+
+  /** The groups of this home, by name; those that it is no longer in among them. */
+  groups(): Group[] {
+    return this.#groups().list();
+  }
+
+  /** One of them. @param name `#name`, with or without its sign. @throws UsageError where it names none, or several. */
+  group(name: string): Group {
+    return this.#groups().get(name);
   }
 
   /**
@@ -253,7 +275,7 @@ export class LocalHome {
     this.parts.settings.typing = on;
   }
 
-  /** Everybody there is a conversation with, newest first. */
+  /** Everybody there is a conversation with, and every group, newest first. */
   conversations(): ConversationSummary[] {
     return this.parts.history.summaries();
   }
@@ -290,6 +312,21 @@ export class LocalHome {
 
   close(): void | Promise<void> {
     this.parts.database.close();
+  }
+
+  /** The conversation that an address means; `undefined` where there is none with somebody yet. @throws UsageError */
+  protected conversationOf(address: string): ConversationId | undefined {
+    const { history } = this.parts, to = parseAddress(address, history.groups());
+    return to.kind === "group" ? to.conversation : history.conversationWith(to.name)?.id;
+  }
+
+  #withState<T extends MessageEvent | ChangeEvent>(event: T): T {
+    if (event.type !== "message" || event.from !== this.#name) return event;
+    return { ...event, state: stateOf(this.parts.states.counts(event.conversation, event.seq)) };
+  }
+
+  #groups(): Groups {
+    return new Groups(this.parts.history, this.#name);
   }
 
   #people(): People {

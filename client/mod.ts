@@ -40,6 +40,8 @@ export type {
   StateEvent,
   TypingEvent,
 } from "./events.ts";
+export type { Group, GroupDetails, Role } from "./groups.ts";
+export type { GroupChange } from "./e2ee/engine.ts";
 export type { OutboxItem } from "./outbox.ts";
 export type { PeerTrust, Safety, TrustState } from "./people.ts";
 export {
