@@ -13,7 +13,7 @@ import { printError, printLine } from "../output.ts";
 import type { Safety } from "../people.ts";
 import { ask, canAsk } from "../prompt.ts";
 import { parseName } from "./account.ts";
-import { timeoutMs, withClient } from "./open.ts";
+import { timeoutMs, withClient, withHome } from "./open.ts";
 
 export async function verify(words: readonly string[], options: Options): Promise<void> {
   const name = parseName(words[0]!), { number, yes, unverify } = options;
@@ -21,7 +21,7 @@ export async function verify(words: readonly string[], options: Options): Promis
     throw new UsageError("--number, --yes and --unverify are three different things: give one of them");
   }
   if (unverify) {
-    return atHome(options, (home) => {
+    return await withHome(options, (home) => {
       known(home, name);
       home.unverify(name);
       report(home, home.safety(name)!, options);
@@ -39,7 +39,7 @@ export async function verify(words: readonly string[], options: Options): Promis
     });
   } catch (error) {
     if (!(error instanceof CannotReachError || error instanceof TimedOutError)) throw error;
-    await atHome(options, async (home) => {
+    await withHome(options, async (home) => {
       const safety = known(home, name);
       printError("fastchat: the server cannot be reached: this is what was known before");
       if (number === undefined) return await decide(home, name, options);
@@ -49,8 +49,10 @@ export async function verify(words: readonly string[], options: Options): Promis
   }
 }
 
-export function fingerprint(words: readonly string[], options: Options): Promise<void> {
-  return atHome(options, (home) => {
+export async function fingerprint(words: readonly string[], options: Options): Promise<void> {
+  // Keys that are public need no password.
+  const home = ChatClient.offline({ home: chooseHome(options) });
+  try {
     const name = words[0] === undefined ? home.name : parseName(words[0]), trust = home.trustOf(name);
     if (trust.fingerprint === undefined) throw unknown(name);
     if (options.json) printLine(JSON.stringify({ type: "fingerprint", ...trust }));
@@ -59,7 +61,9 @@ export function fingerprint(words: readonly string[], options: Options): Promise
       // What was shown since is nobody's key until it is accepted.
       if (trust.trust === "changed") printError(trustLine(trust));
     }
-  });
+  } finally {
+    await home.close();
+  }
 }
 
 /** Shows the number, and marks where the person says so, now or by `--yes`. */
@@ -121,15 +125,6 @@ function known(home: LocalHome, name: string): Safety {
 
 function unknown(name: string): UsageError {
   return new UsageError(`The key of ${name} is not known here yet: fastchat verify ${name} asks the server for it`);
-}
-
-async function atHome<T>(options: Options, use: (home: LocalHome) => T): Promise<Awaited<T>> {
-  const home = ChatClient.offline({ home: chooseHome(options) });
-  try {
-    return await use(home);
-  } finally {
-    await home.close();
-  }
 }
 
 /** What is known here has to do where the server does not answer in that time. */
