@@ -1,6 +1,6 @@
 /** `send`, `recv`, `listen`, `history`. */
 import { TEXT_BYTES_MAX } from "../../shared/limits.ts";
-import { ChatClient } from "../chat_client.ts";
+import type { ChatClient } from "../chat_client.ts";
 import type { Options } from "../options.ts";
 import { UsageError } from "../errors.ts";
 import type { ChatEvent } from "../events.ts";
