@@ -10,6 +10,7 @@ import type { Database } from "./database.ts";
 import { DeviceKeys, Identity } from "./e2ee/mod.ts";
 import { FastChatError, UsageError } from "./errors.ts";
 import type { HomeVault } from "./home_vault.ts";
+import { IDENTITY_FILE, PendingPassword } from "./pending_password.ts";
 import { openText, sealText } from "./vault.ts";
 
 /** Who a home belongs to. */
@@ -25,6 +26,14 @@ export interface Account {
   readonly log2N: number;
   /** The server's 16 bytes of the salt then: another salt for a known account is refused. Not there in older homes. */
   readonly salt?: Uint8Array;
+  /** Which of this account's passwords that is: rises with each change, 0 at the sign-up. */
+  readonly serial?: number;
+  /** The password was changed elsewhere: the identity's key file here is encrypted by the one before. */
+  readonly identityStale?: boolean;
+  /** Whether this home left a backup of the identity with the server; unknown in older homes. */
+  readonly serverBackup?: boolean;
+  /** Since when there is a recovery key, by the server's word; 0 for none, unknown until it was asked. */
+  readonly recoveryMs?: number;
   /** False between asking the server to enrol this device and its answer. */
   readonly enrolled: boolean;
 }
@@ -38,10 +47,13 @@ export interface SessionToken {
 export class Credentials {
   readonly #home: string;
   readonly #db: Database;
+  /** A change of password whose outcome is not known yet. */
+  readonly pendingPassword: PendingPassword;
 
   constructor(home: string, database: Database) {
     this.#home = home;
     this.#db = database;
+    this.pendingPassword = new PendingPassword(home, database, this);
   }
 
   /** Makes the home, or closes it to others if it is there. */
@@ -61,6 +73,7 @@ export class Credentials {
       identity: Uint8Array.fromHex(stored.identity),
       log2N: stored.log2N,
       ...(stored.salt !== undefined && { salt: Uint8Array.fromHex(stored.salt) }),
+      ...pick(stored),
       enrolled: stored.enrolled,
     };
   }
@@ -73,9 +86,22 @@ export class Credentials {
       identity: account.identity.toHex(),
       log2N: account.log2N,
       ...(account.salt && { salt: account.salt.toHex() }),
+      ...pick(account),
       enrolled: account.enrolled,
     };
-    this.#db.transaction(() => this.#db.setMeta(ACCOUNT, stored && JSON.stringify(stored)));
+    const save = () => this.#db.setMeta(ACCOUNT, stored && JSON.stringify(stored));
+    if (this.#db.isTransaction) save();
+    else this.#db.transaction(save);
+  }
+
+  /** Changes some of it, whatever another process has changed meanwhile. Nothing in a home without an account. */
+  updateAccount(changes: Partial<Account>): void {
+    const update = () => {
+      const account = this.account();
+      if (account !== undefined) this.saveAccount({ ...account, ...changes });
+    };
+    if (this.#db.isTransaction) update();
+    else this.#db.transaction(update);
   }
 
   get vault(): HomeVault {
@@ -228,7 +254,20 @@ function damaged(what: string, cause: Error): FastChatError {
   return new FastChatError(`Cannot use ${what}: ${cause.message}`, { cause });
 }
 
-interface StoredAccount {
+/** What is stored as it is. */
+function pick(from: Optional): Optional {
+  const { serial, identityStale, serverBackup, recoveryMs } = from;
+  return {
+    ...(serial !== undefined && { serial }),
+    ...(identityStale !== undefined && { identityStale }),
+    ...(serverBackup !== undefined && { serverBackup }),
+    ...(recoveryMs !== undefined && { recoveryMs }),
+  };
+}
+
+type Optional = Pick<Account, "serial" | "identityStale" | "serverBackup" | "recoveryMs">;
+
+interface StoredAccount extends Optional {
   name: string;
   server: string;
   cluster: string;
@@ -244,7 +283,6 @@ interface StoredSession {
 }
 
 const ACCOUNT = "account";
-const IDENTITY_FILE = "identity.pem";
 /** Names of secrets. */
 const DEVICE = "device";
 const SESSION = "session";
