@@ -9,6 +9,7 @@ import type {
   ConversationHead,
   ConversationId,
   DeviceId,
+  Event,
   MessageId,
   Record,
   UserName,
@@ -96,7 +97,8 @@ export interface Warning {
     | "rejoined"
     | "key-changed"
     | "members-differ"
-    | "skipped-commit";
+    | "skipped-commit"
+    | "welcome-refused";
   readonly name?: UserName;
   readonly text: string;
 }
@@ -171,13 +173,10 @@ export interface Engine {
   prepare(conversation: ConversationId): Promise<void>;
 
   /**
-   * Seals a text. A retry under the same id is sealed anew (SECURITY M2), under the counter that it had; without one, the counter
-   * goes on from this device's last one.
+   * Seals a text. The counter goes on from this device's last one; a retry under the same id is sealed anew (SECURITY M2) under the
+   * one that it had.
    */
-  seal(
-    conversation: ConversationId,
-    message: { id: MessageId; timeMs: number; text: string; counter?: number },
-  ): Promise<Sealed>;
+  seal(conversation: ConversationId, message: { id: MessageId; timeMs: number; text: string }): Promise<Sealed>;
 
   /**
    * The server refused an append as `staleEpoch`, naming another newest commit. Resolves when the rows up to there were taken:
@@ -222,5 +221,5 @@ export interface Engine {
   close(): Promise<void>;
 
   /** Events of the server that concern groups: `asked`, `welcomed`, `dismissed`, `devicesChanged`. */
-  onEvent(event: { readonly type: string } & object): void;
+  onEvent(event: Event): void;
 }

@@ -6,6 +6,7 @@ import type { KeyChangedError } from "../../errors.ts";
 import type { Self } from "../../keyring.ts";
 import type { Remote } from "../../remote.ts";
 import type { Timers } from "../../timers.ts";
+import type { Vault } from "../../vault.ts";
 import type { Step, Taken, Warning } from "../engine.ts";
 import type { SuiteName } from "../mls/mod.ts";
 
@@ -25,6 +26,8 @@ export interface EngineOptions {
   peerOf(conversation: ConversationId): UserName | undefined;
   /** Takes a row of the first form of encryption (an envelope with a text). */
   takeText(record: Record): Promise<{ readonly taken: Taken; readonly step: Step }>;
+  /** The log of a conversation reaches at least up to here: what is missing is to be read and taken. */
+  onReaches(conversation: ConversationId, seq: number): void;
   /** Told apart from a row: by a timer, or while something is prepared. */
   onWarning(conversation: ConversationId, warning: Warning): void;
   /** Something about a conversation has changed that is not told by a row: what waits in it may be tried again. */
@@ -39,13 +42,6 @@ export interface EngineOptions {
   serverAddress?(): string;
   /** Of the cluster's key, 32 bytes, for invite links. */
   readonly clusterFingerprint?: Uint8Array;
-}
-
-/** Seals under a key that only who unlocked the home has. Synchronous. */
-export interface Vault {
-  seal(plain: Uint8Array, context: string): Uint8Array;
-  /** @throws Where it is not what `seal` gave for that context. */
-  open(sealed: Uint8Array, context: string): Uint8Array;
 }
 
 /** Whose keys are whose, under the pins. */

@@ -118,6 +118,16 @@ export function rosterOf(
   return { members, info: readGroupInfo(state.groupContext.extensions) };
 }
 
+/** The certificate of the device at a leaf; `undefined` where there is none. */
+export function certificateOf(
+  { state }: { readonly state: Pick<ClientState, "ratchetTree"> },
+  leaf: number,
+): Uint8Array | undefined {
+  const node = state.ratchetTree[leafToNodeIndex(toLeafIndex(leaf))];
+  if (node?.nodeType !== "leaf" || !("identity" in node.leaf.credential)) return undefined;
+  return node.leaf.credential.identity;
+}
+
 /** This device in the group. */
 export function selfIn({ state }: { readonly state: ClientState }): Member {
   const self = memberAt(state.ratchetTree, state.privatePath.leafIndex);

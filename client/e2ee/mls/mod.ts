@@ -8,6 +8,7 @@ export { Credentials, type Holder, makeCredential, readCredential } from "./cred
 export { type Invitation, joinByItself, makeInvitation, type SelfJoin } from "./external.ts";
 export {
   authenticatorOf,
+  certificateOf,
   ChangeRefused,
   commitChange,
   type Committed,
@@ -45,7 +46,7 @@ export {
   withoutAbsent,
 } from "./policy.ts";
 export type { Mls, OwnDevice } from "./profile.ts";
-export { type Outcome, peekNotes, receive, type ReceiveOptions, type RefusalReason } from "./receive.ts";
+export { isCommit, type Outcome, peekNotes, receive, type ReceiveOptions, type RefusalReason } from "./receive.ts";
 export { type Changes, changesOf, loadGroup } from "./state.ts";
 export { loadSuite, type Suite, type SuiteName } from "./suite.ts";
 export { turnMs } from "./turn.ts";

@@ -80,6 +80,13 @@ export function peekNotes(body: Uint8Array): CommitNotes | undefined {
     : undefined;
 }
 
+/** Whether it is a commit, of whatever group and worth: what a server counts as one. */
+export function isCommit(body: Uint8Array): boolean {
+  const message = decodeMessage(body);
+  if (message?.wireformat === "mls_private_message") return message.privateMessage.contentType === "commit";
+  return message?.wireformat === "mls_public_message" && message.publicMessage.content.contentType === "commit";
+}
+
 /** Takes one row. Never throws for what others wrote. @param body The row's body. */
 export async function receive(mls: Mls, group: Group, body: Uint8Array, options: ReceiveOptions): Promise<Outcome> {
   const message = decodeMessage(body);

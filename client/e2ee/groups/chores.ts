@@ -1,0 +1,184 @@
+/**
+ * What is due in a conversation before anything is sent (SECURITY M5, M6, M8, M12): devices that wait or that the directory
+ * shows are let in, revoked and expired ones and users who left are removed, old keys replaced. All in one commit.
+ */
+import { decodeCertificate, fingerprint, InnerType } from "../../../shared/crypto/mod.ts";
+import { DecodeError } from "../../../shared/codec/mod.ts";
+import type { Ask, DeviceId, MessageId, UserName } from "../../../shared/protocol/mod.ts";
+import { ErrorCode } from "../../../shared/errors.ts";
+import { ServerRefusal } from "../../remote.ts";
+import type { CheckedKeyPackage, Group, Member, Roster } from "../mls/mod.ts";
+import type { Asks } from "./asks.ts";
+import type { Committer, Wish } from "./committer.ts";
+import type { Context } from "./context.ts";
+import type { Conversation } from "./conversation.ts";
+import { sealLetter } from "./letter.ts";
+import type { Loaded } from "./library.ts";
+import type { Newcomer, Newcomers } from "./newcomers.ts";
+
+export class Chores {
+  readonly #context: Context;
+  readonly #loaded: Loaded;
+  readonly #committer: Committer;
+  readonly #asks: Asks;
+  readonly #newcomers: Newcomers;
+  /** Users of a conversation whose devices are to be compared with its group. */
+  readonly #changed = new Map<string, Set<UserName>>();
+
+  constructor(parts: {
+    readonly context: Context;
+    readonly loaded: Loaded;
+    readonly committer: Committer;
+    readonly asks: Asks;
+    readonly newcomers: Newcomers;
+  }) {
+    this.#context = parts.context;
+    this.#loaded = parts.loaded;
+    this.#committer = parts.committer;
+    this.#asks = parts.asks;
+    this.#newcomers = parts.newcomers;
+  }
+
+  /** The server says that devices of somebody came or went, or nobody knows since when they did not. */
+  devicesChanged(here: { readonly id: string }, names: readonly UserName[]): void {
+    const changed = this.#changed.get(here.id) ?? new Set();
+    for (const name of names) changed.add(name);
+    this.#changed.set(here.id, changed);
+  }
+
+  /** Does what is due. @throws ChangeRefused, ServerRefusal, ConnectionLostError */
+  async run(here: Conversation): Promise<void> {
+    await this.#refresh(here);
+    await this.#committer.run(here, (group, roster) => this.#wish(here, group, roster));
+    this.#changed.delete(here.id);
+    await this.#invite(here);
+  }
+
+  /** The directory, for those whose devices may differ from what is known. */
+  async #refresh(here: Conversation): Promise<void> {
+    const { people } = this.#context.options;
+    const names = new Set([...this.#changed.get(here.id) ?? [], ...this.#asks.in(here.id).map(({ user }) => user)]);
+    const list = [...names];
+    for (let at = 0; at < list.length; at += NAMES_AT_ONCE) await people.fetch(list.slice(at, at + NAMES_AT_ONCE));
+  }
+
+  async #wish(here: Conversation, group: Group, roster: Roster): Promise<Wish | undefined> {
+    const { lib } = this.#loaded, { state } = here;
+    const { remove, leaves } = this.#leaving(here, group, roster);
+    const staying = roster.members.filter(({ leaf }) => !remove.includes(leaf));
+    const add = await this.#coming(here, staying);
+    if (remove.length === 0 && add.length === 0 && !this.#needsKeys(state)) return undefined;
+    const info = lib.withoutAbsent(roster.info, staying);
+    return { add, remove, leaves, ...(info === roster.info ? {} : { info }) };
+  }
+
+  /** Leaves that may go: of users who left, of revoked devices, and expired ones where that is this device's to do. */
+  #leaving(here: Conversation, group: Group, roster: Roster): { remove: number[]; leaves: number[] } {
+    const { lib } = this.#loaded, { keyLog, nowMs } = this.#context.options, self = lib.selfIn(group);
+    const remove: number[] = [], leaves = new Set<number>(), rank = lib.roleOf(roster.info, self);
+    for (const member of roster.members) {
+      if (member.leaf === self.leaf) continue;
+      const notice = here.state.leaves.find(({ user }) => user === member.user);
+      if (notice !== undefined) leaves.add(notice.seq);
+      const isExpired = member.notAfterMs < nowMs() && (member.user === self.user || outranks(rank, roster, member));
+      const isRevoked = keyLog.isRevoked(member.user, member.device, keyLog.length);
+      if (notice !== undefined || isExpired || isRevoked) remove.push(member.leaf);
+    }
+    return { remove, leaves: [...leaves] };
+    function outranks(own: number, { info }: Roster, member: Member): boolean {
+      return info.kind === lib.Kind.group && own >= lib.Role.admin && lib.roleOf(info, member) <= own;
+    }
+  }
+
+  /** Devices of members that are not in the group. */
+  async #coming(here: Conversation, staying: readonly Member[]): Promise<CheckedKeyPackage[]> {
+    const there = new Set(staying.map(({ device }) => device)), missing = new Set<DeviceId>();
+    const newcomers = new Map<UserName, Newcomer>();
+    const wants = (name: UserName, identity: string, device: DeviceId) => {
+      if (there.has(device)) return;
+      missing.add(device);
+      newcomers.set(name, { name, identity });
+    };
+    for (const name of this.#changed.get(here.id) ?? []) {
+      const member = staying.find(({ user }) => user === name);
+      if (member === undefined) continue;
+      for (const device of devicesOf(this.#context, name, member.identity)) wants(name, member.identity, device);
+    }
+    for (const ask of this.#asks.in(here.id)) {
+      if (ask.kind !== ASK_DEVICE) continue;
+      const member = staying.find(({ user }) => user === ask.user);
+      if (member !== undefined) wants(ask.user, member.identity, ask.device);
+      else this.#asks.drop(here.id, ask.device);
+    }
+    return await this.#newcomers.packagesOf(here.id, [...newcomers.values()], missing);
+  }
+
+  /** Devices that ask and have a leaf lost their state: they join by themselves with what they are handed. */
+  async #invite(here: Conversation): Promise<void> {
+    const { lib, mls } = this.#loaded, { options, certificates } = this.#context, group = here.sound;
+    const asks = this.#asks.in(here.id).filter(({ kind }) => kind === ASK_DEVICE);
+    if (group === undefined || asks.length === 0) return;
+    const { members } = lib.rosterOf(group);
+    for (const ask of asks) {
+      const former = members.find(({ device, user }) => device === ask.device && user === ask.user);
+      if (former === undefined) continue;
+      const certificate = lib.certificateOf(group, former.leaf);
+      this.#asks.drop(here.id, ask.device);
+      if (certificate === undefined) continue;
+      const { groupInfo, sealedTree } = await lib.makeInvitation(mls, group);
+      const welcome = await sealLetter({
+        self: options.self,
+        certificates,
+        to: certificate,
+        conversation: here.id,
+        messageId: options.random.bytes(16).toHex() as MessageId,
+        timeMs: options.nowMs(),
+        type: InnerType.invitation,
+        content: groupInfo,
+      });
+      await this.#hand(here, welcome, sealedTree, ask);
+    }
+  }
+
+  async #hand(
+    here: Conversation,
+    welcome: { device: DeviceId; body: Uint8Array },
+    tree: Uint8Array,
+    ask: Ask,
+  ): Promise<void> {
+    try {
+      const { lastCommit } = here.state;
+      await this.#context.options.ask<"invite">({ type: "invite", conversation: here.id, lastCommit, welcome, tree });
+    } catch (error) {
+      // A newer commit: whoever made it, or who sends next, invites anew.
+      if (!(error instanceof ServerRefusal)) throw error;
+      if (error.code === ErrorCode.staleEpoch) this.#asks.heard(ask, 1, () => 0, () => {});
+    }
+  }
+
+  #needsKeys({ keysMs, keysUsed, keysDue, authenticators }: Conversation["state"]): boolean {
+    if (authenticators.length === 0) return false;
+    return keysDue || keysUsed >= KEY_MESSAGES_MAX || this.#context.options.nowMs() - keysMs > KEY_AGE_MS_MAX;
+  }
+}
+
+/** Certified by that identity, as the directory has them. Whether a package of theirs is good is seen when it is there. */
+function devicesOf({ options: { people } }: Context, name: UserName, identity: string): DeviceId[] {
+  return (people.entry(name)?.certificates ?? []).flatMap((bytes) => {
+    try {
+      const certificate = decodeCertificate(bytes);
+      const isTheirs = certificate.user === name && fingerprint(certificate.identityKey).toHex() === identity;
+      return isTheirs ? [certificate.device] : [];
+    } catch (error) {
+      if (error instanceof DecodeError) return [];
+      throw error;
+    }
+  });
+}
+
+export const ASK_DEVICE = 1;
+export const ASK_LINK = 2;
+const NAMES_AT_ONCE = 16;
+/** A device's keys are replaced after so long, or so many messages of its own (SECURITY M12). */
+const KEY_AGE_MS_MAX = 7 * 24 * 3600 * 1000;
+const KEY_MESSAGES_MAX = 1_000;

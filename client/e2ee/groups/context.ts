@@ -1,0 +1,37 @@
+/** What all parts of the engine work with. */
+import { CertificateCache } from "../certificate_cache.ts";
+import type { OwnDevice } from "../mls/mod.ts";
+import { GroupStore } from "./group_store.ts";
+import { libraryOf, type Loaded } from "./library.ts";
+import type { EngineOptions } from "./options.ts";
+import { PendingRows } from "./pending_rows.ts";
+import { Shelf } from "./shelf.ts";
+import { StateRows } from "./state_row.ts";
+import { Traces } from "./traces.ts";
+
+export interface Context {
+  readonly options: EngineOptions;
+  readonly device: OwnDevice;
+  readonly certificates: CertificateCache;
+  readonly groups: GroupStore;
+  readonly states: StateRows;
+  readonly traces: Traces;
+  readonly pending: PendingRows;
+  readonly shelf: Shelf;
+  load(): Promise<Loaded>;
+}
+
+export function makeContext(options: EngineOptions): Context {
+  const { database, vault, self } = options;
+  return {
+    options,
+    device: { certificate: self.certificate, leafPkcs8: self.keys.leaf.pkcs8 },
+    certificates: new CertificateCache(self.clusterId),
+    groups: new GroupStore(options),
+    states: new StateRows(database, vault),
+    traces: new Traces(database),
+    pending: new PendingRows(database, vault),
+    shelf: new Shelf(options),
+    load: libraryOf(self.clusterId, options.suite),
+  };
+}

@@ -1,0 +1,159 @@
+/**
+ * One conversation in memory and on disk: its group, what is known beside it, and the order in which both change.
+ *
+ * A change is decided on values, then written in one transaction, the caller's or our own, and only then believed. Between
+ * the two nothing else happens in this conversation.
+ */
+import { assert } from "../../../shared/assert.ts";
+import { equalBytes, sha256 } from "../../../shared/crypto/mod.ts";
+import type { ConversationId } from "../../../shared/protocol/mod.ts";
+import type { Step } from "../engine.ts";
+import type { Group } from "../mls/mod.ts";
+import type { Context } from "./context.ts";
+import type { Loaded } from "./library.ts";
+import { Mutex } from "./mutex.ts";
+import { type ConversationState, NEW_STATE, Trouble } from "./state_row.ts";
+
+/** What a conversation becomes. What is left out stays. */
+export interface Next {
+  readonly state?: ConversationState;
+  /** `null`: there is none any more. */
+  readonly group?: Group | null;
+  /** It does not follow from the one that is there, but takes its place. */
+  readonly isNew?: boolean;
+  /** This device's own join on its way: the group it would have. */
+  readonly joining?: Group | null;
+  /** More rows of the same transaction. */
+  readonly writes?: readonly (() => void)[];
+  /** Keys that were used up; called when the transaction has committed. */
+  readonly wipe?: () => void;
+}
+
+export class Conversation {
+  readonly id: ConversationId;
+  /** One commit maker at a time. */
+  readonly making = new Mutex();
+  readonly #context: Context;
+  readonly #loaded: Loaded;
+  readonly #changing = new Mutex();
+  #state: ConversationState;
+  #group: Group | undefined;
+  #joining: Group | undefined;
+  #waiting: { seq: number; resolve: () => void }[] = [];
+
+  constructor(context: Context, loaded: Loaded, id: ConversationId) {
+    this.id = id;
+    this.#context = context;
+    this.#loaded = loaded;
+    this.#state = context.states.load(id) ?? NEW_STATE;
+    this.#group = context.groups.load(loaded, context.device, id);
+    this.#joining = context.groups.load(loaded, context.device, this.#joiningSlot);
+  }
+
+  get state(): ConversationState {
+    return this.#state;
+  }
+
+  /** The group, its founding one too, whose first commit nobody may have taken. */
+  get group(): Group | undefined {
+    return this.#group;
+  }
+
+  get joining(): Group | undefined {
+    return this.#joining;
+  }
+
+  /** This device made it, and does not know yet whether another one was first. */
+  get isFounding(): boolean {
+    return this.#group !== undefined && this.#state.joined === 0;
+  }
+
+  /** The group, where one is in it and nothing is wrong with it. */
+  get sound(): Group | undefined {
+    return this.isFounding || this.#state.trouble !== Trouble.none ? undefined : this.#group;
+  }
+
+  /** Whether a commit's bytes are those on their way. */
+  isPending(commit: Uint8Array): boolean {
+    const request = this.#context.pending.load(this.id);
+    return request !== undefined && equalBytes(sha256(request.body.subarray(2)), sha256(commit));
+  }
+
+  /** Runs with nothing else going on here. */
+  exclusive<T>(work: () => Promise<T>): Promise<T> {
+    return this.#changing.run(work);
+  }
+
+  /** Begins a change that somebody else's transaction ends: see {@linkcode step}. */
+  lock(): Promise<() => void> {
+    return this.#changing.lock();
+  }
+
+  /** A change, as a step of the caller's transaction. @param release What {@linkcode lock} gave. */
+  step(next: Next, release: () => void): Step {
+    let isOver = false;
+    const end = (apply: () => void) => {
+      assert(!isOver, "A step is over once");
+      isOver = true;
+      apply();
+      release();
+      this.#wake();
+    };
+    return {
+      write: () => this.#write(next),
+      done: () =>
+        end(() => {
+          this.#apply(next);
+          next.wipe?.();
+        }),
+      undo: () => end(() => this.#context.groups.forget(this.id)),
+    };
+  }
+
+  /** A change in a transaction of its own. Only inside {@linkcode exclusive}. */
+  change(next: Next): void {
+    try {
+      this.#context.options.database.transaction(() => this.#write(next));
+    } catch (error) {
+      this.#context.groups.forget(this.id);
+      throw error;
+    }
+    this.#apply(next);
+    next.wipe?.();
+    this.#wake();
+  }
+
+  /** Resolves when the rows up to here were taken. */
+  async takenUpTo(seq: number): Promise<void> {
+    if (this.#state.seq >= seq) return;
+    const taken = new Promise<void>((resolve) => this.#waiting.push({ seq, resolve }));
+    this.#context.options.onReaches(this.id, seq);
+    await taken;
+  }
+
+  #write({ state, group, isNew, joining, writes = [] }: Next): void {
+    const { groups, states } = this.#context, { lib } = this.#loaded;
+    if (state !== undefined) states.write(this.id, state);
+    if (group === null) groups.drop(this.id);
+    else if (group !== undefined) groups.write(lib, this.id, isNew ? undefined : this.#group, group);
+    if (joining === null) groups.drop(this.#joiningSlot);
+    else if (joining !== undefined) groups.write(lib, this.#joiningSlot, undefined, joining);
+    for (const write of writes) write();
+  }
+
+  #apply({ state, group, joining }: Next): void {
+    if (state !== undefined) this.#state = state;
+    if (group !== undefined) this.#group = group ?? undefined;
+    if (joining !== undefined) this.#joining = joining ?? undefined;
+  }
+
+  #wake(): void {
+    const { seq } = this.#state, ready = this.#waiting.filter((waiter) => waiter.seq <= seq);
+    this.#waiting = this.#waiting.filter((waiter) => waiter.seq > seq);
+    for (const { resolve } of ready) resolve();
+  }
+
+  get #joiningSlot(): string {
+    return `${this.id} joining`;
+  }
+}

@@ -1,0 +1,20 @@
+/** Why a device may be removed by anybody (SECURITY M5): what a commit cites, looked up in what this device has read. Pure. */
+import type { CommitNotes, Grounds } from "../mls/mod.ts";
+import type { KeyLogView } from "./options.ts";
+import type { ConversationState } from "./state_row.ts";
+
+/**
+ * The grounds that the notes of a commit give.
+ *
+ * A leave notice before this device came in is one that it cannot read. It is believed: who cites one that is none is alone
+ * with it, and with whoever came in later; they find out at the next message of anybody else.
+ */
+export function groundsOf(
+  { leaves: cited, keyLogEntries }: CommitNotes,
+  { leaves, joined }: ConversationState,
+  keyLog: KeyLogView,
+): Grounds {
+  return ({ user, device }) =>
+    cited.some((seq) => seq < joined || leaves.some((leave) => leave.seq === seq && leave.user === user)) ||
+    (keyLogEntries > 0 && keyLog.isRevoked(user, device, keyLogEntries));
+}

@@ -1,0 +1,44 @@
+/**
+ * Members' identities under the pins (SECURITY M8). A changed one never stops the group: it is told, and nothing is sent until a
+ * person accepts it.
+ */
+import type { UserName } from "../../../shared/protocol/mod.ts";
+import type { Warning } from "../engine.ts";
+import type { Context } from "./context.ts";
+import { keyChanged } from "./reasons.ts";
+
+interface Somebody {
+  readonly user: UserName;
+  /** Fingerprint as hex. */
+  readonly identity: string;
+}
+
+/** Whose identity is not the pinned one. Who is not pinned yet is looked up before the next message is sealed for them. */
+export function identityWarnings(context: Context, members: readonly Somebody[]): Warning[] {
+  return [...new Set(changed(context, members).map(({ user }) => user))].map(keyChanged);
+}
+
+/** @throws KeyChangedError where somebody's identity is not the pinned one; asks the directory for who is not pinned. */
+export async function requireIdentities(context: Context, members: readonly Somebody[]): Promise<void> {
+  const { people } = context.options;
+  const strangers = [...new Set(members.map(({ user }) => user))].filter((name) => people.pinned(name) === undefined);
+  for (let at = 0; at < strangers.length; at += NAMES_AT_ONCE) {
+    await people.fetch(strangers.slice(at, at + NAMES_AT_ONCE));
+  }
+  for (const { user, identity } of changed(context, members)) throw people.changed(user, Uint8Array.fromHex(identity));
+  for (const { user, identity } of members) {
+    // The directory does not know them: then the group is where they were seen first.
+    if (people.pinned(user) === undefined) people.check(user, Uint8Array.fromHex(identity));
+  }
+}
+
+function changed({ options: { people } }: Context, members: readonly Somebody[]): Somebody[] {
+  const pinned = new Map<UserName, string | undefined>();
+  return members.filter(({ user, identity }) => {
+    if (!pinned.has(user)) pinned.set(user, people.pinned(user)?.toHex());
+    const known = pinned.get(user);
+    return known !== undefined && known !== identity;
+  });
+}
+
+const NAMES_AT_ONCE = 16;

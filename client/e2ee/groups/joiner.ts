@@ -1,0 +1,257 @@
+/**
+ * Coming into a conversation: by a Welcome in the commit's row, or, for a device that has no state, lost it or was put back
+ * (SECURITY M11), by asking the members and joining by itself with what one of them hands over.
+ */
+import { directConversationId, InnerType } from "../../../shared/crypto/mod.ts";
+import type { ConversationId, MessageId, Record, RequestOf, ResponseOf } from "../../../shared/protocol/mod.ts";
+import type { Warning } from "../engine.ts";
+import type { Roster } from "../mls/mod.ts";
+import { mlsBody } from "./body.ts";
+import type { Committer } from "./committer.ts";
+import type { Context } from "./context.ts";
+import type { Conversation } from "./conversation.ts";
+import { identityWarnings } from "./identities.ts";
+import { openLetter } from "./letter.ts";
+import type { Loaded } from "./library.ts";
+import { rejoined, welcomeRefused } from "./reasons.ts";
+import { NEW_STATE, Trouble } from "./state_row.ts";
+import type { Result } from "./taker.ts";
+
+type Found = NonNullable<ResponseOf<"welcome">["welcome"]>;
+
+export class Joiner {
+  readonly #context: Context;
+  readonly #loaded: Loaded;
+  readonly #committer: Committer;
+  /** What the server had for this device when a row was reached. */
+  readonly #looked = new Map<ConversationId, { readonly seq: number; readonly found: Found | undefined }>();
+  readonly #seeking = new Map<ConversationId, Promise<void>>();
+  readonly #waiting = new Map<ConversationId, PromiseWithResolvers<void>>();
+  readonly #asked = new Set<ConversationId>();
+
+  constructor(context: Context, loaded: Loaded, committer: Committer) {
+    this.#context = context;
+    this.#loaded = loaded;
+    this.#committer = committer;
+  }
+
+  /** Resolves when this device is in. */
+  whenIn(here: Conversation): Promise<void> {
+    let waiting = this.#waiting.get(here.id);
+    if (waiting === undefined) this.#waiting.set(here.id, waiting = Promise.withResolvers());
+    return waiting.promise;
+  }
+
+  isIn({ id }: Conversation): void {
+    this.#waiting.get(id)?.resolve();
+    this.#waiting.delete(id);
+    if (this.#asked.delete(id)) {
+      const { ask, self } = this.#context.options;
+      ask<"dropAsk">({ type: "dropAsk", conversation: id, device: self.keys.id }).catch(() => {});
+    }
+  }
+
+  /** This device can neither read nor write: whatever lets it in is sought, in the background. */
+  wantsIn(here: Conversation): void {
+    this.seek(here).catch(() => {
+      // Without a connection: it is sought again with the next one.
+    });
+  }
+
+  /** A new connection, or news of a Welcome: what was asked may have been answered meanwhile. */
+  forget(id?: ConversationId): void {
+    if (id === undefined) this.#asked.clear();
+    else this.#asked.delete(id);
+  }
+
+  /** What was found for a row: nothing known yet, nothing there, or a Welcome that belongs to it. */
+  foundFor(id: ConversationId, seq: number): Found | "none" | undefined {
+    const looked = this.#looked.get(id);
+    if (looked === undefined) return undefined;
+    const { found } = looked;
+    if (found !== undefined && !found.isInvitation && found.commit === seq) return found;
+    if (looked.seq === seq || (found !== undefined && found.commit > seq)) return "none";
+    return undefined;
+  }
+
+  /** Asks for a Welcome. Never rejects: without a connection it takes a while, and the row is offered again. */
+  async look(id: ConversationId, seq: number): Promise<void> {
+    const { ask, timers } = this.#context.options;
+    try {
+      const { welcome } = await ask<"welcome">({ type: "welcome", conversation: id });
+      this.#looked.set(id, { seq, found: welcome });
+    } catch {
+      await new Promise<void>((resolve) => timers.after(RETRY_MS, resolve));
+    }
+  }
+
+  /** Joins by the Welcome that belongs to a commit's row. */
+  async joined(here: Conversation, found: Found, { seq }: Pick<Record, "seq">): Promise<Result> {
+    const { lib, mls } = this.#loaded, { options: { self, nowMs }, device, shelf, pending, traces } = this.#context;
+    const { state } = here, seen = { ...state, lastCommit: seq };
+    const failed = (reason: string): Result => {
+      this.wantsIn(here);
+      return { taken: { kind: "nothing", warnings: [welcomeRefused(reason)] }, next: { state: seen } };
+    };
+    const letter = await openLetter({
+      self,
+      certificates: this.#context.certificates,
+      conversation: here.id,
+      type: InnerType.welcome,
+    }, found.body);
+    if (letter === undefined) return failed("it is not for this device, or was changed on its way");
+    let joined: Awaited<ReturnType<typeof lib.joinFromWelcome>>;
+    try {
+      joined = await lib.joinFromWelcome(mls, {
+        conversation: here.id,
+        welcome: letter.content,
+        device,
+        keyPackages: (ref) => shelf.find(ref),
+        used: (ref) => shelf.isUsed(ref),
+        sealedTree: found.tree,
+      });
+    } catch (error) {
+      if (error instanceof lib.JoinRefused) return failed(error.message);
+      throw error;
+    }
+    const { group, keyPackage } = joined, roster = lib.rosterOf(group);
+    const fault = this.#placeFault(here.id, roster, letter);
+    if (fault !== undefined) return failed(fault);
+    const next = {
+      ...NEW_STATE,
+      seq: state.seq,
+      lastCommit: seq,
+      joined: seq,
+      authenticators: [{ epoch: lib.epochOf(group), value: lib.authenticatorOf(group) }],
+      keysMs: nowMs(),
+      keysDue: keyPackage.lastResort,
+      heard: roster.info.kind === lib.Kind.group,
+    };
+    const warnings: Warning[] = [
+      ...(state.missed > 0 ? [rejoined(state.missed)] : []),
+      ...identityWarnings(this.#context, roster.members),
+    ];
+    const writes = [
+      () => shelf.use(keyPackage),
+      () => pending.drop(here.id),
+      () => traces.restartOwn(here.id),
+      ...roster.members.map(({ device }) => () => traces.restart(here.id, device, undefined)),
+    ];
+    this.isIn(here);
+    const isGroup = roster.info.kind === lib.Kind.group;
+    const { user: by, device: byDevice } = letter.from;
+    return {
+      taken: isGroup
+        ? { kind: "change", by, device: byDevice, lines: [{ what: "added", who: self.name }], ended: false, warnings }
+        : { kind: "nothing", warnings },
+      next: { state: next, group, isNew: true, joining: null, writes },
+      begins: true,
+    };
+  }
+
+  /** Looks for what lets this device in, and asks for it where there is nothing. @throws ConnectionLostError */
+  seek(here: Conversation): Promise<void> {
+    let seeking = this.#seeking.get(here.id);
+    if (seeking === undefined) {
+      seeking = this.#seek(here).finally(() => this.#seeking.delete(here.id));
+      this.#seeking.set(here.id, seeking);
+    }
+    return seeking;
+  }
+
+  async #seek(here: Conversation): Promise<void> {
+    const { options: { ask, onReaches } } = this.#context;
+    if (here.sound !== undefined || here.isFounding || here.state.trouble === Trouble.removed) return;
+    const { welcome } = await ask<"welcome">({ type: "welcome", conversation: here.id });
+    const isUsable = welcome !== undefined && welcome.commit >= here.state.lastCommit;
+    if (isUsable && welcome.isInvitation) return await this.#joinByItself(here, welcome);
+    if (isUsable && welcome.commit > here.state.seq) return onReaches(here.id, welcome.commit);
+    if (isUsable && here.group === undefined && welcome.commit === here.state.lastCommit) {
+      // Its row was passed before it was known.
+      await here.exclusive(async () => {
+        if (here.group !== undefined) return;
+        const { next } = await this.joined(here, welcome, { seq: welcome.commit });
+        here.change(next);
+      });
+      if (here.sound !== undefined) return;
+    }
+    await this.#ask(here);
+  }
+
+  async #ask({ id }: Conversation): Promise<void> {
+    if (this.#asked.has(id)) return;
+    this.#asked.add(id);
+    try {
+      await this.#context.options.ask<"ask">({ type: "ask", conversation: id, kind: 1, body: new Uint8Array() });
+    } catch (error) {
+      this.#asked.delete(id);
+      throw error;
+    }
+  }
+
+  /** Joins in place of this device's old leaf, where it has one. Another commit that comes first makes it ask again. */
+  async #joinByItself(here: Conversation, found: Found): Promise<void> {
+    const { lib, mls } = this.#loaded, { device, options: { self, nowMs, random }, pending } = this.#context;
+    await here.making.run(async () => {
+      const request = await here.exclusive(async () => {
+        if (here.sound !== undefined || pending.load(here.id) !== undefined) return undefined;
+        const letter = await openLetter({
+          self,
+          certificates: this.#context.certificates,
+          conversation: here.id,
+          type: InnerType.invitation,
+        }, found.body);
+        if (letter === undefined) return undefined;
+        const { group, body } = await lib.joinByItself(
+          mls,
+          device,
+          { groupInfo: letter.content, sealedTree: found.tree },
+          { conversation: here.id, nowMs: nowMs() },
+        );
+        if (this.#placeFault(here.id, lib.rosterOf(group), letter) !== undefined) return undefined;
+        const made: RequestOf<"commit"> = {
+          type: "commit",
+          conversation: here.id,
+          messageId: random.bytes(16).toHex() as MessageId,
+          lastCommit: found.commit,
+          body: mlsBody(body),
+          add: [],
+          remove: [],
+          welcomes: [],
+          tree: new Uint8Array(),
+        };
+        here.change({ joining: group, writes: [() => pending.write(here.id, made)] });
+        return made;
+      });
+      if (request !== undefined) await this.#committer.settle(here);
+    }).catch((error) => {
+      // An invitation that is not good: another one is asked for.
+      if (!(error instanceof lib.JoinRefused) && !(error instanceof lib.ChangeRefused)) throw error;
+    });
+    if (here.sound === undefined) await this.#ask(here);
+  }
+
+  /** What is wrong with the group that one would be in: not the one asked for, or not by a member of it. */
+  #placeFault(
+    id: ConversationId,
+    { members, info }: Roster,
+    { from, identity }: {
+      readonly from: { readonly user: string; readonly device: string };
+      readonly identity: string;
+    },
+  ): string | undefined {
+    const { lib } = this.#loaded, { self, peerOf } = this.#context.options;
+    const isMember = members.some((member) =>
+      member.user === from.user && member.device === from.device && member.identity === identity
+    );
+    if (!isMember) return "who sent it is not a member";
+    const peer = peerOf(id), isDirect = info.kind === lib.Kind.direct;
+    if (isDirect !== (peer !== undefined)) return "it is another kind of conversation";
+    if (peer === undefined) return undefined;
+    const isTheirs = id === directConversationId(self.clusterId, self.name, peer) &&
+      members.every(({ user }) => user === self.name || user === peer);
+    return isTheirs ? undefined : "others are in it";
+  }
+}
+
+const RETRY_MS = 1_000;

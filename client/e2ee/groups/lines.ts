@@ -1,0 +1,55 @@
+/** What a commit changed, as lines for people; none where only keys did. Pure. */
+import type { UserName } from "../../../shared/protocol/mod.ts";
+import type { ChangeLine } from "../engine.ts";
+import type { Change, GroupInfo, Member, Roster } from "../mls/mod.ts";
+
+export const ROLES = ["member", "admin", "owner"] as const;
+
+export interface Changed {
+  readonly before: Roster;
+  readonly after: Roster;
+  readonly change: Change;
+  /** Users whose leave notice the commit acts on. */
+  readonly left: readonly UserName[];
+}
+
+export function linesOf({ before, after, change, left }: Changed): ChangeLine[] {
+  const lines: ChangeLine[] = [];
+  const were = usersOf(before.members), are = usersOf(after.members);
+  for (const user of are) if (!were.has(user)) lines.push({ what: "added", who: user });
+  for (const user of were) {
+    // Who left was told of when the notice came.
+    if (!are.has(user) && !left.includes(user)) lines.push({ what: "removed", who: user });
+  }
+  for (const { user, device } of change.added) {
+    const isBack = before.members.some((member) => member.device === device);
+    if (were.has(user) && !isBack) lines.push({ what: "device-added", who: user, value: device });
+  }
+  for (const member of before.members) {
+    const isGone = !after.members.some(({ device }) => device === member.device);
+    if (isGone && are.has(member.user)) lines.push({ what: "device-removed", who: member.user, value: member.device });
+  }
+  return change.info === undefined ? lines : [...lines, ...infoLines(before.info, after.info, are)];
+}
+
+function infoLines(before: GroupInfo, after: GroupInfo, users: ReadonlySet<UserName>): ChangeLine[] {
+  const lines: ChangeLine[] = [];
+  if (before.name !== after.name) lines.push({ what: "renamed", value: after.name });
+  if (before.topic !== after.topic) lines.push({ what: "topic", value: after.topic });
+  if (before.membersAdd !== after.membersAdd || before.historySinceMs !== after.historySinceMs) {
+    lines.push({ what: "settings" });
+  }
+  for (const user of users) {
+    const was = roleIn(before, user), is = roleIn(after, user);
+    if (was !== is) lines.push({ what: "role", who: user, value: ROLES[is] ?? "member" });
+  }
+  return lines;
+}
+
+function roleIn({ roles }: GroupInfo, name: UserName): number {
+  return roles.find(({ user }) => user === name)?.role ?? 0;
+}
+
+function usersOf(members: readonly Member[]): ReadonlySet<UserName> {
+  return new Set(members.map(({ user }) => user));
+}

@@ -1,0 +1,83 @@
+/** Words for what is refused and what is warned of. */
+import type { UserName } from "../../../shared/protocol/mod.ts";
+import type { Warning } from "../engine.ts";
+import type { RefusalReason } from "../mls/mod.ts";
+import { Trouble } from "./state_row.ts";
+
+export const REFUSALS: Readonly<{ [reason in RefusalReason]: string }> = {
+  "malformed": "It is damaged",
+  "other conversation": "It belongs to another conversation",
+  "epoch is gone": "It is too old: the keys for it are gone",
+  "does not open": "It was changed on its way, came twice, or was not sealed for this device",
+  "other sender": "It names another sender than the device that sealed it",
+};
+
+export const REFUSED = {
+  newer: "It needs a newer fastchat",
+  damaged: "It is damaged",
+  before: "Messages before this device was let in cannot be read on it",
+  behind: "It was sealed in a state of the group that this device was not shown: a change was withheld from it",
+  sender: (name: UserName) => `The server says that ${name} sent it, which is not so`,
+  device: "The server names another device than the one that sent it",
+  message: "The server names another message than this one",
+} as const;
+
+/** Why nothing is sent, for people. */
+export const BLOCKED: Readonly<Record<number, string>> = {
+  [Trouble.withheld]:
+    "A change of this conversation was withheld from this device: nothing is sent until it has been let in again",
+  [Trouble.rolledBack]:
+    "This home is an older copy of itself: nothing is sent until the conversation has been joined again with new keys",
+  [Trouble.fork]: "Members of this conversation are shown different things: nothing is sent until you accept that",
+  [Trouble.removed]: "You are no longer in this conversation",
+};
+
+export function gap(name: UserName, missing: number): Warning {
+  const what = missing === 1 ? "A message" : `${missing} messages`;
+  return { code: "gap", name, text: `${what} of ${name} before this one did not arrive` };
+}
+
+export function reordered(name: UserName): Warning {
+  return { code: "gap", name, text: `This message of ${name} came later than one that was written after it` };
+}
+
+export function fork(name: UserName, of: string): Warning {
+  return { code: "fork", name, text: `${name} is shown another ${of} than this device: the server may be lying` };
+}
+
+export const WITHHELD: Warning = {
+  code: "withheld",
+  text: "A change of this conversation was withheld from this device; it asks to be let in again",
+};
+export const ROLLED_BACK: Warning = {
+  code: "rolled-back",
+  text: "This home was put back to an earlier state: it joins this conversation again with new keys",
+};
+
+export function rejoined(missed: number): Warning {
+  const what = missed === 1 ? "One row" : `${missed} rows`;
+  return {
+    code: "rejoined",
+    text: missed === 0 ? "This device was let in" : `This device was let in again; ${what} before that cannot be read`,
+  };
+}
+
+export function skippedCommit(reason: string, by: UserName): Warning {
+  return {
+    code: "skipped-commit",
+    text: `A change of the conversation, said to be by ${by}, does not count: ${reason}`,
+  };
+}
+
+export function keyChanged(name: UserName): Warning {
+  return {
+    code: "key-changed",
+    name,
+    text:
+      `${name} is in this conversation under a key that is not the trusted one: nothing is sent until you accept it`,
+  };
+}
+
+export function welcomeRefused(reason: string): Warning {
+  return { code: "welcome-refused", text: `Somebody's Welcome to this conversation was refused: ${reason}` };
+}

@@ -1,0 +1,427 @@
+/**
+ * Takes rows of the log (SECURITY M2, M4 to M8): what a row is, who wrote it, and what it does to the group. Whatever the server
+ * says of it beside its bytes is compared with what the bytes prove.
+ */
+import { InnerType, openEnvelope, readEnvelope } from "../../../shared/crypto/mod.ts";
+import type { Record } from "../../../shared/protocol/mod.ts";
+import type { Step, Taken, Warning } from "../engine.ts";
+import type { Member, Outcome } from "../mls/mod.ts";
+import { Kind, readBody } from "./body.ts";
+import type { Context } from "./context.ts";
+import type { Conversation, Next } from "./conversation.ts";
+import { groundsOf } from "./grounds.ts";
+import { identityWarnings } from "./identities.ts";
+import type { Joiner } from "./joiner.ts";
+import type { Loaded } from "./library.ts";
+import { linesOf } from "./lines.ts";
+import { fork, gap, REFUSALS, REFUSED, rejoined, reordered, ROLLED_BACK, skippedCommit, WITHHELD } from "./reasons.ts";
+import { type ConversationState, NEW_STATE, Trouble } from "./state_row.ts";
+
+/** A row's meaning, and what the conversation becomes by it. */
+export interface Result {
+  readonly taken: Taken;
+  readonly next: Next;
+  /** A commit that counts: the rolling hash begins anew with it, so that whoever came in by it knows all of it. */
+  readonly begins?: boolean;
+}
+
+export class Taker {
+  readonly #context: Context;
+  readonly #loaded: Loaded;
+  readonly #joiner: Joiner;
+  /** Rows for which the key log was asked. */
+  readonly #askedFor = new Set<string>();
+
+  constructor(context: Context, loaded: Loaded, joiner: Joiner) {
+    this.#context = context;
+    this.#loaded = loaded;
+    this.#joiner = joiner;
+  }
+
+  async take(here: Conversation, record: Record): Promise<{ readonly taken: Taken; readonly step: Step }> {
+    const release = await here.lock();
+    try {
+      if (record.seq <= here.state.seq) return { taken: nothing(), step: here.step({}, release) };
+      const content = readBody(record.body);
+      if (content?.kind === Kind.envelope && innerTypeOf(record.body) === InnerType.text) {
+        return await this.#takeText(here, record, release);
+      }
+      const result = await this.#read(here, record, content);
+      if (result.taken.kind === "wait") return { taken: result.taken, step: here.step({}, release) };
+      return { taken: result.taken, step: here.step(this.#traced(here, record, result), release) };
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  async #takeText(here: Conversation, record: Record, release: () => void) {
+    const { taken, step } = await this.#context.options.takeText(record);
+    const own = here.step(this.#traced(here, record, { next: {} }), release);
+    const both = (act: (step: Step) => void) => () => {
+      act(own);
+      act(step);
+    };
+    return {
+      taken,
+      step: { write: both((one) => one.write()), done: both((one) => one.done()), undo: both((one) => one.undo()) },
+    };
+  }
+
+  /** Every row moves the rolling hash, whatever it was: that is what is compared with others (SECURITY M4). */
+  #traced(here: Conversation, record: Record, { next, begins = false }: Pick<Result, "next" | "begins">): Next {
+    const { lib } = this.#loaded, { traces } = this.#context, { seq, body } = record;
+    const before = next.state ?? here.state, isNext = seq === here.state.seq + 1;
+    // Rows that the server has removed are not in the hash of who did not see them.
+    const isTraced = begins || (before.isTraced && isNext);
+    const history = isTraced ? lib.nextHistory(begins ? lib.NO_HISTORY : before.history, seq, body) : lib.NO_HISTORY;
+    const write = () => isTraced && traces.setHistory(here.id, seq, history);
+    return { ...next, state: { ...before, seq, history, isTraced }, writes: [...next.writes ?? [], write] };
+  }
+
+  async #read(here: Conversation, record: Record, content: ReturnType<typeof readBody>): Promise<Result> {
+    if (content === undefined) return refused(REFUSED.newer);
+    if (content.kind === Kind.mls) return await this.#message(here, record, content.content);
+    return await this.#first(here, record);
+  }
+
+  /** The first message of somebody in a direct conversation travels in an envelope. */
+  async #first(here: Conversation, record: Record): Promise<Result> {
+    const { lib } = this.#loaded, { self } = this.#context.options, read = readEnvelope(record.body);
+    if (!read.ok) return refused(REFUSED.damaged);
+    const { header } = read.envelope;
+    if (header.innerType !== InnerType.mls) return refused(REFUSED.newer);
+    if (here.group === undefined || here.isFounding) return this.#outside(here);
+    if (header.senderDevice === self.keys.id && record.device === self.keys.id) {
+      // Nothing is wrapped for this device. One that it does not know is later than its state.
+      const isKnown = this.#context.traces.isSeen(here.id, self.keys.id, record.messageId);
+      return isKnown ? this.#own(here, record) : this.#rolledBack(here);
+    }
+    const sender = lib.rosterOf(here.group).members.find(({ device }) => device === header.senderDevice);
+    const certificate = sender && lib.certificateOf(here.group, sender.leaf);
+    const verdict = certificate && await this.#context.certificates.verify(certificate);
+    if (!verdict?.ok) return refused(REFUSALS["does not open"]);
+    const opened = await openEnvelope({
+      envelope: read.envelope,
+      clusterId: self.clusterId,
+      conversation: here.id,
+      own: { identity: self.identity, device: self.keys.id, envelopePrivate: self.keys.envelopePrivate },
+      sender: {
+        identity: verdict.identity,
+        device: verdict.certificate.device,
+        leafKey: verdict.certificate.leafKey,
+      },
+      types: [InnerType.mls],
+    });
+    if (!opened.ok || lib.isCommit(opened.content.bytes)) return refused(REFUSALS["does not open"]);
+    return await this.#message(here, record, opened.content.bytes, header.senderDevice);
+  }
+
+  async #message(here: Conversation, record: Record, bytes: Uint8Array, envelopeBy?: string): Promise<Result> {
+    const { lib, mls } = this.#loaded, { keyLog, nowMs } = this.#context.options, { state } = here;
+    const isCommit = lib.isCommit(bytes);
+    if (isCommit && here.joining !== undefined && here.isPending(bytes)) return this.#joinedByItself(here, record);
+    if (here.group === undefined || (here.isFounding && !here.isPending(bytes))) {
+      return isCommit ? await this.#commitOutside(here, record) : this.#outside(here);
+    }
+    const notes = isCommit ? lib.peekNotes(bytes) : undefined;
+    if (notes !== undefined && notes.keyLogEntries > keyLog.length && this.#isFirstTry(record)) {
+      return { taken: wait(keyLog.catchUp(notes.keyLogEntries), "The log of keys must be read first"), next: {} };
+    }
+    const outcome = await lib.receive(mls, here.group, bytes, {
+      nowMs: nowMs(),
+      ...(notes === undefined ? {} : { grounds: groundsOf(notes, state, keyLog) }),
+    });
+    const seen = isCommit ? { ...state, lastCommit: record.seq } : state;
+    switch (outcome.kind) {
+      case "message":
+        if (envelopeBy !== undefined && outcome.sender.device !== envelopeBy) return refused(REFUSED.device);
+        return this.#opened(here, record, outcome);
+      case "commit":
+        return this.#committed(here, record, outcome);
+      case "removed":
+        return this.#removed(here, record, outcome);
+      case "own":
+        return this.#own(here, record);
+      case "rolledBack":
+        return this.#rolledBack(here, seen);
+      case "late":
+        return { taken: nothing(), next: { state: seen } };
+      case "ahead":
+        return this.#behind(here, seen);
+      case "skipped": {
+        const skipped = isCommit ? [...state.skipped, record.seq] : state.skipped;
+        const warning = skippedCommit(outcome.reason, record.sender);
+        return { taken: nothing([warning]), next: { state: { ...seen, skipped } } };
+      }
+      case "refused":
+        return { ...refused(REFUSALS[outcome.reason]), next: { state: seen } };
+    }
+  }
+
+  /** A message that opened. From here on its author is proven, and the row is a claim (SECURITY M2). */
+  #opened(here: Conversation, record: Record, outcome: Extract<Outcome, { kind: "message" }>): Result {
+    const { lib } = this.#loaded, { options: { keyLog, self }, traces } = this.#context, { state } = here;
+    const { sender, plaintext, group, wipe } = outcome, { user, device } = sender;
+    const head = plaintext.view.keyLog, isEmpty = head.every((byte) => byte === 0);
+    const isKnownHead = isEmpty ? true : keyLog.knows(head);
+    if (isKnownHead === undefined && this.#isFirstTry(record)) {
+      return { taken: wait(keyLog.catchUp(), "The log of keys must be read first"), next: {} };
+    }
+    const verdict = lib.judgeView(plaintext.view, {
+      epoch: lib.epochOf(here.group!),
+      authenticatorAt: (epoch) => state.authenticators.find((one) => one.epoch === epoch)?.value,
+      historyAt: (seq) => seq === 0 ? undefined : traces.historyAt(here.id, seq),
+      // It is not there although all that the server gives was read: it shows others another log.
+      knowsKeyLog: () => isKnownHead ?? false,
+    });
+    const used: Next = { group, wipe };
+    if (record.sender !== user) return { ...refused(REFUSED.sender(record.sender)), next: used };
+    if (record.device !== device) return { ...refused(REFUSED.device), next: used };
+    if (record.messageId !== plaintext.messageId) return { ...refused(REFUSED.message), next: used };
+    if (traces.isSeen(here.id, device, plaintext.messageId)) return { taken: nothing(), next: used };
+    const warnings: Warning[] = [], last = traces.counterOf(here.id, device);
+    if (last !== undefined && plaintext.counter > last + 1) warnings.push(gap(user, plaintext.counter - last - 1));
+    if (last !== undefined && plaintext.counter <= last) warnings.push(reordered(user));
+    if (verdict.kind === "fork") warnings.push(fork(user, verdict.of));
+    const troubled = verdict.kind === "fork" ? { trouble: Trouble.fork, troubleText: user } : {};
+    const writes = [
+      () => traces.setSeen(here.id, device, plaintext.messageId, record.seq),
+      () => traces.setCounter(here.id, device, plaintext.counter),
+    ];
+    const after: ConversationState = { ...state, ...troubled, heard: state.heard || user !== self.name };
+    if (plaintext.type === lib.ContentType.leaveNotice) {
+      const taken: Taken = {
+        kind: "change",
+        by: user,
+        device,
+        lines: [{ what: "left", who: user }],
+        ended: user === self.name,
+        warnings,
+      };
+      if (user === self.name) return { taken, next: this.#gone(here, record) };
+      const leaves = [...state.leaves, { seq: record.seq, user }];
+      return { taken, next: { state: { ...after, leaves }, group, wipe, writes } };
+    }
+    const next: Next = { state: after, group, wipe, writes };
+    if (plaintext.type !== lib.ContentType.text) return { ...refused(REFUSED.newer), next };
+    const text = decodeText(plaintext.content);
+    if (text === undefined) return { ...refused(REFUSED.damaged), next };
+    const devices = lib.rosterOf(here.group!).members.map((member) => ({ user: member.user, device: member.device }));
+    return {
+      taken: {
+        kind: "message",
+        id: plaintext.messageId,
+        from: user,
+        device,
+        text,
+        sentMs: plaintext.timeMs,
+        devices,
+        warnings,
+      },
+      next,
+    };
+  }
+
+  /** A commit that counts. */
+  #committed(here: Conversation, record: Record, outcome: Extract<Outcome, { kind: "commit" }>): Result {
+    const { lib } = this.#loaded, { self } = this.#context.options;
+    const { group, by, change, notes, own, wipe, lost } = outcome;
+    const before = lib.rosterOf(here.group!), after = lib.rosterOf(group);
+    const left = here.state.leaves.filter(({ seq }) => notes.leaves.includes(seq)).map(({ user }) => user);
+    const isFounded = here.isFounding;
+    const lines = linesOf({ before, after, change, left });
+    const state: ConversationState = {
+      ...this.#inEpoch(here.state, record.seq, group),
+      joined: isFounded ? record.seq : here.state.joined,
+      leaves: here.state.leaves.filter(({ user }) => after.members.some((member) => member.user === user)),
+      ...(own ? { keysMs: this.#context.options.nowMs(), keysUsed: 0, keysDue: false } : {}),
+    };
+    const writes = this.#restarts(here, before.members, after.members, change.added);
+    if (own || lost !== undefined) writes.push(() => this.#context.pending.drop(here.id));
+    const warnings = identityWarnings(this.#context, change.added);
+    const isDirect = after.info.kind === lib.Kind.direct;
+    const taken: Taken = {
+      kind: "change",
+      by: by.user,
+      device: by.device,
+      lines: isFounded && !isDirect ? [{ what: "created", value: after.info.name }, ...lines] : isDirect ? [] : lines,
+      ended: !after.members.some(({ device }) => device === self.keys.id),
+      warnings,
+    };
+    return {
+      taken: taken.lines.length === 0 ? nothing(warnings) : taken,
+      next: { state, group, wipe, writes },
+      begins: true,
+    };
+  }
+
+  /** Devices that came in count from 1. */
+  #restarts(
+    here: Conversation,
+    before: readonly Member[],
+    after: readonly Member[],
+    added: readonly Omit<Member, "leaf">[],
+  ): (() => void)[] {
+    const { traces } = this.#context;
+    const gone = before.filter(({ device }) => !after.some((member) => member.device === device));
+    return [
+      ...gone.map(({ device }) => () => traces.restart(here.id, device, undefined)),
+      ...added.map(({ device }) => () => traces.restart(here.id, device, 0)),
+    ];
+  }
+
+  #inEpoch(state: ConversationState, seq: number, group: NonNullable<Conversation["group"]>): ConversationState {
+    const { lib } = this.#loaded;
+    const authenticator = { epoch: lib.epochOf(group), value: lib.authenticatorOf(group) };
+    const authenticators = [...state.authenticators, authenticator].slice(-AUTHENTICATORS_KEPT);
+    return { ...state, lastCommit: seq, skipped: [], authenticators };
+  }
+
+  #removed(here: Conversation, record: Record, { by }: Extract<Outcome, { kind: "removed" }>): Result {
+    const { self } = this.#context.options;
+    // By this very device, but not by what it knows: it came back from a copy that is older than its last join.
+    if (by.device === self.keys.id) return this.#rolledBack(here, { ...here.state, lastCommit: record.seq });
+    return {
+      taken: {
+        kind: "change",
+        by: by.user,
+        device: by.device,
+        lines: [{ what: "removed", who: self.name }],
+        ended: true,
+        warnings: [],
+      },
+      next: this.#gone(here, record),
+    };
+  }
+
+  /** Not in it any more: nothing is kept but that. */
+  #gone(here: Conversation, { seq }: Record): Next {
+    const { pending, traces } = this.#context;
+    return {
+      state: { ...NEW_STATE, lastCommit: seq, trouble: Trouble.removed },
+      group: null,
+      joining: null,
+      writes: [() => pending.drop(here.id), () => traces.restartOwn(here.id)],
+    };
+  }
+
+  /** A row that this device wrote is there. */
+  #own(here: Conversation, record: Record): Result {
+    const { traces } = this.#context;
+    return { taken: nothing(), next: { writes: [() => traces.dropSent(here.id, record.messageId)] } };
+  }
+
+  /** The log holds more of this device than it knows: nothing is sealed until it has a new leaf (SECURITY M11). */
+  #rolledBack(here: Conversation, state = here.state): Result {
+    const isNew = here.state.trouble !== Trouble.rolledBack;
+    this.#joiner.wantsIn(here);
+    const next = { state: { ...state, trouble: Trouble.rolledBack, missed: state.missed + 1 } };
+    return { taken: nothing(isNew ? [ROLLED_BACK] : []), next };
+  }
+
+  /** Written in an epoch that this device was not shown. One placeholder stands for all of it. */
+  #behind(here: Conversation, state: ConversationState): Result {
+    const isNew = state.trouble === Trouble.none || state.trouble === Trouble.fork;
+    this.#joiner.wantsIn(here);
+    const next: Next = {
+      state: {
+        ...state,
+        trouble: isNew ? Trouble.withheld : state.trouble,
+        gapShown: true,
+        missed: state.missed + 1,
+      },
+    };
+    if (state.gapShown) return { taken: nothing(), next };
+    const taken: Taken = {
+      kind: "refused",
+      reason: REFUSED.behind,
+      retryable: false,
+      warnings: isNew ? [WITHHELD] : [],
+    };
+    return { taken, next };
+  }
+
+  /** A message while this device is not in the group. */
+  #outside(here: Conversation): Result {
+    const { state } = here;
+    if (state.trouble === Trouble.removed) return { taken: nothing(), next: {} };
+    this.#joiner.wantsIn(here);
+    const next = { state: { ...state, gapShown: true, missed: state.missed + 1 } };
+    return state.gapShown ? { taken: nothing(), next } : { ...refused(REFUSED.before), next };
+  }
+
+  /** A commit while this device is not in the group: perhaps the one that lets it in. */
+  async #commitOutside(here: Conversation, record: Record): Promise<Result> {
+    const seen = { ...here.state, lastCommit: record.seq };
+    const found = this.#joiner.foundFor(here.id, record.seq);
+    if (found === undefined) {
+      return {
+        taken: wait(this.#joiner.look(here.id, record.seq), "There may be a Welcome for this device"),
+        next: {},
+      };
+    }
+    if (found === "none") return { taken: nothing(), next: { state: { ...seen, trouble: Trouble.none } } };
+    return await this.#joiner.joined(here, found, record);
+  }
+
+  /** The commit by which this device came in by itself. */
+  #joinedByItself(here: Conversation, record: Record): Result {
+    const group = here.joining!, { lib } = this.#loaded, { traces, pending, options: { self, nowMs } } = this.#context;
+    const { members } = lib.rosterOf(group), { missed } = here.state;
+    const state: ConversationState = {
+      ...this.#inEpoch({ ...NEW_STATE, seq: here.state.seq, heard: true }, record.seq, group),
+      joined: record.seq,
+      keysMs: nowMs(),
+    };
+    const writes = [
+      () => pending.drop(here.id),
+      () => traces.restartOwn(here.id),
+      ...members.map(({ device }) => () => traces.restart(here.id, device, undefined)),
+    ];
+    const warnings = [rejoined(missed), ...identityWarnings(this.#context, members)];
+    const { user, device } = { user: self.name, device: self.keys.id };
+    this.#joiner.isIn(here);
+    return {
+      taken: { kind: "change", by: user, device, lines: [], ended: false, warnings },
+      next: { state, group, isNew: true, joining: null, writes },
+      begins: true,
+    };
+  }
+
+  /** Whether what a row needs is to be asked for; once: then it is judged by what there is. */
+  #isFirstTry({ conversation, seq }: Record): boolean {
+    const key = `${conversation} ${seq}`, isFirst = !this.#askedFor.delete(key);
+    if (isFirst) this.#askedFor.add(key);
+    return isFirst;
+  }
+}
+
+function innerTypeOf(body: Uint8Array): number | undefined {
+  const read = readEnvelope(body);
+  return read.ok ? read.envelope.header.innerType : InnerType.text;
+}
+
+function nothing(warnings: readonly Warning[] = []): Taken {
+  return { kind: "nothing", warnings };
+}
+
+function wait(ready: Promise<void>, reason: string): Taken {
+  return { kind: "wait", ready, reason };
+}
+
+function refused(reason: string): Result {
+  return { taken: { kind: "refused", reason, retryable: false, warnings: [] }, next: {} };
+}
+
+function decodeText(content: Uint8Array): string | undefined {
+  try {
+    return TEXT_DECODER.decode(content);
+  } catch {
+    return undefined;
+  }
+}
+
+const TEXT_DECODER = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+/** As many as epochs whose messages still open, and this one. */
+const AUTHENTICATORS_KEPT = 5;

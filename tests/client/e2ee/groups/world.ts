@@ -1,0 +1,490 @@
+/**
+ * Devices with real homes (SQLite files) and engines around one test server: each takes its rows one after the other in
+ * transactions of its own and sends from an outbox, as a client does.
+ */
+import assert from "node:assert/strict";
+import { Database } from "../../../../client/database.ts";
+import { DeviceKeys } from "../../../../client/e2ee/device_keys.ts";
+import {
+  type ChangeLine,
+  type Engine,
+  NotReadyError,
+  type Taken,
+  type Warning,
+} from "../../../../client/e2ee/engine.ts";
+import { type KeyLogView, makeEngine, NO_KEY_LOG } from "../../../../client/e2ee/groups/mod.ts";
+import type { SuiteName } from "../../../../client/e2ee/mls/mod.ts";
+import { KeyChangedError } from "../../../../client/errors.ts";
+import { ConnectionLostError, type Remote, ServerRefusal } from "../../../../client/remote.ts";
+import { KeyVault } from "../../../../client/vault.ts";
+import { directConversationId, Ed25519KeyPair, makeCertificate, pkcs8ToPem } from "../../../../shared/crypto/mod.ts";
+import { ErrorCode } from "../../../../shared/errors.ts";
+import type { RandomSource } from "../../../../shared/primitives.ts";
+import type {
+  ConversationId,
+  DeviceId,
+  DirectoryEntry,
+  Event,
+  MessageId,
+  Record,
+  Request,
+  UserName,
+} from "../../../../shared/protocol/mod.ts";
+import { TEST_CLUSTER, TEST_NOT_AFTER_MS, TEST_NOT_BEFORE_MS, type TestIdentity, testKeys } from "../../../keys.ts";
+import { Prng } from "../../../sim/prng.ts";
+import { TestServer } from "./server.ts";
+
+/** Time that tests let pass. The wall clock is behind it: the library looks at that one when somebody is added. */
+export class TestClock {
+  nowMs = Date.now();
+  #timers: { at: number; run: () => void }[] = [];
+
+  readonly timers = {
+    nowMs: () => this.nowMs,
+    after: (ms: number, run: () => void) => {
+      const timer = { at: this.nowMs + ms, run };
+      this.#timers.push(timer);
+      return () => {
+        this.#timers = this.#timers.filter((other) => other !== timer);
+      };
+    },
+  };
+
+  get waiting(): number {
+    return this.#timers.length;
+  }
+
+  pass(ms: number): void {
+    this.nowMs += ms;
+    const due = this.#timers.filter(({ at }) => at <= this.nowMs).sort((a, b) => a.at - b.at);
+    this.#timers = this.#timers.filter(({ at }) => at > this.nowMs);
+    for (const { run } of due) run();
+  }
+}
+
+export interface Shown {
+  readonly seq: number;
+  readonly from: string;
+  readonly text: string;
+}
+
+export class World {
+  readonly clock = new TestClock();
+  readonly server = new TestServer(() => this.clock.nowMs);
+  readonly random: Prng;
+  readonly homes: Home[] = [];
+  readonly folder: string;
+  keyLog: KeyLogView = NO_KEY_LOG;
+
+  private constructor(readonly suite: SuiteName, seed: number) {
+    this.random = new Prng(seed);
+    this.folder = Deno.makeTempDirSync({ prefix: "fastchat-groups-" });
+    this.server.userOf = (device) => this.homes.find((home) => home.device === device)?.user;
+  }
+
+  static async run(
+    work: (world: World) => Promise<void>,
+    { suite = "x25519", seed = 1 }: { readonly suite?: SuiteName; readonly seed?: number } = {},
+  ): Promise<void> {
+    const world = new World(suite, seed);
+    try {
+      await work(world);
+    } finally {
+      for (const home of world.homes) await home.stop();
+      Deno.removeSync(world.folder, { recursive: true });
+    }
+  }
+
+  /** A device of a user, known to the directory and online. */
+  async home(
+    user: string,
+    { identity, online = true }: { identity?: TestIdentity; online?: boolean } = {},
+  ): Promise<Home> {
+    const { aliceIdentity, alice } = await testKeys(), signer = identity ?? aliceIdentity;
+    const device = this.random.bytes(16).toHex() as DeviceId, leaf = Ed25519KeyPair.generate();
+    const keys = await DeviceKeys.fromPem(
+      `FastChat device ${device}\n${pkcs8ToPem(leaf.pkcs8)}${pkcs8ToPem(alice.envelopePkcs8)}`,
+    );
+    const certificate = await makeCertificate({
+      clusterId: TEST_CLUSTER,
+      user: user as UserName,
+      device,
+      leafKey: keys.leafKey,
+      envelopeKey: keys.envelopeKey,
+      identityKey: signer.spki,
+      notBeforeMs: TEST_NOT_BEFORE_MS,
+      notAfterMs: TEST_NOT_AFTER_MS,
+      serial: 1,
+    }, signer.privateKey);
+    const entry = this.server.directory.get(user as UserName);
+    this.server.directory.set(user as UserName, {
+      name: user as UserName,
+      identityKey: signer.spki,
+      deviceRevision: (entry?.deviceRevision ?? 0) + 1,
+      certificates: [...entry?.certificates ?? [], certificate],
+    });
+    const home = new Home(this, { user: user as UserName, keys, certificate, identity: signer });
+    this.homes.push(home);
+    this.server.peers.add(home);
+    home.start();
+    for (const { conversation, head } of this.server.heads(home.user)) home.cursors.set(conversation, head);
+    this.#devicesChanged(home.user);
+    if (online) await home.connect();
+    return home;
+  }
+
+  direct(a: Home, b: Home): ConversationId {
+    const id = directConversationId(TEST_CLUSTER, a.user, b.user);
+    this.server.openDirect(id, [a.user, b.user]);
+    return id;
+  }
+
+  /** Until nobody has anything to do: rows are taken, timers run. */
+  async settle(): Promise<void> {
+    for (let round = 0; round < 200; round++) {
+      await Promise.all(this.homes.map((home) => home.idle()));
+      await breathe();
+      if (this.homes.every((home) => home.isIdle)) {
+        if (this.clock.waiting === 0) return;
+        this.clock.pass(1_000);
+      }
+    }
+  }
+
+  #devicesChanged(name: UserName): void {
+    for (const { conversation, epoch } of this.server.heads(name)) {
+      for (const home of this.homes) {
+        if (home.isOnline && this.server.logs.get(conversation)!.members.has(home.user)) {
+          home.onEvent({ type: "devicesChanged", name, conversation, epoch });
+        }
+      }
+    }
+  }
+}
+
+interface HomeParts {
+  readonly user: UserName;
+  readonly keys: DeviceKeys;
+  readonly certificate: Uint8Array;
+  readonly identity: TestIdentity;
+}
+
+interface OutboxRow {
+  readonly conversation: ConversationId;
+  readonly id: MessageId;
+  readonly text: string;
+  sealed?: { body: Uint8Array; epoch: number };
+}
+
+/** One device. What it keeps beside its database is what a client's other tables would hold. */
+export class Home {
+  readonly user: UserName;
+  readonly device: DeviceId;
+  readonly parts: HomeParts;
+  readonly pins = new Map<UserName, Uint8Array>();
+  readonly entries = new Map<UserName, DirectoryEntry>();
+  readonly cursors = new Map<ConversationId, number>();
+  readonly shown = new Map<ConversationId, Shown[]>();
+  readonly lines: ChangeLine[] = [];
+  readonly warnings: Warning[] = [];
+  readonly refused: string[] = [];
+  readonly outbox: OutboxRow[] = [];
+  /** Bodies that left: (what a thief on the wire sees). */
+  readonly sent: Uint8Array[] = [];
+  engine!: Engine;
+  database!: Database;
+  isOnline = false;
+  readonly #world: World;
+  readonly path: string;
+  #dirty = new Set<ConversationId>();
+  #taking: Promise<void> | undefined;
+  #sending = new Map<ConversationId, Promise<void>>();
+  #stopped = false;
+  failed: unknown;
+
+  constructor(world: World, parts: HomeParts) {
+    this.#world = world;
+    this.parts = parts;
+    this.user = parts.user;
+    this.device = parts.keys.id;
+    this.path = `${world.folder}/${this.user}-${this.device.slice(0, 6)}.db`;
+    this.pins.set(this.user, parts.identity.fingerprint);
+  }
+
+  /** Opens the database and begins from what is in it. */
+  start(): void {
+    const world = this.#world, { keys, certificate, identity } = this.parts;
+    this.#stopped = false;
+    this.database = Database.open(this.path);
+    const run = { database: this.database };
+    this.engine = makeEngine({
+      database: this.database,
+      vault: new KeyVault(new Uint8Array(32).fill(7)),
+      self: { name: this.user, identity: identity.fingerprint, keys, clusterId: TEST_CLUSTER, certificate },
+      people: {
+        pinned: (name) => this.pins.get(name),
+        check: (name, fingerprint) => {
+          const pinned = this.pins.get(name);
+          if (pinned === undefined) this.pins.set(name, fingerprint);
+          return pinned === undefined ? "pinned" : pinned.toHex() === fingerprint.toHex() ? "known" : "changed";
+        },
+        changed: (name) => new KeyChangedError({ kind: "peer", subject: name, pinned: "one", offered: "another" }),
+        entry: (name) => this.entries.get(name),
+        fetch: async (names) => {
+          const { entries } = await this.ask({ type: "directory", names: [...names] }) as { entries: DirectoryEntry[] };
+          for (const entry of entries) {
+            this.entries.set(entry.name, entry);
+            if (!this.pins.has(entry.name)) this.pins.set(entry.name, await fingerprintOf(entry.identityKey));
+          }
+        },
+      },
+      keyLog: {
+        get length() {
+          return world.keyLog.length;
+        },
+        get head() {
+          return world.keyLog.head;
+        },
+        knows: (head) => world.keyLog.knows(head),
+        catchUp: (atLeast) => world.keyLog.catchUp(atLeast),
+        isRevoked: (user, device, upto) => world.keyLog.isRevoked(user, device, upto),
+      },
+      ask: ((request: Request) => {
+        if (run.database !== this.database || this.#stopped) return Promise.reject(lost());
+        return this.ask(request);
+      }) as Remote["ask"],
+      peerOf: (id) => {
+        const log = world.server.logs.get(id);
+        if (log?.kind !== "direct") return undefined;
+        return [...log.members.keys()].find((name) => name !== this.user) ?? this.user;
+      },
+      takeText: () => Promise.reject(new Error("No envelopes with texts here")),
+      onReaches: (id) => this.onLog(id),
+      onWarning: (_, warning) => this.warnings.push(warning),
+      onChanged: () => this.pump(),
+      nowMs: () => world.clock.nowMs,
+      timers: world.clock.timers,
+      random: world.random as RandomSource,
+      suite: world.suite,
+      serverAddress: () => "localhost:9000",
+      clusterFingerprint: new Uint8Array(32).fill(9),
+    });
+  }
+
+  async ask(request: Request) {
+    await delay(this.#world.random);
+    if (!this.isOnline) throw lost();
+    const answer = await this.#world.server.answer(this.user, this.device, request);
+    await delay(this.#world.random);
+    if (!this.isOnline) throw lost();
+    return answer;
+  }
+
+  async connect(): Promise<void> {
+    this.isOnline = true;
+    const heads = this.#world.server.heads(this.user);
+    for (const { conversation } of heads) this.onLog(conversation);
+    await this.engine.connected(heads.map((head) => ({ ...head, cursor: this.cursors.get(head.conversation) ?? 0 })));
+    this.pump();
+  }
+
+  disconnect(): void {
+    this.isOnline = false;
+  }
+
+  /** Killed: what is in memory is gone. */
+  async stop(): Promise<void> {
+    this.isOnline = false;
+    this.#stopped = true;
+    await this.engine.close();
+    await this.#taking;
+    this.database.close();
+  }
+
+  async restart(): Promise<void> {
+    await this.stop();
+    this.start();
+    await this.connect();
+  }
+
+  onEvent(event: Event): void {
+    this.engine.onEvent(event);
+  }
+
+  onLog(conversation: ConversationId): void {
+    this.#dirty.add(conversation);
+    this.#take();
+  }
+
+  /** Types a message; it is sent when that is possible. */
+  say(conversation: ConversationId, text: string): MessageId {
+    const id = this.#world.random.bytes(16).toHex() as MessageId;
+    this.outbox.push({ conversation, id, text });
+    this.pump();
+    return id;
+  }
+
+  pump(): void {
+    if (!this.isOnline || this.#stopped) return;
+    for (const { conversation } of this.outbox) {
+      if (this.#sending.has(conversation)) continue;
+      const sending = this.#send(conversation).finally(() => {
+        this.#sending.delete(conversation);
+      });
+      this.#sending.set(conversation, sending);
+    }
+  }
+
+  get isIdle(): boolean {
+    return this.#taking === undefined && this.#sending.size === 0 && (this.#dirty.size === 0 || !this.isOnline);
+  }
+
+  async idle(): Promise<void> {
+    await Promise.race([Promise.all([this.#taking, ...this.#sending.values()]), breathe(40)]);
+  }
+
+  /** Sends what waits in a conversation, in order. */
+  async #send(conversation: ConversationId): Promise<void> {
+    for (let attempt = 0; attempt < 50 && this.isOnline && !this.#stopped; attempt++) {
+      const row = this.outbox.find((row) => row.conversation === conversation);
+      if (row === undefined) return;
+      try {
+        if (row.sealed === undefined) {
+          await this.engine.prepare(conversation);
+          const { step, ...sealed } = await this.engine.seal(conversation, {
+            id: row.id,
+            timeMs: this.#world.clock.nowMs,
+            text: row.text,
+          });
+          this.finish(step, () => {});
+          row.sealed = sealed;
+          this.sent.push(sealed.body);
+        }
+        await delay(this.#world.random);
+        if (!this.isOnline) return;
+        const { body, epoch } = row.sealed;
+        const seq = this.#world.server.append(this.user, this.device, {
+          type: "append",
+          conversation,
+          messageId: row.id,
+          expectedEpoch: epoch,
+          body,
+        });
+        this.show(conversation, { seq, from: this.user, text: row.text });
+        this.outbox.splice(this.outbox.indexOf(row), 1);
+      } catch (error) {
+        if (error instanceof ServerRefusal && error.code === ErrorCode.staleEpoch) {
+          delete row.sealed;
+          await this.engine.stale(conversation, error.response.epoch);
+          continue;
+        }
+        if (error instanceof NotReadyError) {
+          error.ready.then(() => this.pump(), () => {});
+          return;
+        }
+        if (error instanceof ConnectionLostError) return;
+        this.failed = error;
+        return;
+      }
+    }
+  }
+
+  show(conversation: ConversationId, message: Shown): void {
+    let shown = this.shown.get(conversation);
+    if (shown === undefined) this.shown.set(conversation, shown = []);
+    if (shown.some(({ seq }) => seq === message.seq)) return;
+    shown.push(message);
+    shown.sort((a, b) => a.seq - b.seq);
+  }
+
+  texts(conversation: ConversationId): string[] {
+    return (this.shown.get(conversation) ?? []).map(({ from, text }) => `${from}: ${text}`);
+  }
+
+  finish(step: { write(): void; done(): void; undo(): void }, write: () => void): void {
+    try {
+      this.database.transaction(() => {
+        step.write();
+        write();
+      });
+    } catch (error) {
+      step.undo();
+      throw error;
+    }
+    step.done();
+  }
+
+  #take(): void {
+    if (this.#taking !== undefined || !this.isOnline || this.#stopped) return;
+    this.#taking = this.#takeAll().catch((error) => {
+      if (!(error instanceof ConnectionLostError)) this.failed = error;
+    }).finally(() => {
+      this.#taking = undefined;
+      if (this.#dirty.size > 0 && this.failed === undefined) this.#take();
+    });
+  }
+
+  async #takeAll(): Promise<void> {
+    while (this.isOnline && !this.#stopped) {
+      const conversation = [...this.#dirty][0];
+      if (conversation === undefined) return;
+      this.#dirty.delete(conversation);
+      await delay(this.#world.random);
+      for (;;) {
+        if (!this.isOnline || this.#stopped) {
+          this.#dirty.add(conversation);
+          return;
+        }
+        const cursor = this.cursors.get(conversation) ?? 0;
+        const [record] = this.#world.server.read(this.user, this.device, conversation, cursor);
+        if (record === undefined) break;
+        await this.#takeOne(record);
+      }
+    }
+  }
+
+  async #takeOne(record: Record): Promise<void> {
+    const { taken, step } = await this.engine.take(record);
+    if (taken.kind === "wait") {
+      step.undo();
+      await Promise.race([taken.ready, breathe(20)]);
+      return;
+    }
+    if (this.#stopped) return step.undo();
+    this.finish(step, () => {});
+    this.cursors.set(record.conversation, record.seq);
+    this.#note(record, taken);
+  }
+
+  #note(record: Record, taken: Exclude<Taken, { kind: "wait" }>): void {
+    this.warnings.push(...taken.warnings);
+    if (taken.kind === "message") {
+      this.show(record.conversation, { seq: record.seq, from: taken.from, text: taken.text });
+    } else if (taken.kind === "change") this.lines.push(...taken.lines);
+    else if (taken.kind === "refused") this.refused.push(taken.reason);
+  }
+}
+
+/** Lets everything that waits for nothing but the processor go on. */
+export async function breathe(turns = 4): Promise<void> {
+  for (let turn = 0; turn < turns; turn++) await new Promise<void>((resolve) => setTimeout(resolve, 0));
+}
+
+async function delay(random: Prng): Promise<void> {
+  for (let turns = random.integer(0, 2); turns > 0; turns--) await breathe(1);
+}
+
+async function fingerprintOf(spki: Uint8Array): Promise<Uint8Array> {
+  return (await import("../../../../shared/crypto/mod.ts")).fingerprint(spki);
+}
+
+function lost(): ConnectionLostError {
+  return new ConnectionLostError({ code: 0, reason: "gone", byPeer: false });
+}
+
+export function assertHealthy(world: World): void {
+  for (const home of world.homes) {
+    if (home.failed !== undefined) throw new Error(`${home.user} failed`, { cause: home.failed });
+  }
+  assert(true);
+}
