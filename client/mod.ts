@@ -49,6 +49,7 @@ export {
   FastChatError,
   type KeyChange,
   KeyChangedError,
+  KeyLogError,
   NotAuthenticatedError,
   NumberDiffersError,
   RefusedError,

@@ -48,6 +48,11 @@ import {
   type Account,
   type AppendResult,
   CredentialWhat,
+  type DeviceName,
+  type DeviceStanding,
+  type KeyChange,
+  type KeyEntry,
+  type KeyLogPage,
   type LiveSession,
   type LogPage,
   type NewDevice,
@@ -635,8 +640,10 @@ export class MemoryStore implements Store {
 interface User extends MemoryUser {
   stretching: Account["stretching"];
   passwordHash: Uint8Array;
-  readonly identityKey: Uint8Array;
+  identityKey: Uint8Array;
   backup: Uint8Array;
+  /** Whether devices wait until another one approves them. */
+  approval: boolean;
   recovery: StoredCredentials["recovery"];
   password: StoredCredentials["password"];
   readonly devices: Device[];

@@ -1,6 +1,6 @@
 /** What every bus must do: one suite, run by the tests of each implementation. */
 import assert from "node:assert/strict";
-import type { Bus, CommitListener, Committed, ReceiptMoved } from "../../../server/bus/bus.ts";
+import type { Bus, CommitListener, Committed, GroupNews, ReceiptMoved } from "../../../server/bus/bus.ts";
 import type { ConversationId, MessageId } from "../../../shared/protocol/mod.ts";
 import { bytesOf, deviceOf, directOf, idOf, nameOf } from "../store/fixtures.ts";
 
@@ -104,8 +104,8 @@ export function busContract(name: string, open: () => Promise<OpenedBuses>): voi
         epoch: 3,
         members: [nameOf("alice"), nameOf(peer)],
       }));
-      store.devicesChanged({ user: nameOf("alice"), conversations });
-      store.devicesChanged({ user: nameOf("alice"), conversations: [] });
+      store.devicesChanged({ user: nameOf("alice"), conversations, keyLogLength: 7 });
+      store.devicesChanged({ user: nameOf("alice"), conversations: [], keyLogLength: 7 });
       await settle();
       assert.deepEqual(heard.map(({ changes }) => structuredClone(changes.map(({ conversations }) => conversations))), [
         [conversations, []],
@@ -164,7 +164,7 @@ export function busContract(name: string, open: () => Promise<OpenedBuses>): voi
       await settle();
       const conversation = { id: directOf("alice", "bob"), epoch: 3, members: [nameOf("alice"), nameOf("bob")] };
       store.committed([record("alice", "bob", 1)]);
-      store.devicesChanged({ user: nameOf("alice"), conversations: [conversation] });
+      store.devicesChanged({ user: nameOf("alice"), conversations: [conversation], keyLogLength: 7 });
       store.committed([record("alice", "bob", 2)]);
       store.sessionsEnded({ user: nameOf("bob"), generation: 1, keep: undefined });
       store.committed([record("alice", "bob", 3)]);
@@ -205,6 +205,7 @@ class Heard {
   readonly ends: Parameters<NonNullable<Bus["listener"]>["onSessionsEnded"]>[0][] = [];
   readonly moved: ReceiptMoved[] = [];
   readonly hints: Parameters<NonNullable<Bus["listener"]>["onTyping"]>[0][] = [];
+  readonly news: GroupNews[] = [];
   readonly order: string[] = [];
   calls = 0;
   gaps = 0;
@@ -225,6 +226,7 @@ function listen(bus: Bus): Heard {
     onReceipts: (moved) => note("receipts", heard.moved, moved),
     onDevicesChanged: (change) => note("devices", heard.changes, [change]),
     onSessionsEnded: (ended) => note("ended", heard.ends, [ended]),
+    onGroupNews: (news) => note("group", heard.news, [news]),
     onPresence: () => {},
     onTyping: (hint) => note("typing", heard.hints, [hint]),
     onGap: () => note("gap", [], [void heard.gaps++]),

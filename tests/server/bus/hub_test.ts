@@ -57,7 +57,7 @@ Deno.test("Hub.devicesChanged() tells a server of the conversations its users ar
     epoch: 3,
     members: [nameOf("alice"), nameOf(peer)],
   }));
-  hub.devicesChanged({ user: nameOf("alice"), conversations });
+  hub.devicesChanged({ user: nameOf("alice"), conversations, keyLogLength: 7 });
   assert.deepEqual(one.changes, [{ user: "alice", conversations }]);
   assert.deepEqual(two.changes, [{ user: "alice", conversations: [conversations[0]] }]);
   assert.deepEqual(three.changes, []);
@@ -67,7 +67,7 @@ Deno.test("Hub.devicesChanged() tells the user's own servers even without conver
   const hub = new Hub();
   const one = server(hub);
   one.bus.announce(nameOf("alice"), true);
-  hub.devicesChanged({ user: nameOf("alice"), conversations: [] });
+  hub.devicesChanged({ user: nameOf("alice"), conversations: [], keyLogLength: 7 });
   assert.deepEqual(one.changes, [{ user: "alice", conversations: [] }]);
 });
 
@@ -79,6 +79,7 @@ function server(hub: Hub) {
     onDevicesChanged: (change) => changes.push(change),
     onReceipts: () => {},
     onSessionsEnded: () => {},
+    onGroupNews: () => {},
     onPresence: () => {},
     onTyping: () => {},
     onGap: () => assert.fail("There is no gap beside the hub"),

@@ -4,6 +4,7 @@ import type { Store } from "../../../server/store/store.ts";
 import { DEVICES_PER_USER_MAX, READ_BYTES_MAX, SESSIONS_PER_DEVICE_MAX } from "../../../shared/limits.ts";
 import type { ConversationId } from "../../../shared/protocol/mod.ts";
 import { credentialsContract } from "./credentials_contract.ts";
+import { keysContract } from "./keys_contract.ts";
 import { receiptsContract } from "./receipts_contract.ts";
 import { trimContract } from "./trim_contract.ts";
 import { befriend, bytesOf, deviceOf, directOf, nameOf, newDevice, newUser, recordOf, Told } from "./fixtures.ts";
@@ -100,6 +101,7 @@ export function storeContract(name: string, open: () => Promise<Opened>): void {
           epoch: 3,
           members: ["alice", id === conversation ? "bob" : "carol"],
         })),
+        keyLogLength: 4,
       }]);
     },
   );
@@ -470,6 +472,8 @@ export function storeContract(name: string, open: () => Promise<Opened>): void {
   });
 
   receiptsContract(test);
+
+  keysContract(test);
 
   credentialsContract(test);
 

@@ -1,0 +1,230 @@
+/** What every store must do with the key log and with devices that end, wait and have names. */
+import assert from "node:assert/strict";
+import type { KeyChange, Store } from "../../../server/store/store.ts";
+import { deviceEntry, EMPTY_KEY_LOG, nextKeyLogHead, sha256 } from "../../../shared/crypto/mod.ts";
+import { KEY_ENTRIES_PER_USER_MAX } from "../../../shared/limits.ts";
+import type { UserName } from "../../../shared/protocol/mod.ts";
+import type { Opened } from "./contract.ts";
+import { befriend, bytesOf, deviceOf, nameOf, newDevice, newUser, recordOf } from "./fixtures.ts";
+
+type Test = (what: string, run: (store: Store, opened: Opened) => Promise<void>) => void;
+
+const ALICE = nameOf("alice");
+
+export function keysContract(test: Test): void {
+  test("keyLog() has every user and device, in one chain", async (store) => {
+    assert.deepEqual(await store.keyLog(0, 10), { entries: [], head: EMPTY_KEY_LOG, length: 0 });
+    await store.createUser(newUser("alice"));
+    await store.createUser(newUser("bob"));
+    await store.addDevice(ALICE, newDevice("alice", 2));
+    // Retries are no entries.
+    await store.createUser(newUser("alice"));
+    await store.addDevice(ALICE, newDevice("alice", 2));
+    const expected: [UserName, Uint8Array][] = [
+      [ALICE, deviceEntry(newDevice("alice").certificate)],
+      [nameOf("bob"), deviceEntry(newDevice("bob").certificate)],
+      [ALICE, deviceEntry(newDevice("alice", 2).certificate)],
+    ];
+    const heads = [EMPTY_KEY_LOG];
+    for (const [user, entry] of expected) heads.push(nextKeyLogHead(heads.at(-1)!, user, sha256(entry)));
+    const entries = expected.map(([user, entry]) => ({ user, hash: sha256(entry) }));
+    assert.deepEqual(plain(await store.keyLog(0, 10)), { entries, head: heads[3], length: 3 });
+    assert.deepEqual(plain(await store.keyLog(1, 1)), { entries: entries.slice(1, 2), head: heads[2], length: 3 });
+    assert.deepEqual(plain(await store.keyLog(3, 10)), { entries: [], head: heads[3], length: 3 });
+    assert.deepEqual((await store.keyLog(9, 10)).length, 3);
+    assert.deepEqual(plain(await store.keyEntries([3, 1, 7])), [
+      { number: 3, entry: expected[2]![1] },
+      { number: 1, entry: expected[0]![1] },
+    ]);
+    assert.deepEqual(plain(await store.keyEntriesOf(ALICE)), [
+      { number: 1, entry: expected[0]![1] },
+      { number: 3, entry: expected[2]![1] },
+    ]);
+  });
+
+  test(
+    "changeKeys() ends a revoked device: no session, no place in the directory, and never again",
+    async (store, opened) => {
+      const conversation = await befriend(store);
+      await store.addDevice(ALICE, newDevice("alice", 2));
+      for (const number of [1, 2]) await store.createSession(sessionOf(number));
+      const before = opened.told.changes.length;
+      assert.equal(await store.changeKeys(revoke(2, 3)), "done");
+      assert.deepEqual(await store.session(sessionOf(2).tokenHash, 0), undefined);
+      assert.equal((await store.session(sessionOf(1).tokenHash, 0))?.generation, 0, "the other device's stays");
+      assert.deepEqual((await store.account(ALICE))!.devices.map(({ id }) => id), [deviceOf("alice")]);
+      const [entry] = await store.directory([ALICE]);
+      assert.deepEqual(entry!.certificates.map(text), ["certificate of alice 1"]);
+      assert.equal(entry!.deviceRevision, 3);
+      assert.equal((await store.device(ALICE, deviceOf("alice", 2)))?.standing, "revoked");
+      assert.equal(await store.addDevice(ALICE, newDevice("alice", 2)), "id-taken");
+      await assert.rejects(store.createSession(sessionOf(2)), RangeError);
+      assert.equal((await store.append([recordOf("alice", "bob", 1, { epoch: 3 })]))[0]!.status, "stale-epoch");
+      await opened.settle();
+      assert.deepEqual(
+        opened.told.changes.slice(before).map(({ conversations, keyLogLength }) => [
+          conversations.map(({ id }) => id),
+          keyLogLength,
+        ]),
+        [[[conversation], 4]],
+      );
+      assert.equal(opened.told.ended.at(-1)?.device, deviceOf("alice", 2));
+    },
+  );
+
+  test("changeKeys() does nothing behind a newer entry, and nothing for a device of somebody else", async (store) => {
+    await befriend(store);
+    await store.addDevice(ALICE, newDevice("alice", 2));
+    assert.equal(await store.changeKeys(revoke(2, 1)), "moved");
+    assert.equal((await store.keyLog(0, 10)).length, 3);
+    await assert.rejects(
+      store.changeKeys({ ...revoke(2, 3), effect: { type: "revoke", device: deviceOf("bob") } }),
+      RangeError,
+    );
+    assert.equal((await store.keyLog(0, 10)).length, 3);
+  });
+
+  test("changeKeys() with a policy keeps new devices out until they are approved", async (store) => {
+    const conversation = await befriend(store);
+    await store.addDevice(ALICE, newDevice("alice", 2));
+    const policy: KeyChange = {
+      user: ALICE,
+      after: 3,
+      entry: bytesOf("policy"),
+      effect: { type: "policy", approval: true },
+    };
+    assert.equal(await store.changeKeys(policy), "done");
+    assert.equal((await store.device(ALICE, deviceOf("alice", 2)))?.standing, "unapproved");
+    assert.equal(await store.addDevice(ALICE, newDevice("alice", 3)), "unapproved");
+    assert.equal(await store.addDevice(ALICE, newDevice("alice", 3)), "unapproved", "a retry");
+    await assert.rejects(store.createSession(sessionOf(3)), RangeError);
+    assert.deepEqual((await store.directory([ALICE]))[0]!.certificates.map(text), ["certificate of alice 1"]);
+    const { epoch } = (await store.conversations(ALICE, deviceOf("alice"), undefined, 1))[0]!;
+    await store.append([recordOf("bob", "alice", 1, { epoch })]);
+    const approve: KeyChange = {
+      user: ALICE,
+      after: 5,
+      entry: bytesOf("approval"),
+      effect: { type: "approve", device: deviceOf("alice", 3) },
+    };
+    assert.equal(await store.changeKeys(approve), "done");
+    assert.equal((await store.device(ALICE, deviceOf("alice", 3)))?.standing, "live");
+    await store.createSession(sessionOf(3));
+    const [head] = await store.conversations(ALICE, deviceOf("alice", 3), undefined, 1);
+    assert.deepEqual([head!.conversation, head!.cursor], [conversation, 1], "it begins where it was approved");
+    const open: KeyChange = { ...policy, after: 6, effect: { type: "policy", approval: false } };
+    assert.equal(await store.changeKeys(open), "done");
+    assert.equal((await store.account(ALICE))!.devices.length, 3);
+  });
+
+  test(
+    "changeKeys() with a rotation leaves the one device, and lets the others come back anew",
+    async (store, opened) => {
+      await befriend(store);
+      await store.addDevice(ALICE, newDevice("alice", 2));
+      for (const number of [1, 2]) await store.createSession(sessionOf(number));
+      const rotate: KeyChange = {
+        user: ALICE,
+        after: 3,
+        entry: bytesOf("rotation"),
+        effect: {
+          type: "rotate",
+          identityKey: bytesOf("new identity"),
+          backup: bytesOf("new backup"),
+          device: { id: deviceOf("alice"), certificate: bytesOf("new certificate") },
+          keep: sessionOf(1).tokenHash,
+        },
+      };
+      assert.equal(await store.changeKeys(rotate), "done");
+      const account = (await store.account(ALICE))!;
+      assert.deepEqual([text(account.identityKey), text(account.backup)], ["new identity", "new backup"]);
+      assert.deepEqual(account.devices.map(({ certificate }) => text(certificate)), ["new certificate"]);
+      assert.equal((await store.session(sessionOf(1).tokenHash, 0))?.generation, 1);
+      assert.equal(await store.session(sessionOf(2).tokenHash, 0), undefined);
+      assert.equal((await store.device(ALICE, deviceOf("alice", 2)))?.standing, "superseded");
+      const again = { id: deviceOf("alice", 2), certificate: bytesOf("certified anew") };
+      assert.equal(
+        await store.addDevice(ALICE, again, bytesOf("identity of alice")),
+        "id-taken",
+        "by the old identity",
+      );
+      assert.equal(await store.addDevice(ALICE, again, bytesOf("new identity")), "added");
+      assert.equal(await store.addDevice(ALICE, again, bytesOf("new identity")), "added", "a retry");
+      assert.deepEqual((await store.directory([ALICE]))[0]!.certificates.map(text), [
+        "new certificate",
+        "certified anew",
+      ]);
+      assert.equal((await store.keyLog(0, 10)).length, 5);
+      await opened.settle();
+      assert.deepEqual(opened.told.ended.map(({ user, generation, device }) => [user, generation, device]), [
+        ["alice", 1, undefined],
+      ]);
+    },
+  );
+
+  test("changeKeys() is bounded for a user, but for revocations", async (store) => {
+    await store.createUser(newUser("alice"));
+    let after = 1;
+    for (; after < KEY_ENTRIES_PER_USER_MAX; after++) {
+      const effect = { type: "policy", approval: after % 2 === 0 } as const;
+      assert.equal(await store.changeKeys({ user: ALICE, after, entry: bytesOf(`${after}`), effect }), "done");
+    }
+    const effect = { type: "policy", approval: true } as const;
+    assert.equal(await store.changeKeys({ user: ALICE, after, entry: bytesOf("more"), effect }), "limit");
+    assert.equal(await store.addDevice(ALICE, newDevice("alice", 2)), "limit");
+    assert.equal(await store.changeKeys(revoke(1, after)), "done");
+  });
+
+  test("nameDevice() keeps a name, for as long as the device is one", async (store) => {
+    await store.createUser(newUser("alice"));
+    await store.addDevice(ALICE, newDevice("alice", 2));
+    const named = (name: string) => ({ name, signature: new Uint8Array(64).fill(name.length) });
+    await store.nameDevice(ALICE, deviceOf("alice", 2), named("laptop"));
+    await store.nameDevice(ALICE, deviceOf("alice", 2), named("the laptop"));
+    assert.deepEqual(plain(await store.deviceNames(ALICE)), [{ device: deviceOf("alice", 2), ...named("the laptop") }]);
+    await assert.rejects(store.nameDevice(nameOf("bob"), deviceOf("alice"), named("mine")), RangeError);
+    await store.changeKeys(revoke(2, 2));
+    assert.deepEqual(await store.deviceNames(ALICE), []);
+  });
+
+  test("device() knows a user's own devices only", async (store) => {
+    await store.createUser(newUser("alice"));
+    await store.createUser(newUser("bob"));
+    assert.deepEqual(plain(await store.device(ALICE, deviceOf("alice"))), {
+      certificate: bytesOf("certificate of alice 1"),
+      standing: "live",
+    });
+    assert.equal(await store.device(ALICE, deviceOf("bob")), undefined);
+    assert.equal(await store.device(ALICE, deviceOf("alice", 9)), undefined);
+  });
+}
+
+function revoke(number: number, after: number): KeyChange {
+  return {
+    user: ALICE,
+    after,
+    entry: bytesOf(`revocation ${number}`),
+    effect: { type: "revoke", device: deviceOf("alice", number) },
+  };
+}
+
+function sessionOf(number: number) {
+  return {
+    tokenHash: new Uint8Array(32).fill(number),
+    user: ALICE,
+    device: deviceOf("alice", number),
+    expiresMs: 10_000,
+  };
+}
+
+function text(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes);
+}
+
+/** Bytes from a database are of another class, and rows have no prototype. */
+function plain<T>(value: T): T {
+  if (value instanceof Uint8Array) return new Uint8Array(value) as T;
+  if (Array.isArray(value)) return value.map(plain) as T;
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, plain(inner)])) as T;
+}
