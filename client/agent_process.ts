@@ -47,7 +47,7 @@ function ourselves(): string[] {
   if (Deno.build.standalone) return [];
   const main = fileURLToPath(new URL("./main.ts", import.meta.url));
   const config = fileURLToPath(new URL("../deno.json", import.meta.url));
-  const permissions = ["read", "write", "env", "sys", "net=127.0.0.1"].map((name) => `--allow-${name}`);
+  const permissions = ["read", "write", "env", "sys", "net"].map((name) => `--allow-${name}`);
   return ["run", "--no-check", "--no-prompt", "--cached-only", "--config", config, ...permissions, main];
 }
 
