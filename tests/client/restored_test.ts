@@ -55,12 +55,12 @@ Deno.test("ChatClient sends again what a restored server lost before anybody had
     const again = await world.open("alice", { password: undefined });
     await until(bob, () => texts(bob).includes("3"));
     assert.deepEqual(texts(bob), ["1", RESTORED, "2", "3"]);
-    await until(again, () => sent.every(({ id }) => again.status(id).state === "delivered"));
+    const heard: ChatEvent[] = [];
+    await until(again, () => sent.every(({ id }) => again.status(id).state === "delivered"), heard);
     assert.deepEqual(again.history("bob").map(({ text }) => text), ["1", "2", "3"], "each once, where it was");
     assert.deepEqual(again.outbox(), []);
-    const told = (await states(again)).filter(({ id }) => id === sent[0]!.id).map((
-      { state, reason },
-    ) => [state, reason]);
+    const told = [...heard, ...await rest(again)]
+      .flatMap((event) => event.type === "state" && event.id === sent[0]!.id ? [[event.state, event.reason]] : []);
     assert.deepEqual(told, [
       ["stored", undefined],
       ["queued", "The server was restored from a backup that does not have it"],
@@ -193,9 +193,12 @@ async function both(...clients: ChatClient[]): Promise<void> {
 }
 
 /** Waits for events until it is so. */
-async function until(client: ChatClient, isSo: () => boolean): Promise<void> {
+async function until(client: ChatClient, isSo: () => boolean, heard: ChatEvent[] = []): Promise<void> {
   if (isSo()) return;
-  for await (const _ of client.events({ own: true })) if (isSo()) return;
+  for await (const event of client.events({ own: true })) {
+    heard.push(event);
+    if (isSo()) return;
+  }
   assert.ok(isSo(), "the client was closed before");
 }
 
@@ -204,10 +207,6 @@ function texts(chat: ChatClient): string[] {
   return chat.unshown(100).map(({ event }) =>
     event.type === "message" ? event.text : event.type === "refused" ? event.reason.replace(MOMENT, "…") : event.type
   );
-}
-
-async function states(chat: ChatClient) {
-  return (await rest(chat)).flatMap((event) => event.type === "state" ? [event] : []);
 }
 
 /** Closes; what was told of gaps. */
