@@ -8,6 +8,7 @@ import { sha256 } from "../../shared/crypto/mod.ts";
 import { Outbox } from "../../client/outbox.ts";
 import { ChatClient, type ChatEvent, type MessageEvent, type RefusedEvent } from "../../client/mod.ts";
 import { homeExists, openHome } from "../../client/local_home.ts";
+import { unlock } from "../../client/unlock.ts";
 import type { UserName } from "../../shared/protocol/mod.ts";
 import { lines, PASSWORD } from "../e2e/harness.ts";
 import type { KeptRow } from "./evidence.ts";
@@ -49,7 +50,7 @@ async function main(): Promise<void> {
   const orders = readOrders();
   const first = (await orders.next()).value;
   if (first?.type !== "begin") throw new Error("The first order is not 'begin'");
-  tell({ type: "holds", keys: heldKeys(first.uncertain) });
+  tell({ type: "holds", keys: await heldKeys(first.uncertain) });
   const chat = await ChatClient.open({
     home,
     server,
@@ -78,10 +79,11 @@ async function main(): Promise<void> {
 }
 
 /** What somebody sees who looks into the home after a crash: of these, what need not be typed again. */
-function heldKeys(uncertain: readonly { readonly key: string; readonly to: string }[]): string[] {
+async function heldKeys(uncertain: readonly { readonly key: string; readonly to: string }[]): Promise<string[]> {
   if (uncertain.length === 0 || !homeExists(home)) return [];
-  const { database, history } = openHome(home);
+  const { database, history, credentials } = openHome(home);
   try {
+    await unlock(credentials, { password: PASSWORD });
     const outbox = new Outbox(database, history), keys = new Set<string>();
     for (const { id } of outbox.waiting(0, ALL)) keys.add(keyOf(outbox.row(id)!.text));
     for (const to of new Set(uncertain.map(({ to }) => to))) {
