@@ -49,6 +49,7 @@ export {
   FastChatError,
   type KeyChange,
   KeyChangedError,
+  LockedError,
   KeyLogError,
   NotAuthenticatedError,
   NumberDiffersError,
