@@ -131,7 +131,8 @@ Usage
   fastchat-balancer status [--data DIR] [--json]       what runs, where, with how many connections
   fastchat-balancer backup FILE [--data DIR] [--with-keys] [--force]
                                                        a copy of all data in one file, while everything runs
-  fastchat-balancer restore FILE --data DIR [--verify] a backup becomes a new data directory; without --data, --verify
+  fastchat-balancer restore FILE --data DIR [--verify] [--end-sessions]
+                                                       a backup becomes a new data directory; without --data, --verify
                                                        only looks whether FILE is whole
   fastchat-balancer check  [--data DIR] [--json]       whether all data is whole, while everything runs
 
