@@ -45,6 +45,7 @@ async function link(): Promise<Row[]> {
     onDevicesChanged() {},
     onReceipts() {},
     onSessionsEnded() {},
+    onGroupNews() {},
     onPresence() {},
     onTyping() {},
     onGap() {},

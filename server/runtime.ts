@@ -201,6 +201,10 @@ export class Runtime {
       onReceipts: (moved) => server.receipts(moved),
       onDevicesChanged: (change) => server.devicesChanged(change),
       onSessionsEnded: (ended) => server.sessionsEnded(ended),
+      onGroupNews: (news) => {
+        this.#services.typing.membersChanged(news);
+        server.groupNews(news);
+      },
       onPresence: (user, online) => server.presence.changed(user, online, monotonicClock.nowUs()),
       onTyping: (hint) => server.presence.typed(hint),
       onGap: () => gaps.start(),

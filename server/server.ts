@@ -5,7 +5,7 @@
 import { CloseCode } from "../shared/errors.ts";
 import type { Channel } from "../shared/net/channel.ts";
 import type { UserName } from "../shared/protocol/mod.ts";
-import type { Committed, DevicesChanged, ReceiptMoved, SessionsEnded } from "./bus/bus.ts";
+import type { Committed, DevicesChanged, GroupNews, ReceiptMoved, SessionsEnded } from "./bus/bus.ts";
 import { Fanout } from "./fanout.ts";
 import { Presence } from "./presence.ts";
 import { type Session, Sessions } from "./sessions.ts";
@@ -85,7 +85,13 @@ export class Server {
   }
 
   sessionsEnded(ended: SessionsEnded): void {
-    this.sessions.closeEnded(ended);
+    this.fanout.credentialsChanged(ended);
+    // Where nothing but a change is told, what ended before stays as it was.
+    if (ended.change === undefined || ended.generation > 0) this.sessions.closeEnded(ended);
+  }
+
+  groupNews(news: GroupNews): void {
+    this.fanout.groupNews(news);
   }
 
   /**

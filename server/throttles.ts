@@ -41,6 +41,8 @@ export class Throttles {
   readonly #byAddressAndAccount: Lockouts;
   readonly #byAccount: Lockouts;
   readonly #byDevice: Lockouts;
+  readonly #groupsMade: TokenBuckets;
+  readonly #askedByLink: TokenBuckets;
 
   constructor(settings: ThrottleSettings) {
     const { signUpRate, logInRate, burst } = settings;
@@ -50,6 +52,8 @@ export class Throttles {
     this.#signUps = new TokenBuckets({ ratePerSecond: signUpRate, burst });
     this.#logIns = new TokenBuckets({ ratePerSecond: logInRate, burst });
     this.#provenLogIns = new TokenBuckets({ ratePerSecond: logInRate <= 0 ? 0 : 2, burst: 20 });
+    this.#groupsMade = new TokenBuckets({ ratePerSecond: off ? 0 : 100 / HOUR_S, burst: 200 });
+    this.#askedByLink = new TokenBuckets({ ratePerSecond: off ? 0 : 60 / HOUR_S, burst: 20 });
     const hard = {
       triesFree: settings.wrongPasswordsFree,
       delayMsFirst: 1000,
@@ -96,6 +100,16 @@ export class Throttles {
     refuseIf(wait);
   }
 
+  /** Makes a group. @throws RequestError busy */
+  groupMade(user: string, nowUs: number): void {
+    refuseIf(this.#groupsMade.take(user, nowUs));
+  }
+
+  /** Asks strangers to be let in. @throws RequestError busy */
+  askedByLink(user: string, nowUs: number): void {
+    refuseIf(this.#askedByLink.take(user, nowUs));
+  }
+
   /** The password was right. */
   clear(attempt: LogInAttempt): void {
     if (attempt.provenDevice !== undefined) return this.#byDevice.clear(attempt.provenDevice);
@@ -121,3 +135,4 @@ function refuseIf(waitMs: number): void {
 }
 
 const HOUR_MS = 3_600_000;
+const HOUR_S = 3600;

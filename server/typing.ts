@@ -6,12 +6,13 @@
  */
 import type { Clock } from "../shared/net/clock.ts";
 import type { ConversationId, DeviceId, UserName } from "../shared/protocol/mod.ts";
-import type { Bus } from "./bus/bus.ts";
+import type { Bus, GroupNews } from "./bus/bus.ts";
 import type { Session } from "./sessions.ts";
+import { ConversationKind } from "./store/groups.ts";
 import type { Store } from "./store/store.ts";
 
 export interface TypingOptions {
-  readonly store: Pick<Store, "conversations">;
+  readonly store: Pick<Store, "conversations" | "members">;
   readonly bus: Pick<Bus, "hint">;
   readonly clock: Clock;
 }
@@ -46,6 +47,12 @@ export class Typing {
     }
   }
 
+  /** Who was dismissed neither says any more that they type, nor sees it of others. */
+  membersChanged(news: GroupNews): void {
+    if (news.type !== "dismissed") return;
+    for (const key of this.#members.keys()) if (key.startsWith(news.conversation)) this.#members.delete(key);
+  }
+
   #tell(conversation: ConversationId, user: UserName, members: readonly UserName[], active: boolean): void {
     if (members.length > 0) this.#options.bus.hint({ conversation, user, members, active });
   }
@@ -53,7 +60,10 @@ export class Typing {
   /** The page of the user's conversations that begins with this one, if it is theirs. */
   async #lookUp(user: UserName, device: DeviceId, conversation: ConversationId): Promise<readonly UserName[]> {
     const [head] = await this.#options.store.conversations(user, device, before(conversation), 1);
-    return head?.conversation === conversation ? head.members : [];
+    if (head?.conversation !== conversation) return [];
+    if (head.kind === ConversationKind.Direct) return head.members;
+    const members = await this.#options.store.members(user, conversation, "", TYPING_MEMBERS_MAX + 1) ?? [];
+    return members.length > TYPING_MEMBERS_MAX ? [] : members;
   }
 
   #keep(key: string, members: readonly UserName[]): void {
@@ -72,5 +82,7 @@ function before(conversation: ConversationId): ConversationId | undefined {
 /** Hints of one connection: typing takes one every three seconds, in as many conversations as a person has hands for. */
 export const HINTS_PER_SECOND = 4;
 export const HINTS_BURST = 8;
+/** In larger groups nobody is told who types. */
+const TYPING_MEMBERS_MAX = 256;
 const MEMBERS_AGE_US_MAX = 60_000_000;
 const MEMBERS_MAX = 16_384;

@@ -1,7 +1,8 @@
 /** The bus of one server of a cluster: beside the hub while this server leads, over the link to the leader otherwise. */
 import type { Logger } from "../../shared/log.ts";
 import type { UserName } from "../../shared/protocol/mod.ts";
-import type { Bus, BusListener, Committed, DevicesChanged, ReceiptMoved, SessionsEnded, TypingHint } from "./bus.ts";
+import type { Bus, BusListener, Committed, DevicesChanged, GroupNews } from "./bus.ts";
+import type { ReceiptMoved, SessionsEnded, TypingHint } from "./bus.ts";
 import type { HubPort } from "./hub.ts";
 
 /** How a server tells the leader's hub of itself. */
@@ -87,6 +88,10 @@ export class ClusterBus implements Bus, HubPort {
 
   sessionsEnded(ended: SessionsEnded): void {
     this.#guard((listener) => listener.onSessionsEnded(ended));
+  }
+
+  groupNews(news: GroupNews): void {
+    this.#guard((listener) => listener.onGroupNews(news));
   }
 
   presence(user: UserName, online: boolean): void {

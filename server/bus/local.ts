@@ -1,6 +1,7 @@
 /** The bus of a server that sits beside the hub, in one process with it: the leader's own, and every server's in tests. */
 import type { UserName } from "../../shared/protocol/mod.ts";
-import type { Bus, BusListener, Committed, DevicesChanged, ReceiptMoved, SessionsEnded, TypingHint } from "./bus.ts";
+import type { Bus, BusListener, Committed, DevicesChanged, GroupNews } from "./bus.ts";
+import type { ReceiptMoved, SessionsEnded, TypingHint } from "./bus.ts";
 import type { Hub, HubPort } from "./hub.ts";
 
 export class LocalBus implements Bus, HubPort {
@@ -46,6 +47,10 @@ export class LocalBus implements Bus, HubPort {
 
   sessionsEnded(ended: SessionsEnded): void {
     this.listener?.onSessionsEnded(ended);
+  }
+
+  groupNews(news: GroupNews): void {
+    this.listener?.onGroupNews(news);
   }
 
   presence(user: UserName, online: boolean): void {

@@ -11,6 +11,7 @@ import { FrameKind, Link, LINK_VERSION } from "./link.ts";
 import {
   committedSchema,
   devicesChangedSchema,
+  groupNewsSchema,
   receiptMovedSchema,
   sessionsEndedSchema,
   typingSchema,
@@ -115,6 +116,11 @@ export class Follower implements HubLine {
         const ended = read(sessionsEndedSchema, reader);
         reader.finish();
         return this.#options.port.sessionsEnded(ended);
+      }
+      case FrameKind.GroupNews: {
+        const news = read(groupNewsSchema, reader);
+        reader.finish();
+        return this.#options.port.groupNews(news);
       }
       case FrameKind.Presence: {
         const user = read(userName, reader), online = read(bool, reader);

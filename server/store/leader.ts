@@ -15,13 +15,15 @@ import {
 import type { Logger } from "../../shared/log.ts";
 import { monotonicClock } from "../../shared/net/mod.ts";
 import { type UserName, userName } from "../../shared/protocol/mod.ts";
-import type { Committed, DevicesChanged, ReceiptMoved, SessionsEnded, TypingHint } from "../bus/bus.ts";
+import type { Committed, DevicesChanged, GroupNews } from "../bus/bus.ts";
+import type { ReceiptMoved, SessionsEnded, TypingHint } from "../bus/bus.ts";
 import { Hub, type HubPort } from "../bus/hub.ts";
 import { Checkpointer, CheckpointWorker } from "./checkpointer.ts";
 import { AnswerStatus, FrameKind, Link, LINK_VERSION } from "./link.ts";
 import {
   committedSchema,
   devicesChangedSchema,
+  groupNewsSchema,
   operationByTag,
   receiptMovedSchema,
   type Served,
@@ -223,6 +225,10 @@ class FollowerPort implements HubPort {
 
   sessionsEnded(ended: SessionsEnded): void {
     this.#link.send(FrameKind.SessionsEnded, (writer) => write(sessionsEndedSchema, writer, ended));
+  }
+
+  groupNews(news: GroupNews): void {
+    this.#link.send(FrameKind.GroupNews, (writer) => write(groupNewsSchema, writer, news));
   }
 
   presence(user: UserName, online: boolean): void {

@@ -35,6 +35,8 @@ export enum FrameKind {
   Presence,
   /** Both ways: somebody types. */
   Typing,
+  /** Leader to server: something about who is in a conversation. */
+  GroupNews,
 }
 
 /** How a request ended. */

@@ -215,6 +215,8 @@ export class MemoryStore implements Store {
       case "rotate":
         for (const other of user.devices) other.ended ??= "superseded";
         Object.assign(device!, { certificate: effect.device.certificate, ended: undefined, approved: true });
+        // By the old identity, both: a recovery key would bring that one back.
+        Object.assign(user, { recovery: undefined, password: undefined });
         Object.assign(user, { identityKey: effect.identityKey, backup: effect.backup });
         await this.raiseGeneration(name, effect.keep);
     }

@@ -178,4 +178,72 @@ export const MIGRATIONS: readonly string[] = [
     entry  BLOB    NOT NULL
   ) STRICT;
   `,
+  // Groups: who is delivered to since when and up to where, what newcomers join by, and what they are added with.
+  `
+  ALTER TABLE conversations ADD COLUMN newest_commit INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE members ADD COLUMN since INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE members ADD COLUMN until INTEGER;
+  CREATE INDEX conversations_ended ON conversations (id) WHERE kind = 0;
+
+  CREATE TABLE trees (
+    id   INTEGER PRIMARY KEY,
+    body BLOB    NOT NULL
+  ) STRICT;
+  CREATE TABLE welcomes (
+    conversation  INTEGER NOT NULL REFERENCES conversations (id),
+    device        INTEGER NOT NULL REFERENCES devices (id),
+    is_invitation INTEGER NOT NULL,
+    commit_seq    INTEGER NOT NULL,
+    fetched       INTEGER NOT NULL,
+    stored_ms     INTEGER NOT NULL,
+    tree          INTEGER REFERENCES trees (id),
+    body          BLOB    NOT NULL,
+    PRIMARY KEY (device, conversation)
+  ) STRICT;
+  CREATE INDEX welcomes_by_conversation ON welcomes (conversation);
+  CREATE INDEX welcomes_by_tree ON welcomes (tree);
+
+  CREATE TABLE asks (
+    conversation INTEGER NOT NULL REFERENCES conversations (id),
+    device       INTEGER NOT NULL REFERENCES devices (id),
+    kind         INTEGER NOT NULL,
+    time_ms      INTEGER NOT NULL,
+    body         BLOB    NOT NULL,
+    PRIMARY KEY (conversation, device)
+  ) STRICT;
+  CREATE INDEX asks_by_device ON asks (device);
+  CREATE INDEX asks_by_age ON asks (time_ms);
+
+  CREATE TABLE key_packages (
+    id          INTEGER PRIMARY KEY,
+    device      INTEGER NOT NULL REFERENCES devices (id),
+    last_resort INTEGER NOT NULL,
+    put_ms      INTEGER NOT NULL,
+    body        BLOB    NOT NULL
+  ) STRICT;
+  CREATE INDEX key_packages_by_device ON key_packages (device, last_resort, id);
+  CREATE INDEX key_packages_by_age ON key_packages (put_ms);
+  CREATE TABLE taken_packages (
+    id               INTEGER PRIMARY KEY,
+    taker            INTEGER NOT NULL REFERENCES users (id),
+    owner            INTEGER NOT NULL REFERENCES users (id),
+    device           INTEGER NOT NULL REFERENCES devices (id),
+    conversation_key BLOB    NOT NULL,
+    last_resort      INTEGER NOT NULL,
+    is_used          INTEGER NOT NULL,
+    taken_ms         INTEGER NOT NULL,
+    body             BLOB    NOT NULL
+  ) STRICT;
+  CREATE INDEX taken_packages_by_device ON taken_packages (device, taken_ms);
+  CREATE INDEX taken_packages_by_taker ON taken_packages (taker, owner, taken_ms);
+  CREATE INDEX taken_packages_by_age ON taken_packages (taken_ms);
+
+  CREATE TRIGGER devices_ended AFTER UPDATE OF ended ON devices WHEN NEW.ended <> 0
+  BEGIN
+    DELETE FROM key_packages WHERE device = NEW.id;
+    DELETE FROM taken_packages WHERE device = NEW.id;
+    DELETE FROM welcomes WHERE device = NEW.id;
+    DELETE FROM asks WHERE device = NEW.id;
+  END;
+  `,
 ];

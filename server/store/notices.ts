@@ -1,8 +1,9 @@
 /** What the operations of one transaction have to tell once it is committed, in order. */
-import type { CommitListener, Committed, DevicesChanged, ReceiptMoved, SessionsEnded } from "../bus/bus.ts";
+import type { CommitListener, Committed, DevicesChanged, GroupNews } from "../bus/bus.ts";
+import type { ReceiptMoved, SessionsEnded } from "../bus/bus.ts";
 
 export class Notices {
-  readonly #items: (Committed | ReceiptMoved | DevicesChanged | SessionsEnded)[] = [];
+  readonly #items: (Committed | ReceiptMoved | DevicesChanged | SessionsEnded | GroupNews)[] = [];
 
   committed(item: Committed): void {
     this.#items.push(item);
@@ -18,6 +19,10 @@ export class Notices {
 
   sessionsEnded(ended: SessionsEnded): void {
     this.#items.push(ended);
+  }
+
+  groupNews(news: GroupNews): void {
+    this.#items.push(news);
   }
 
   /** Where we are, for {@linkcode rewind}. */
@@ -43,7 +48,8 @@ export class Notices {
       else if ("receipt" in item) receipts.push(item);
       else {
         flush();
-        if ("generation" in item) listener.sessionsEnded(item);
+        if ("type" in item) listener.groupNews(item);
+        else if ("generation" in item) listener.sessionsEnded(item);
         else listener.devicesChanged(item);
       }
     }

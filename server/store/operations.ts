@@ -34,7 +34,8 @@ import {
 } from "../../shared/protocol/mod.ts";
 import { messageId } from "../../shared/protocol/mod.ts";
 import type { Committed, DevicesChanged, ReceiptMoved, SessionsEnded, TypingHint } from "../bus/bus.ts";
-import type { Hub } from "../bus/hub.ts";
+import { groupOperations } from "./group_operations.ts";
+import { empty, LIST_ITEMS_MAX, type Operation, operation, shaped } from "./operation.ts";
 import type {
   Account,
   AppendResult,
@@ -52,21 +53,6 @@ import type {
   StoreAppend,
   StoredCredentials,
 } from "./store.ts";
-
-/** What the leader serves. */
-export interface Served {
-  readonly store: Store;
-  readonly hub: Hub;
-}
-
-export interface Operation<A, R> {
-  /** Number on the link; never reused. */
-  readonly tag: number;
-  readonly args: Schema<A>;
-  perform(served: Served, args: A): Promise<R>;
-  writeResult(writer: Writer, result: R): void;
-  readResult(reader: Reader): R;
-}
 
 const device: Schema<NewDevice> = struct({ id: deviceId, certificate: bytes(CERTIFICATE_BYTES_MAX) });
 
@@ -148,8 +134,6 @@ const storeAppend: Schema<StoreAppend> = struct({
   nowMs: u48,
 });
 
-/** Items in one list on the link. Callers who ask for more get this many. */
-export const LIST_ITEMS_MAX = 65_536;
 /** Names that one `directory` call asks for; {@linkcode RemoteStore} splits longer lists. */
 export const DIRECTORY_NAMES_MAX = 64;
 
@@ -201,6 +185,7 @@ const page = { limit: varint };
 const names = array(userName, LIST_ITEMS_MAX);
 
 export const operations = {
+  ...groupOperations,
   createUser: operation(
     1,
     newUser,
@@ -383,6 +368,9 @@ export const operations = {
   online: operation(14, nothing, names, ({ hub }) => Promise.resolve(hub.online().slice(0, LIST_ITEMS_MAX))),
 };
 
+export { LIST_ITEMS_MAX, type Operation, type Served } from "./operation.ts";
+export { groupNewsSchema } from "./group_operations.ts";
+
 /** By number, for the leader. `undefined` for one that this version does not know. */
 export function operationByTag(tag: number): Operation<unknown, unknown> | undefined {
   return BY_TAG.get(tag);
@@ -416,21 +404,6 @@ export const sessionsEndedSchema: Schema<SessionsEnded> = shaped<SessionsEnded>(
   device: optional(deviceId),
   change: optional(credentialChange),
 }));
-
-function operation<A, R>(
-  tag: number,
-  args: Schema<A>,
-  result: Schema<R>,
-  perform: (served: Served, args: A) => Promise<R>,
-): Operation<A, R> {
-  return {
-    tag,
-    args,
-    perform,
-    writeResult: (writer, value) => write(result, writer, value),
-    readResult: (reader) => read(result, reader),
-  };
-}
 
 /** Appends answer at the highest rate of all: two numbers each, and no struct walked. */
 function writeAppendResults(writer: Writer, results: readonly AppendResult[]): void {
@@ -473,15 +446,6 @@ function readAppendResults(reader: Reader): AppendResult[] {
     }
   }
   return results;
-}
-
-/** Gives a schema the contract's type, of which it describes every field. */
-function shaped<T>() {
-  return <S extends T>(schema: Schema<S>): Schema<T> => schema as unknown as Schema<T>;
-}
-
-function empty(): Record<never, never> {
-  return {};
 }
 
 enum Status {

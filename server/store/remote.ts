@@ -1,9 +1,29 @@
 /** The store as every server has it: calls to the leader, wherever that is. */
-import type { ConversationHead, ConversationId, DeviceId } from "../../shared/protocol/mod.ts";
+import type { Ask, ConversationHead, ConversationId, DeviceId } from "../../shared/protocol/mod.ts";
 import type { DirectoryEntry, OwnReceipt, Receipt, UserName } from "../../shared/protocol/mod.ts";
-import { KEY_ENTRIES_MAX, KEY_LOG_PAGE_MAX, RECEIPTS_MAX, RECEIPTS_PAGE_MAX } from "../../shared/limits.ts";
+import {
+  ASKS_PAGE_MAX,
+  KEY_ENTRIES_MAX,
+  KEY_LOG_PAGE_MAX,
+  KEY_PACKAGES_MAX,
+  RECEIPTS_MAX,
+  RECEIPTS_PAGE_MAX,
+} from "../../shared/limits.ts";
 import type { Calls } from "./calls.ts";
 import { DIRECTORY_NAMES_MAX, LIST_ITEMS_MAX, operations } from "./operations.ts";
+import { PACKAGE_NAMES_MAX, untyped } from "./group_operations.ts";
+import type {
+  CommitResult,
+  InviteResult,
+  KeyPackageStock,
+  StoreCommit,
+  StoredWelcome,
+  StoreInvitation,
+  StoreKeyPackages,
+  StoreLeave,
+  TakenKeyPackage,
+  WantedKeyPackages,
+} from "./groups.ts";
 import { StaleSenders } from "./stale_senders.ts";
 import type {
   Account,
@@ -187,6 +207,72 @@ export class RemoteStore implements Store {
 
   async trim(limits: TrimLimits): Promise<number> {
     return (await this.#calls.call(operations.trim, limits)).removed;
+  }
+
+  createGroup(id: ConversationId, user: UserName, device: DeviceId): Promise<ConversationHead | undefined> {
+    return this.#calls.call(operations.createGroup, { id, user, device });
+  }
+
+  async commit(commit: StoreCommit): Promise<CommitResult> {
+    let bytes = commit.body.length + commit.tree.length;
+    for (const { body } of commit.welcomes) bytes += body.length;
+    return untyped(await this.#calls.call(operations.commit, commit, bytes));
+  }
+
+  async leave(leave: StoreLeave): Promise<CommitResult> {
+    return untyped(await this.#calls.call(operations.leave, leave, leave.body.length));
+  }
+
+  members(user: UserName, conversation: ConversationId, after: string, limit: number): Promise<UserName[] | undefined> {
+    return this.#calls.call(operations.members, { user, conversation, after, limit: clamp(limit) });
+  }
+
+  welcome(user: UserName, device: DeviceId, conversation: ConversationId): Promise<StoredWelcome | undefined> {
+    return this.#calls.call(operations.welcome, { user, device, conversation });
+  }
+
+  welcomesWaiting(user: UserName, device: DeviceId, limit: number): Promise<ConversationId[]> {
+    return this.#calls.call(operations.welcomesWaiting, { user, device, limit: clamp(limit) });
+  }
+
+  async invite(invitation: StoreInvitation): Promise<InviteResult> {
+    const bytes = invitation.welcome.body.length + invitation.tree.length;
+    return untyped(await this.#calls.call(operations.invite, invitation, bytes));
+  }
+
+  putKeyPackages(packages: StoreKeyPackages): Promise<KeyPackageStock> {
+    const oneTime = packages.oneTime.slice(-KEY_PACKAGES_MAX);
+    return this.#calls.call(operations.putKeyPackages, { ...packages, oneTime });
+  }
+
+  async takeKeyPackages(wanted: WantedKeyPackages): Promise<TakenKeyPackage[]> {
+    const taken: TakenKeyPackage[] = [];
+    for (let at = 0; at < wanted.names.length; at += PACKAGE_NAMES_MAX) {
+      const names = wanted.names.slice(at, at + PACKAGE_NAMES_MAX);
+      taken.push(...await this.#calls.call(operations.takeKeyPackages, { ...wanted, names }));
+    }
+    return taken;
+  }
+
+  ask(ask: Ask): Promise<"waits" | "refused" | "limit"> {
+    return this.#calls.call(operations.ask, ask);
+  }
+
+  asks(
+    user: UserName,
+    conversation: ConversationId | undefined,
+    after: { readonly conversation: ConversationId; readonly device: DeviceId } | undefined,
+    limit: number,
+  ): Promise<Ask[]> {
+    return this.#calls.call(operations.asks, { user, conversation, after, limit: Math.min(limit, ASKS_PAGE_MAX) });
+  }
+
+  async dropAsk(user: UserName, conversation: ConversationId, device: DeviceId): Promise<void> {
+    await this.#calls.call(operations.dropAsk, { user, conversation, device });
+  }
+
+  async sweep(nowMs: number): Promise<boolean> {
+    return (await this.#calls.call(operations.sweep, { nowMs })).isMore;
   }
 
   // deno-lint-ignore require-await

@@ -1,8 +1,20 @@
 /** The store of the process that leads: reads run at once, changes go through the group commit. */
-import type { ConversationHead, ConversationId, DeviceId } from "../../shared/protocol/mod.ts";
+import type { Ask, ConversationHead, ConversationId, DeviceId } from "../../shared/protocol/mod.ts";
 import type { DirectoryEntry, OwnReceipt, Receipt, UserName } from "../../shared/protocol/mod.ts";
 import type { Checkpointer } from "./checkpointer.ts";
 import type { SqliteDatabase } from "./sqlite/database.ts";
+import type {
+  CommitResult,
+  InviteResult,
+  KeyPackageStock,
+  StoreCommit,
+  StoredWelcome,
+  StoreInvitation,
+  StoreKeyPackages,
+  StoreLeave,
+  TakenKeyPackage,
+  WantedKeyPackages,
+} from "./groups.ts";
 import type { Space } from "./space.ts";
 import {
   type Account,
@@ -144,7 +156,10 @@ export class SqliteStore implements Store {
     peer: UserName,
     device?: DeviceId,
   ): Promise<ConversationHead | undefined> {
-    const open = () => this.#database.conversations.openDirect(id, user, peer, device);
+    const open = () => {
+      this.#database.groups.giveWay(id);
+      return this.#database.conversations.openDirect(id, user, peer, device);
+    };
     // Most often it is there already, and then nothing changes.
     return this.#database.conversations.isOpen(id) ? this.#read(open) : this.#write(ROW_BYTES, open);
   }
@@ -202,6 +217,79 @@ export class SqliteStore implements Store {
     return this.#write(ROW_BYTES, (database) => database.log.trim(limits));
   }
 
+  createGroup(id: ConversationId, user: UserName, device: DeviceId): Promise<ConversationHead | undefined> {
+    return this.#add(ROW_BYTES, (database) => database.groups.create(id, user, device));
+  }
+
+  commit(commit: StoreCommit): Promise<CommitResult> {
+    let bytes = ROW_BYTES + commit.body.length + commit.tree.length;
+    for (const { body } of commit.welcomes) bytes += ROW_BYTES + body.length;
+    return this.#add(bytes, (database, notices) => database.groups.commit(commit, notices));
+  }
+
+  leave(leave: StoreLeave): Promise<CommitResult> {
+    const bytes = ROW_BYTES + leave.body.length;
+    return this.#add(bytes, (database, notices) => database.groups.leave(leave, notices));
+  }
+
+  members(user: UserName, conversation: ConversationId, after: string, limit: number): Promise<UserName[] | undefined> {
+    return this.#read(() => this.#database.groups.members(user, conversation, after, limit));
+  }
+
+  async welcome(user: UserName, device: DeviceId, conversation: ConversationId): Promise<StoredWelcome | undefined> {
+    const { welcomes } = this.#database, found = await this.#read(() => welcomes.of(user, device, conversation));
+    // That it was fetched is only worth a change the first time.
+    if (found?.isFetched === false) {
+      const { commit } = found.welcome;
+      await this.#write(ROW_BYTES, (database) => database.welcomes.fetched(device, conversation, commit));
+    }
+    return found?.welcome;
+  }
+
+  welcomesWaiting(user: UserName, device: DeviceId, limit: number): Promise<ConversationId[]> {
+    return this.#read(() => this.#database.welcomes.waiting(user, device, limit));
+  }
+
+  invite(invitation: StoreInvitation): Promise<InviteResult> {
+    const bytes = 2 * ROW_BYTES + invitation.welcome.body.length + invitation.tree.length;
+    return this.#add(bytes, (database, notices) => database.groups.invite(invitation, notices));
+  }
+
+  putKeyPackages(packages: StoreKeyPackages): Promise<KeyPackageStock> {
+    const { user, device, oneTime, lastResort, nowMs } = packages;
+    if (oneTime.length === 0 && lastResort === undefined) {
+      return this.#read(() => this.#database.keyPackages.stock(user, device, nowMs));
+    }
+    let bytes = ROW_BYTES + (lastResort?.length ?? 0);
+    for (const { length } of oneTime) bytes += ROW_BYTES + length;
+    return this.#add(bytes, (database) => database.keyPackages.put(packages));
+  }
+
+  takeKeyPackages(wanted: WantedKeyPackages): Promise<TakenKeyPackage[]> {
+    return this.#write(wanted.names.length * ROW_BYTES, (database) => database.keyPackages.take(wanted));
+  }
+
+  ask(ask: Ask): Promise<"waits" | "refused" | "limit"> {
+    return this.#add(ROW_BYTES + ask.body.length, (database, notices) => database.asks.put(ask, notices));
+  }
+
+  asks(
+    user: UserName,
+    conversation: ConversationId | undefined,
+    after: { readonly conversation: ConversationId; readonly device: DeviceId } | undefined,
+    limit: number,
+  ): Promise<Ask[]> {
+    return this.#read(() => this.#database.asks.list(user, conversation, after, limit));
+  }
+
+  dropAsk(user: UserName, conversation: ConversationId, device: DeviceId): Promise<void> {
+    return this.#write(ROW_BYTES, (database) => database.asks.drop(user, conversation, device));
+  }
+
+  sweep(nowMs: number): Promise<boolean> {
+    return this.#write(ROW_BYTES, (database) => database.sweep(nowMs));
+  }
+
   /** Commits what is queued, writes the WAL back and closes the database. */
   close(): Promise<void> {
     return this.#closed ??= this.#close();
@@ -212,6 +300,12 @@ export class SqliteStore implements Store {
     this.#space?.close();
     await this.#checkpointer?.close();
     this.#database.close();
+  }
+
+  /** A change that takes room for good. */
+  #add<T>(bytes: number, change: Change<T>): Promise<T> {
+    if (this.#space?.isFull) return Promise.reject(new StoreFullError("Cannot store: the disk is full"));
+    return this.#write(bytes, change);
   }
 
   #write<T>(bytes: number, change: Change<T>): Promise<T> {

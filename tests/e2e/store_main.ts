@@ -39,6 +39,7 @@ bus.listener = {
   onDevicesChanged() {},
   onReceipts: () => {},
   onSessionsEnded: () => {},
+  onGroupNews: () => {},
   onPresence: () => {},
   onTyping: () => {},
   onGap: () => {

@@ -76,6 +76,10 @@ export class Harness {
       onDevicesChanged: (change) => this.server.devicesChanged(change),
       onReceipts: (moved) => this.server.receipts(moved),
       onSessionsEnded: (ended) => this.server.sessionsEnded(ended),
+      onGroupNews: (news) => {
+        this.services.typing.membersChanged(news);
+        this.server.groupNews(news);
+      },
       onPresence: (user, online) => this.server.presence.changed(user, online, this.nowUs),
       onTyping: (hint) => this.server.presence.typed(hint),
       onGap: () => {},

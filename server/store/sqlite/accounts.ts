@@ -17,7 +17,8 @@ import type { Session } from "../store.ts";
 import type { StoreClock } from "./clock.ts";
 import { RefusedError } from "./errors.ts";
 import type { KeyLogTable } from "./key_log.ts";
-import { MEMBERS, membersOf, type Rows } from "./rows.ts";
+import { ConversationKind } from "../groups.ts";
+import { EPOCH, MEMBERS, membersOf, type Rows } from "./rows.ts";
 
 export class Accounts {
   readonly #rows: Rows;
@@ -145,6 +146,9 @@ export class Accounts {
         this.#sql.supersede.run(Ended.superseded, user);
         this.#sql.renewDevice.run(effect.device.certificate, 1, id);
         this.#sql.setIdentity.run(effect.identityKey, effect.backup, user);
+        // By the old identity, both: a recovery key would bring that one back.
+        this.#sql.dropRecovery.run(user);
+        this.#sql.dropPasswordChange.run(user);
         this.raiseGeneration(name, effect.keep, notices);
     }
     this.#devicesMoved(name, user, notices);
@@ -245,7 +249,7 @@ export class Accounts {
     this.#sql.raiseRevision.run(user);
     this.#sql.raiseEpochs.run(user);
     // The cached epochs are the old ones now.
-    this.#rows.forgetConversations();
+    this.#rows.forgetDirect();
     notices.devicesChanged({
       user: name,
       conversations: this.#epochsOf(user),
@@ -287,6 +291,8 @@ function prepare(database: DatabaseSync) {
     end: sql("UPDATE devices SET ended = ?, name = NULL, name_signature = NULL WHERE id = ?"),
     supersede: sql("UPDATE devices SET ended = ? WHERE user = ? AND ended = 0"),
     setApproval: sql("UPDATE users SET approval = ? WHERE id = ?"),
+    dropRecovery: sql("DELETE FROM recoveries WHERE user = ?"),
+    dropPasswordChange: sql("DELETE FROM password_changes WHERE user = ?"),
     setIdentity: sql("UPDATE users SET identity_key = ?, backup = ? WHERE id = ?"),
     nameDevice: sql("UPDATE devices SET name = ?, name_signature = ? WHERE key = ?"),
     deviceNames: sql(
@@ -313,22 +319,22 @@ function prepare(database: DatabaseSync) {
     forgetSessions: sql("DELETE FROM sessions WHERE expires_ms <= ?"),
     raiseEpochs: sql(
       `UPDATE conversations SET epoch = epoch + 1
-       WHERE id IN (SELECT conversation FROM members WHERE user = ?)`,
+       WHERE kind = ${ConversationKind.Direct} AND id IN (SELECT conversation FROM members WHERE user = ?)`,
     ),
     epochs: sql(
-      `SELECT key, epoch, ${MEMBERS} AS members
+      `SELECT key, ${EPOCH} AS epoch, ${MEMBERS} AS members
        FROM members AS own JOIN conversations ON conversations.id = own.conversation
-       WHERE own.user = ? ORDER BY own.conversation_key`,
+       WHERE own.user = ? AND kind = ${ConversationKind.Direct} ORDER BY own.conversation_key`,
     ),
     moveCursors: sql(
       `INSERT OR REPLACE INTO cursors (device, conversation, seq)
-       SELECT ?, conversations.id, head
+       SELECT ?, conversations.id, min(head, coalesce(until, head))
        FROM members AS own JOIN conversations ON conversations.id = own.conversation
        WHERE own.user = ? AND head > 0`,
     ),
     beginCursors: sql(
       `INSERT INTO cursors (device, conversation, seq)
-       SELECT ?, conversations.id, head
+       SELECT ?, conversations.id, min(head, coalesce(until, head))
        FROM members AS own JOIN conversations ON conversations.id = own.conversation
        WHERE own.user = ? AND head > 0`,
     ),

@@ -2,7 +2,8 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { fromHex } from "../../../shared/codec/mod.ts";
 import type { ConversationHead, ConversationId, DeviceId, UserName } from "../../../shared/protocol/mod.ts";
-import { type Conversation, MEMBERS, membersOf, type Rows } from "./rows.ts";
+import { ConversationKind } from "../groups.ts";
+import { type Conversation, EPOCH, isMember, MEMBERS, membersOf, type Rows } from "./rows.ts";
 
 export class Conversations {
   readonly #rows: Rows;
@@ -15,7 +16,7 @@ export class Conversations {
 
   /** Whether {@linkcode openDirect} would change nothing, so that it need not wait for a transaction. */
   isOpen(id: ConversationId): boolean {
-    return this.#rows.conversation(id) !== undefined;
+    return this.#rows.conversation(id)?.kind === ConversationKind.Direct;
   }
 
   openDirect(
@@ -28,15 +29,25 @@ export class Conversations {
     if (own === undefined || other === undefined) return undefined;
     if (this.#rows.conversation(id) === undefined) this.#insertDirect(id, [...new Set([own, other])]);
     const conversation = this.#rows.conversation(id)!;
-    if (!conversation.members.includes(user)) return undefined;
+    return isMember(conversation, user) ? this.head(id, conversation, user, device) : undefined;
+  }
+
+  /** As a member sees it. */
+  head(
+    id: ConversationId,
+    conversation: Conversation,
+    user: UserName,
+    device: DeviceId | undefined,
+  ): ConversationHead {
+    const { kind, members, since, head, begins, epoch } = conversation;
     return {
       conversation: id,
-      kind: KIND_DIRECT,
-      members: [...conversation.members],
-      head: conversation.head,
-      begins: conversation.begins,
+      kind,
+      members: since === undefined ? [...members] : [],
+      head,
+      begins: Math.max(begins, (since?.get(user) ?? 0) - 1),
       cursor: this.#cursor(user, device, conversation),
-      epoch: conversation.epoch,
+      epoch,
     };
   }
 
@@ -69,8 +80,9 @@ export class Conversations {
     if (found?.user !== user) return;
     for (const { conversation: id, seq } of cursors) {
       const conversation = this.#rows.conversation(id);
-      if (!conversation?.members.includes(user)) continue;
-      this.#sql.setCursor.run(found.id, conversation.id, Math.min(seq, conversation.head));
+      const stay = conversation && this.#rows.stay(conversation, user);
+      if (conversation === undefined || stay === undefined) continue;
+      this.#sql.setCursor.run(found.id, conversation.id, Math.min(seq, stay.until ?? conversation.head));
     }
   }
 
@@ -78,7 +90,7 @@ export class Conversations {
     const distinct = members.filter((row, at) => members.findIndex((other) => other["id"] === row["id"]) === at);
     const epoch = distinct.reduce((sum, row) => sum + (row["device_revision"] as number), 0);
     const key = fromHex(id);
-    const { lastInsertRowid } = this.#sql.insertConversation.run(key, KIND_DIRECT, epoch);
+    const { lastInsertRowid } = this.#sql.insertConversation.run(key, ConversationKind.Direct, epoch);
     for (const row of distinct) this.#sql.insertMember.run(row["id"] as number, key, lastInsertRowid);
   }
 
@@ -96,10 +108,12 @@ function prepare(database: DatabaseSync) {
     insertConversation: sql("INSERT INTO conversations (key, kind, epoch) VALUES (?, ?, ?)"),
     insertMember: sql("INSERT INTO members (user, conversation_key, conversation) VALUES (?, ?, ?)"),
     heads: sql(
-      `SELECT key, kind, epoch, head, begins, ${MEMBERS} AS members,
-         coalesce((SELECT seq FROM cursors WHERE device = ? AND cursors.conversation = conversations.id), 0) AS cursor
+      `SELECT key, kind, min(${EPOCH}, ${UNTIL}) AS epoch, min(head, ${UNTIL}) AS head, max(begins, since - 1) AS begins,
+         ${MEMBERS} AS members, coalesce(cursors.seq, 0) AS cursor
        FROM members AS own JOIN conversations ON conversations.id = own.conversation
+         LEFT JOIN cursors ON cursors.device = ? AND cursors.conversation = conversations.id
        WHERE own.user = (SELECT id FROM users WHERE name = ?) AND own.conversation_key > ?
+         AND coalesce(cursors.seq, 0) < ${UNTIL}
        ORDER BY own.conversation_key LIMIT ?`,
     ),
     cursor: sql("SELECT seq FROM cursors WHERE device = ? AND conversation = ?"),
@@ -110,5 +124,6 @@ function prepare(database: DatabaseSync) {
   };
 }
 
-const KIND_DIRECT = 1;
+/** Beyond every number where a user is a member. */
+const UNTIL = `coalesce(until, ${Number.MAX_SAFE_INTEGER})`;
 const NO_ROW = -1;

@@ -8,14 +8,18 @@ import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { migrate } from "../migrations.ts";
 import type { Reserve } from "../space.ts";
 import { Accounts } from "./accounts.ts";
+import { Asks } from "./asks.ts";
 import { StoreClock } from "./clock.ts";
 import { Conversations } from "./conversations.ts";
 import { Credentials } from "./credentials.ts";
 import { SupersededError } from "./errors.ts";
+import { Groups } from "./groups.ts";
 import { KeyLogTable } from "./key_log.ts";
+import { KeyPackages } from "./key_packages.ts";
 import { Log } from "./log.ts";
 import { Receipts } from "./receipts.ts";
 import { Rows } from "./rows.ts";
+import { Welcomes } from "./welcomes.ts";
 
 export interface SqliteOptions {
   /** Largest size of the database file, in pages of 4 KiB; beyond it the disk counts as full. */
@@ -33,6 +37,10 @@ export class SqliteDatabase {
   readonly log: Log;
   readonly keyLog: KeyLogTable;
   readonly receipts: Receipts;
+  readonly groups: Groups;
+  readonly welcomes: Welcomes;
+  readonly asks: Asks;
+  readonly keyPackages: KeyPackages;
   readonly #database: DatabaseSync;
   readonly #options: SqliteOptions;
   readonly #rows: Rows;
@@ -66,6 +74,10 @@ export class SqliteDatabase {
       this.conversations = new Conversations(this.#database, rows);
       this.log = new Log(this.#database, rows, clock);
       this.receipts = new Receipts(this.#database, rows);
+      const welcomes = this.welcomes = new Welcomes(this.#database, rows), { conversations, log } = this;
+      this.groups = new Groups(this.#database, { rows, conversations, log, welcomes });
+      this.asks = new Asks(this.#database, rows);
+      this.keyPackages = new KeyPackages(this.#database, rows);
       this.#database.exec("COMMIT");
       if (options.walBytes !== undefined) takeRoom(`${path}-wal`, options.walBytes);
     } catch (error) {
@@ -81,6 +93,12 @@ export class SqliteDatabase {
     if (number === this.leadership) return;
     this.rollback();
     throw new SupersededError(`Cannot write as leader ${this.leadership}: leader ${number} has taken over`);
+  }
+
+  /** Removes some of what has had its time. @returns Whether there may be more. */
+  sweep(nowMs: number): boolean {
+    const parts = [this.welcomes, this.asks, this.keyPackages, this.groups];
+    return parts.map((part) => part.sweep(nowMs)).includes(true);
   }
 
   /** Everything since {@linkcode begin} is on the disk when this returns. */

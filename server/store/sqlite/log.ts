@@ -10,7 +10,7 @@ import { StaleSenders } from "../stale_senders.ts";
 import type { AppendResult, LogPage, StoreAppend, TrimLimits } from "../store.ts";
 import type { StoreClock } from "./clock.ts";
 import { Leaps } from "./leaps.ts";
-import type { Rows } from "./rows.ts";
+import { type Conversation, type Device, isMember, type Rows } from "./rows.ts";
 
 export class Log {
   readonly #rows: Rows;
@@ -34,17 +34,20 @@ export class Log {
 
   read(user: UserName, id: ConversationId, after: number, limit: number): LogPage | undefined {
     const conversation = this.#rows.conversation(id);
-    if (!conversation?.members.includes(user)) return undefined;
-    const leap = this.#leaps.next(conversation.id, after);
-    if (leap !== undefined && after >= leap.kept) {
+    const stay = conversation && this.#rows.stay(conversation, user);
+    if (conversation === undefined || stay === undefined) return undefined;
+    const begins = Math.max(conversation.begins, stay.since - 1), { until = Infinity } = stay;
+    const leap = this.#leaps.next(conversation.id, Math.max(after, stay.since - 1));
+    if (leap !== undefined && after >= leap.kept && leap.kept < until) {
       const { upto: begins, ...restored } = leap;
       return { records: [], begins, restored };
     }
     const records: Record[] = [];
     let bytes = 0;
     // Row by row: a page's worth of the largest bodies at once would not fit in memory.
-    for (const row of this.#sql.read.iterate(conversation.id, after, limit)) {
+    for (const row of this.#sql.read.iterate(conversation.id, Math.max(after, begins), limit)) {
       const body = row["body"] as Uint8Array;
+      if (row["seq"] as number > until) break;
       if (leap !== undefined && row["seq"] as number > leap.kept) break;
       bytes += body.length;
       if (bytes > READ_BYTES_MAX && records.length > 0) break;
@@ -58,7 +61,7 @@ export class Log {
         body,
       });
     }
-    return { records, begins: Math.min(conversation.begins, leap?.kept ?? Infinity) };
+    return { records, begins: Math.min(begins, leap?.kept ?? Infinity) };
   }
 
   trim(limits: TrimLimits): number {
@@ -74,6 +77,25 @@ export class Log {
     return count;
   }
 
+  /** The numbers of a record that came earlier, if it did. */
+  first(conversation: Conversation, device: Device, messageId: MessageId): Stored | undefined {
+    const row = this.#sql.number.get(conversation.id, device.id, fromHex(messageId));
+    return row && duplicateOf(row);
+  }
+
+  /** One that is not there yet, from somebody who may. */
+  add(
+    conversation: Conversation,
+    device: Device,
+    entry: Pick<StoreAppend, "conversation" | "device" | "messageId" | "body" | "nowMs">,
+  ): Record {
+    const { conversation: id, device: key, messageId, body, nowMs: timeMs } = entry, seq = conversation.head + 1;
+    this.#clock.heard(timeMs);
+    this.#sql.append.run(conversation.id, seq, device.id, fromHex(messageId), timeMs, body);
+    this.#rows.setHead(conversation, seq);
+    return { conversation: id, seq, timeMs, sender: device.user, device: key, messageId, body };
+  }
+
   /** Pages in use: next to the log nothing in the database takes much. */
   #storedBytes(): number {
     const [pages, free, pageBytes] = [this.#sql.pages, this.#sql.freePages, this.#sql.pageBytes].map((statement) =>
@@ -85,7 +107,7 @@ export class Log {
   #append(record: StoreAppend, stale: StaleSenders, notices: Notices): AppendResult {
     const conversation = this.#rows.conversation(record.conversation), device = this.#rows.device(record.device);
     if (conversation === undefined || device === undefined) return NOT_MEMBER;
-    if (device.user !== record.user || !conversation.members.includes(record.user)) return NOT_MEMBER;
+    if (device.user !== record.user || !isMember(conversation, record.user)) return NOT_MEMBER;
     const messageId = fromHex(record.messageId);
     if (record.expectedEpoch !== conversation.epoch || stale.has(record)) {
       const first = this.#sql.number.get(conversation.id, device.id, messageId);
@@ -149,7 +171,9 @@ function prepare(database: DatabaseSync) {
   };
 }
 
-function duplicateOf(row: { [column: string]: unknown }): AppendResult {
+type Stored = AppendResult & { readonly status: "stored" };
+
+function duplicateOf(row: { [column: string]: unknown }): Stored {
   return { status: "stored", seq: row["seq"] as number, timeMs: row["time_ms"] as number, duplicate: true };
 }
 

@@ -7,12 +7,20 @@
 import type { DatabaseSync } from "node:sqlite";
 import { fromHex } from "../../../shared/codec/mod.ts";
 import type { ConversationId, DeviceId, UserName } from "../../../shared/protocol/mod.ts";
+import { ConversationKind } from "../groups.ts";
 
 /** A conversation's row, its head and its members' names in order. */
 export interface Conversation {
   readonly id: number;
-  readonly members: readonly UserName[];
-  readonly epoch: number;
+  readonly kind: ConversationKind;
+  /** The same array until somebody comes or goes; changed by {@linkcode Rows.setMembers}. */
+  members: readonly UserName[];
+  /** Of a group: from when on each of them is one. */
+  since: ReadonlyMap<UserName, number> | undefined;
+  /** What an append has to name; changed by {@linkcode Rows.setCommit}. */
+  epoch: number;
+  /** The newest commit's number. */
+  commit: number;
   /** Changed by {@linkcode Rows.setHead}. */
   head: number;
   /** Records up to this one are gone; changed by {@linkcode Rows.setBegins}. */
@@ -22,6 +30,16 @@ export interface Conversation {
 export interface Device {
   readonly id: number;
   readonly user: UserName;
+}
+
+/** From when on a user is delivered to, and up to where it was. */
+export interface Stay {
+  readonly since: number;
+  readonly until: number | undefined;
+}
+
+export function isMember({ members, since }: Conversation, user: UserName): boolean {
+  return since === undefined ? members.includes(user) : since.has(user);
 }
 
 export class Rows {
@@ -42,13 +60,28 @@ export class Rows {
     this.writeHeads();
     const row = this.#sql.conversation.get(fromHex(key));
     if (row === undefined) return undefined;
+    const id = row["id"] as number, commit = row["newest_commit"] as number;
+    const isGroup = row["kind"] === ConversationKind.Group, since = isGroup ? this.#sinceOf(id) : undefined;
+    const members = since === undefined ? membersOf(row["members"]) : [...since.keys()];
     return this.#conversations.set(key, {
-      id: row["id"] as number,
-      epoch: row["epoch"] as number,
+      id,
+      kind: row["kind"] as ConversationKind,
+      members,
+      since,
+      epoch: commit > 0 || isGroup ? commit : row["epoch"] as number,
+      commit,
       head: row["head"] as number,
       begins: row["begins"] as number,
-      members: membersOf(row["members"]),
-    });
+    }, weightOf(members));
+  }
+
+  /** What a user may read of a conversation; `undefined` for who never was a member. */
+  stay(conversation: Conversation, user: UserName): Stay | undefined {
+    const since = conversation.since?.get(user) ?? (isMember(conversation, user) ? 0 : undefined);
+    if (since !== undefined) return { since, until: undefined };
+    if (conversation.since === undefined) return undefined;
+    const row = this.#sql.stay.get(conversation.id, user);
+    return row && { since: row["since"] as number, until: row["until"] as number };
   }
 
   device(key: DeviceId): Device | undefined {
@@ -72,6 +105,18 @@ export class Rows {
     this.#raised.clear();
   }
 
+  /** The record of that number is a commit. */
+  setCommit(conversation: Conversation, seq: number): void {
+    this.#sql.setCommit.run(seq, conversation.id);
+    conversation.epoch = conversation.commit = seq;
+  }
+
+  /** In the table somebody came to a group, or was dismissed. */
+  setMembers(conversation: Conversation): void {
+    conversation.since = this.#sinceOf(conversation.id);
+    conversation.members = [...conversation.since.keys()];
+  }
+
   /** Records up to this one are gone. */
   setBegins(id: number, key: ConversationId, begins: number): void {
     this.#sql.setBegins.run(begins, id);
@@ -79,10 +124,16 @@ export class Rows {
     if (cached !== undefined) cached.begins = begins;
   }
 
-  /** Epochs or members were changed in the tables. */
-  forgetConversations(): void {
+  /** Epochs that follow from devices were changed in the table: those of direct conversations. */
+  forgetDirect(): void {
     this.writeHeads();
-    this.#conversations.clear();
+    this.#conversations.keep(({ kind }) => kind === ConversationKind.Group);
+  }
+
+  /** It is no more. */
+  forgetConversation(key: ConversationId): void {
+    this.writeHeads();
+    this.#conversations.delete(key);
   }
 
   /** What was changed is undone. */
@@ -91,41 +142,80 @@ export class Rows {
     this.#conversations.clear();
     this.#devices.clear();
   }
+
+  /** In order of name. */
+  #sinceOf(id: number): ReadonlyMap<UserName, number> {
+    return new Map(this.#sql.group.all(id).map((row) => [row["name"] as UserName, row["since"] as number]));
+  }
 }
 
 /** Names hold no comma. */
 export function membersOf(names: unknown): UserName[] {
-  return (names as string).split(",") as UserName[];
+  return names === null ? [] : (names as string).split(",") as UserName[];
 }
 
-/** The names of a row of `conversations`, in order. */
-export const MEMBERS = `(SELECT group_concat(users.name, ',' ORDER BY users.name)
-  FROM members JOIN users ON users.id = members.user WHERE members.conversation = conversations.id)`;
+/** The names of a row of `conversations`, in order; null for a group. */
+export const MEMBERS = `CASE conversations.kind WHEN ${ConversationKind.Direct} THEN
+  (SELECT group_concat(users.name, ',' ORDER BY users.name)
+   FROM members JOIN users ON users.id = members.user WHERE members.conversation = conversations.id) END`;
 
-/** Rows by key, a bounded number: the oldest goes first, and can be read again at any time. */
+/** What a row of `conversations` says that an append has to name. */
+export const EPOCH =
+  `CASE WHEN newest_commit > 0 OR kind = ${ConversationKind.Group} THEN newest_commit ELSE epoch END`;
+
+/** Rows by key, of a bounded weight: the oldest goes first, and can be read again at any time. */
 class Cache<K, V> {
-  readonly #entries = new Map<K, V>();
+  readonly #entries = new Map<K, { readonly value: V; readonly weight: number }>();
+  #weight = 0;
 
   get(key: K): V | undefined {
-    return this.#entries.get(key);
+    return this.#entries.get(key)?.value;
   }
 
-  set(key: K, value: V): V {
-    if (this.#entries.size >= CACHE_ENTRIES_MAX) this.#entries.delete(this.#entries.keys().next().value!);
-    this.#entries.set(key, value);
+  set(key: K, value: V, weight = 1): V {
+    for (const oldest of this.#entries.keys()) {
+      if (this.#weight + weight <= CACHE_WEIGHT_MAX) break;
+      this.delete(oldest);
+    }
+    this.#weight += weight;
+    this.#entries.set(key, { value, weight });
     return value;
+  }
+
+  delete(key: K): void {
+    this.#weight -= this.#entries.get(key)?.weight ?? 0;
+    this.#entries.delete(key);
+  }
+
+  keep(isKept: (value: V) => boolean): void {
+    for (const [key, { value }] of this.#entries) if (!isKept(value)) this.delete(key);
   }
 
   clear(): void {
     this.#entries.clear();
+    this.#weight = 0;
   }
+}
+
+/** A member takes about a third of what a conversation of two does. */
+function weightOf(members: readonly UserName[]): number {
+  return 1 + Math.floor(members.length / 3);
 }
 
 function prepare(database: DatabaseSync) {
   return {
     conversation: database.prepare(
-      `SELECT id, epoch, head, begins, ${MEMBERS} AS members FROM conversations WHERE key = ?`,
+      `SELECT id, kind, epoch, newest_commit, head, begins, ${MEMBERS} AS members FROM conversations WHERE key = ?`,
     ),
+    group: database.prepare(
+      `SELECT users.name, since FROM members JOIN users ON users.id = members.user
+       WHERE conversation = ? AND until IS NULL ORDER BY users.name`,
+    ),
+    stay: database.prepare(
+      `SELECT since, until FROM members
+       WHERE conversation = ? AND user = (SELECT id FROM users WHERE name = ?) AND until IS NOT NULL`,
+    ),
+    setCommit: database.prepare("UPDATE conversations SET newest_commit = ? WHERE id = ?"),
     setHead: database.prepare("UPDATE conversations SET head = ? WHERE id = ?"),
     setBegins: database.prepare("UPDATE conversations SET begins = ? WHERE id = ?"),
     deviceByKey: database.prepare(
@@ -134,5 +224,5 @@ function prepare(database: DatabaseSync) {
   };
 }
 
-/** Conversations and devices kept by key; about 300 bytes each. */
-const CACHE_ENTRIES_MAX = 65_536;
+/** Of conversations, and of devices, kept by key; about 300 bytes for each unit. */
+const CACHE_WEIGHT_MAX = 65_536;

@@ -84,6 +84,7 @@ Deno.test("ClusterBus: a listener that fails keeps nobody else from hearing, and
     onReceipts() {},
     onDevicesChanged() {},
     onSessionsEnded() {},
+    onGroupNews() {},
     onPresence() {},
     onTyping() {},
     onGap() {},

@@ -4,7 +4,7 @@ import { setImmediate } from "node:timers";
 import { type Backend, openBackend } from "../../../server/store/backend.ts";
 import { MIGRATIONS, StoreVersionError } from "../../../server/store/migrations.ts";
 import { type Store, StoreUnavailableError } from "../../../server/store/store.ts";
-import type { BusListener, Committed, DevicesChanged, SessionsEnded, TypingHint } from "../../../server/bus/bus.ts";
+import type { BusListener, Committed, DevicesChanged, GroupNews, SessionsEnded, TypingHint } from "../../../server/bus/bus.ts";
 import { silentLogger } from "../../../shared/log.ts";
 import type { Record } from "../../../shared/protocol/mod.ts";
 import { befriend, deviceOf, directOf, nameOf, newDevice, recordOf } from "./fixtures.ts";
@@ -150,6 +150,7 @@ Deno.test("openBackend(): a gap is told after the leader knows who is here", asy
       onDevicesChanged: () => {},
       onReceipts: () => {},
       onSessionsEnded: () => {},
+      onGroupNews: () => {},
       onPresence: () => {},
       onTyping: () => {},
       onGap: () =>
@@ -172,6 +173,7 @@ Deno.test("openBackend(): a listener that throws keeps nobody else from hearing"
       onDevicesChanged: () => {},
       onReceipts: () => {},
       onSessionsEnded: () => {},
+      onGroupNews: () => {},
       onPresence: () => {},
       onTyping: () => {},
       onGap: () => {},
@@ -268,6 +270,7 @@ function listen(backend: Backend) {
     committed: [] as Committed[],
     changes: [] as DevicesChanged[],
     ended: [] as SessionsEnded[],
+    news: [] as GroupNews[],
     presence: [] as string[],
     typing: [] as TypingHint[],
     gaps: 0,
@@ -277,6 +280,7 @@ function listen(backend: Backend) {
     onDevicesChanged: (change) => heard.changes.push(change),
     onReceipts: () => {},
     onSessionsEnded: (ended) => heard.ended.push(ended),
+    onGroupNews: (news) => heard.news.push(news),
     onPresence: (user, online) => heard.presence.push(`${user} ${online ? "here" : "gone"}`),
     onTyping: (hint) => heard.typing.push(hint),
     onGap: () => heard.gaps++,

@@ -3,6 +3,7 @@ import type {
   CommitListener,
   Committed,
   DevicesChanged,
+  GroupNews,
   ReceiptMoved,
   SessionsEnded,
 } from "../../../server/bus/bus.ts";
@@ -83,6 +84,7 @@ export class Told implements CommitListener {
   readonly moved: ReceiptMoved[] = [];
   readonly changes: DevicesChanged[] = [];
   readonly ended: SessionsEnded[] = [];
+  readonly news: GroupNews[] = [];
 
   committed(committed: readonly Committed[]): void {
     this.records.push(...committed);
@@ -98,5 +100,9 @@ export class Told implements CommitListener {
 
   sessionsEnded(ended: SessionsEnded): void {
     this.ended.push(ended);
+  }
+
+  groupNews(news: GroupNews): void {
+    this.news.push(news);
   }
 }

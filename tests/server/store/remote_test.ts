@@ -13,6 +13,7 @@ storeContract("RemoteStore", async () => {
     onDevicesChanged: (change) => told.devicesChanged(change),
     onReceipts: (moved) => told.receipts(moved),
     onSessionsEnded: (ended) => told.sessionsEnded(ended),
+    onGroupNews: (news) => told.groupNews(news),
     onPresence: () => {},
     onTyping: () => {},
     onGap: () => {},
