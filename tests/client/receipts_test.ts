@@ -1,6 +1,6 @@
 /** States of messages between real clients, and what a server that lies about receipts gets (SECURITY M4). */
 import assert from "node:assert/strict";
-import { ChatClient, type StateEvent } from "../../client/mod.ts";
+import { ChatClient, LockedError, type StateEvent } from "../../client/mod.ts";
 import { openHome } from "../../client/local_home.ts";
 import { receiptBytes } from "../../shared/crypto/mod.ts";
 import type { ConversationId, OwnReceipt, Receipt } from "../../shared/protocol/mod.ts";
@@ -104,6 +104,8 @@ Deno.test("ChatClient: queued, failed and dropped messages have a state, offline
     await alice.close();
     await sending;
     const home = ChatClient.offline({ home: alice.home });
+    assert.throws(() => home.outbox(), LockedError);
+    await home.unlock({ unlock: alice.key() });
     assert.deepEqual(home.outbox().map(({ id }) => id), [failed!.id, queued.id]);
     assert.equal(home.status(queued.id).state, "queued");
     home.drop(failed!.id);
