@@ -15,7 +15,11 @@ export interface SafetyPopup {
 
 export type SafetyEffect = "verify" | "unverify" | "trust";
 
-/** @returns The next state, `undefined` when it is over; and what the person decided. */
+/**
+ * What a key does. Several letters at once are a paste: they say nothing.
+ *
+ * @returns The next state, `undefined` when it is over; and what the person decided.
+ */
 export function pressSafety(
   popup: SafetyPopup,
   key: Key,

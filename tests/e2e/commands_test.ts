@@ -122,11 +122,17 @@ Deno.test("users and online list people, with --json as objects", async () => {
     type: string;
     name: string;
     online: boolean;
+    trust: string;
   }[];
-  assert.deepEqual(users.filter(({ name }) => name === "alice"), [{ type: "user", name: "alice", online: false }]);
+  assert.deepEqual(users.filter(({ name }) => name === "alice"), [{
+    type: "user",
+    name: "alice",
+    online: false,
+    trust: "unverified",
+  }]);
   assert.deepEqual(users.map(({ name }) => name), users.map(({ name }) => name).sort());
   const online = messages(succeeded(await fastchat(["online", "--json", ...at("bob")])));
-  assert.deepEqual(online as unknown, [{ type: "user", name: "bob", online: true }]);
+  assert.deepEqual(online as unknown, [{ type: "user", name: "bob", online: true, trust: "self" }]);
   assert.equal(succeeded(await fastchat(["online", ...at("bob")])), "● bob\n");
 });
 

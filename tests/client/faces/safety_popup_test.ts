@@ -98,6 +98,9 @@ Deno.test("pressSafety() verifies only after a yes to the question", () => {
     assert.deepEqual(effects, [], keys.join());
   }
   assert.deepEqual(typed(popup, "v", "n", "v", "y").effects, ["verify"], "after comparing once more");
+  assert.deepEqual(pressSafety(popup, { text: "vy" }), { popup }, "a paste decides nothing");
+  const sure = { ...popup, step: "sure" } as const;
+  assert.deepEqual(pressSafety(sure, { text: "yes" }), { popup: sure });
 });
 
 Deno.test("pressSafety() accepts a changed key with the yes, takes a mark away only where there is one", () => {
