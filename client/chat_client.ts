@@ -9,6 +9,7 @@ import { deliveries, type DeliveriesOptions } from "./deliveries.ts";
 import { provenFingerprint } from "./enquiry.ts";
 import { UsageError } from "./errors.ts";
 import type { ChatEvent, LogEvent } from "./events.ts";
+import { timeText } from "./history.ts";
 import { checkName, homeExists, type HomeParts, HomeTraces, LocalHome, openHome } from "./local_home.ts";
 import { compareNumber, type PeerTrust, type Safety } from "./people.ts";
 import { parseServerAddress } from "./server_address.ts";
@@ -62,6 +63,17 @@ export class ChatClient extends LocalHome {
     return ChatClient.open({ ...options, register: false, fresh: true });
   }
 
+  /**
+   * Gets an account back by its recovery key: sets another password and enrols this device. Messages from before are not brought
+   * back. In an empty home, or in one of this account that is not locked.
+   *
+   * @param options.password The new one.
+   * @throws UsageError for a key with a slip in it, before anything is sent; WrongRecoveryKeyError.
+   */
+  static recover(options: OpenOptions & { readonly recoveryKey: string }): Promise<ChatClient> {
+    return ChatClient.open({ ...options, register: false });
+  }
+
   /** The home alone, without a connection: history, conversations, trusting a server. */
   static offline({ home }: { readonly home: string }): LocalHome {
     return LocalHome.openExisting(home);
@@ -106,6 +118,36 @@ export class ChatClient extends LocalHome {
 
   override get fingerprint(): Uint8Array {
     return this.#session.self.identity;
+  }
+
+  /** The recovery key of the sign-up that opened this client, once: show it to its owner. Nobody else has it. */
+  takeRecoveryKey(): string | undefined {
+    return this.#session.takeRecoveryKey();
+  }
+
+  /** Makes another recovery key; the one before is void. @throws WrongPasswordError */
+  newRecoveryKey(options: { readonly password: string }): Promise<string> {
+    return this.#session.newRecoveryKey(options.password);
+  }
+
+  /** Since when there is a recovery key (RFC 3339), and whether name and password are enough to log in elsewhere. */
+  async recoveryState(): Promise<{ readonly since: string | undefined; readonly serverBackup: boolean }> {
+    const { recoveryMs, keepsBackup } = await this.#session.credentials();
+    return { since: recoveryMs === 0 ? undefined : timeText(recoveryMs), serverBackup: keepsBackup };
+  }
+
+  /**
+   * Another password: for the account, the identity's key file, the backup at the server and this home, all or nothing.
+   *
+   * @param options.signOutOthers Whether every session but this home's ends.
+   * @throws UsageError for a weak one, WrongPasswordError; CannotReachError or TimedOutError where it is not known whether it
+   * happened: both passwords open this home then, and a notice at the next connection tells which one counts.
+   */
+  changePassword(
+    options: { readonly old: string; readonly new: string; readonly signOutOthers?: boolean },
+    onProgress: (text: string) => void = () => {},
+  ): Promise<void> {
+    return this.#session.changePassword({ ...options, signOutOthers: options.signOutOthers ?? false }, onProgress);
   }
 
   /** HOST:PORT of the server this is connected to, or was last. */

@@ -40,8 +40,17 @@ export class NotAuthenticatedError extends FastChatError {
   override readonly exitCode = 4;
 }
 
+/** This device was revoked by another one of the same person: nothing that is here opens the account again. */
+export class DeviceRevokedError extends NotAuthenticatedError {}
+
+/** This device counts for nothing until another one of the same person approves it. */
+export class ApprovalNeededError extends NotAuthenticatedError {}
+
 /** The server does not take this name with this password: worth asking a person again. */
 export class WrongPasswordError extends NotAuthenticatedError {}
+
+/** The server has no account of this name with this recovery key. */
+export class WrongRecoveryKeyError extends NotAuthenticatedError {}
 
 /** The server understood and says no: unknown name, taken name, a limit. */
 export class RefusedError extends FastChatError {

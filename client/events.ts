@@ -106,6 +106,8 @@ export interface NoticeEvent {
     | "server-full"
     | "unsealed"
     | "receipt"
+    | "password-changed"
+    | "recovery-key"
     | "waiting"
     | Warning["code"];
   readonly name?: string;

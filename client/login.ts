@@ -6,6 +6,7 @@
  * cut off in the middle goes on where it was, with the same keys.
  */
 import {
+  decodeCertificate,
   equalBytes,
   fingerprint,
   openBackup,
@@ -14,14 +15,26 @@ import {
   type StretchedPassword,
   StretchingRefused,
   stretchPassword,
+  validityFault,
 } from "../shared/crypto/mod.ts";
+import { DecodeError } from "../shared/codec/mod.ts";
 import { ErrorCode, RequestError } from "../shared/errors.ts";
-import type { ResponseOf, Stretching, UserName } from "../shared/protocol/mod.ts";
+import type { DeviceId, ResponseOf, Stretching, UserName } from "../shared/protocol/mod.ts";
 import type { Account, Credentials } from "./credentials.ts";
+import { adopt } from "./credentials_watch.ts";
 import { DeviceKeys, Identity } from "./e2ee/mod.ts";
-import { FastChatError, NotAuthenticatedError, RefusedError, UsageError, WrongPasswordError } from "./errors.ts";
+import {
+  FastChatError,
+  LockedError,
+  NotAuthenticatedError,
+  RefusedError,
+  UsageError,
+  WrongPasswordError,
+} from "./errors.ts";
 import type { Self } from "./keyring.ts";
+import { makeRecoveryKey, showRecoveryKey } from "./recovery.ts";
 import type { Remote } from "./remote.ts";
+import { newStretching, stretchNew, testOnlyFloor } from "./stretching.ts";
 
 export interface LogInOptions {
   readonly credentials: Credentials;
@@ -37,6 +50,12 @@ export interface LogInOptions {
   readonly serverBackup: boolean;
   /** Show the password even where a session would do. */
   readonly fresh: boolean;
+  /** Not the password but the recovery key shows who this is; `password` is the new one. */
+  readonly recovery?: {
+    /** 20 bytes. */
+    readonly key: Uint8Array;
+    readonly endOthers: boolean;
+  } | undefined;
   onProgress(text: string): void;
 }
 
@@ -45,6 +64,10 @@ export class LogIn {
   readonly #options: LogInOptions;
   #fresh: boolean;
   #self: Self | undefined;
+  /** Of a sign-up whose recovery key is not made yet. */
+  #unsaved: Identity | undefined;
+  #recoveryKey: string | undefined;
+  #recovered = false;
   #newKeys: { identity: Promise<Identity>; device: Promise<DeviceKeys> } | undefined;
 
   /** @throws UsageError where the name or the password cannot be right. */
@@ -54,6 +77,12 @@ export class LogIn {
     const account = options.credentials.account();
     if (account && options.name !== undefined && account.name !== options.name && account.enrolled) {
       throw new UsageError(`This home belongs to ${account.name}; ${options.name} needs another one (--home DIR)`);
+    }
+    if (options.recovery !== undefined) {
+      const problem = options.password === undefined
+        ? "Say which password to have from now on"
+        : passwordProblem(options.password, account?.name ?? options.name ?? "");
+      if (problem !== undefined) throw new UsageError(problem);
     }
     if (account?.enrolled) {
       if (options.signUp !== "only") return;
@@ -82,8 +111,15 @@ export class LogIn {
   /** Whether a ticket would do: this home is somebody's, with a session, and nobody asked for the password to be shown. */
   mayResume(): boolean {
     const { credentials } = this.#options;
-    if (this.#fresh || !credentials.account()?.enrolled) return false;
+    if (this.#fresh || this.#mustRecover || !credentials.account()?.enrolled) return false;
     return credentials.session(Date.now()) !== undefined;
+  }
+
+  /** The recovery key of a sign-up, once: nobody else has it. */
+  takeRecoveryKey(): string | undefined {
+    const key = this.#recoveryKey;
+    this.#recoveryKey = undefined;
+    return key;
   }
 
   /** A server has taken our ticket: we are who we were, with nothing said. */
@@ -98,10 +134,29 @@ export class LogIn {
   async run(remote: Remote): Promise<Self> {
     const account = this.#options.credentials.account();
     try {
+      if (this.#mustRecover) return this.#self = await this.#recover(account, remote);
       return this.#self = account?.enrolled ? await this.#return(account, remote) : await this.#first(account, remote);
     } catch (error) {
       throw explain(error);
     }
+  }
+
+  get #mustRecover(): boolean {
+    return this.#options.recovery !== undefined && !this.#recovered;
+  }
+
+  /** What a sign-up leaves to be done in its session: the recovery key. */
+  async settle(remote: Remote): Promise<void> {
+    const identity = this.#unsaved, account = this.#options.credentials.account();
+    if (identity === undefined || account === undefined) return;
+    try {
+      this.#recoveryKey = await makeRecoveryKey(identity, account, remote);
+    } catch (error) {
+      // The account is there: a refused recovery key, which can be made later, is no reason to lose it.
+      if (!(error instanceof RequestError) || isRefusedWith(error, ErrorCode.busy, ErrorCode.unavailable)) throw error;
+    }
+    identity.wipe();
+    this.#unsaved = undefined;
   }
 
   /** In a home that has been somebody before. */
@@ -126,7 +181,7 @@ export class LogIn {
       );
     }
     onProgress("Logging in with the password");
-    const { stretched, stretching } = await this.#stretch(name, password, remote, account);
+    const { stretched, stretching } = await this.#stretch(name, password, remote, account, { id: keys.id, proof });
     const answer = await remote.ask<"login">({
       type: "login",
       name,
@@ -136,7 +191,9 @@ export class LogIn {
     if (answer.type === "enrolNeeded") {
       throw new NotAuthenticatedError("The server no longer knows this device: log in from an empty home");
     }
-    this.#finish({ ...account, server, ...stretching }, answer, stretched);
+    // What was learned of the password meanwhile is in the home.
+    this.#finish({ ...(credentials.account() ?? account), server, ...stretching }, answer, stretched);
+    await this.#refreshIdentity(password, stretched, remote);
     return self;
   }
 
@@ -196,6 +253,7 @@ export class LogIn {
       clusterId,
       identity: identity.fingerprint,
       ...stretching,
+      serverBackup,
       enrolled: false,
     };
     await credentials.saveIdentity(identity, password);
@@ -217,7 +275,7 @@ export class LogIn {
         deviceProof: keys.prove(remote.channel.transcriptHash),
       });
       this.#finish(account, session, stretched);
-      identity.wipe();
+      this.#unsaved = identity;
     } catch (error) {
       if (isRefusedWith(error, ErrorCode.nameTaken)) await credentials.forgetAccount();
       throw error;
@@ -304,13 +362,124 @@ export class LogIn {
     password: string,
     remote: Remote,
     known: Account | undefined,
+    device?: { readonly id: DeviceId; readonly proof: Uint8Array },
   ): Promise<{ stretched: StretchedPassword; stretching: Stretching; clusterId: Uint8Array }> {
     const answer = await remote.ask<"stretch">({ type: "stretch", name, purpose: PURPOSE_LOG_IN });
+    const isChanged = known?.salt !== undefined && !equalBytes(known.salt, answer.stretching.salt);
+    if (isChanged && device !== undefined) known = await this.#learnChange(known!, answer.stretching, device, remote);
     return {
       stretched: await stretch(name, password, answer, known),
       stretching: answer.stretching,
       clusterId: answer.clusterId,
     };
+  }
+
+  /**
+   * Another salt than the one known is followed where this home asked for it itself, or where the identity says so: a server
+   * must not choose it (SECURITY P1).
+   */
+  async #learnChange(
+    known: Account,
+    offered: Stretching,
+    device: { readonly id: DeviceId; readonly proof: Uint8Array },
+    remote: Remote,
+  ): Promise<Account> {
+    const { credentials, onProgress } = this.#options, { name } = known;
+    if (await credentials.pendingPassword.settle(offered, Date.now()) === "new") {
+      onProgress("The change of your password that was cut off has happened: the new one counts");
+    } else {
+      const told = await remote.ask<"credentials">({ type: "credentials", device: { name, ...device } });
+      if (await adopt(credentials, known, told)) onProgress("Your password was changed on another device");
+    }
+    return credentials.account() ?? known;
+  }
+
+  /** The identity's key file, where another device changed the password it is encrypted by. */
+  async #refreshIdentity(
+    password: string,
+    { loginSecret, backupKey }: StretchedPassword,
+    remote: Remote,
+  ): Promise<void> {
+    const { credentials } = this.#options, account = credentials.account();
+    if (account?.identityStale !== true) return;
+    const { name, clusterId } = account;
+    const { backup } = await remote.ask<"ownBackup">({ type: "ownBackup", loginSecret });
+    const opened = openBackup({ backupKey, clusterId, name, backup });
+    if (!opened.ok) return;
+    const identity = await Identity.fromPkcs8(opened.pkcs8);
+    if (equalBytes(identity.fingerprint, account.identity)) {
+      await credentials.saveIdentity(identity, password);
+      credentials.updateAccount({ identityStale: false });
+    }
+    identity.wipe();
+  }
+
+  /**
+   * By the recovery key: another password, and this device enrolled, in one step. In the home of a device that is enrolled still
+   * only the password changes.
+   */
+  async #recover(before: Account | undefined, remote: Remote): Promise<Self> {
+    const { credentials, server, onProgress, password, recovery } = this.#options;
+    const name = before?.enrolled ? before.name : this.#options.name!;
+    onProgress("Showing the recovery key");
+    const device = this.#device();
+    device.catch(() => {});
+    const { clusterId } = await remote.ask<"stretch">({ type: "stretch", name, purpose: PURPOSE_LOG_IN });
+    if (before?.enrolled && !equalBytes(before.clusterId, clusterId)) {
+      throw new UsageError(`This home belongs to ${name} on another cluster; this one needs another home (--home DIR)`);
+    }
+    const { identity, shown } = await showRecoveryKey(recovery!.key, { name, clusterId }, remote);
+    if (before?.enrolled && !equalBytes(before.identity, identity.fingerprint)) {
+      throw new FastChatError(`This home knows another identity of ${name} than the one that the recovery key seals`);
+    }
+    const keys = await device, bind = remote.channel.transcriptHash;
+    const stretching = newStretching(shown.stretching.log2N, shown.log2NMin, before?.log2N ?? 0);
+    const stretched = await stretchNew({ password: password!, clusterId, name, stretching });
+    const serial = Math.max(shown.serial, before?.serial ?? 0) + 1;
+    const account: Account = {
+      name,
+      server,
+      clusterId,
+      identity: identity.fingerprint,
+      ...stretching,
+      serial,
+      serverBackup: shown.keepsBackup,
+      enrolled: false,
+    };
+    const isHere = before?.enrolled === true;
+    if (isHere) {
+      const change = { identity, password: password!, stretched, stretching, serial };
+      await credentials.pendingPassword.prepare(change, Date.now());
+    } else {
+      await credentials.saveIdentity(identity, password!);
+      this.#seal(account, stretched);
+      credentials.saveDeviceKeys(keys);
+      credentials.saveAccount(account);
+    }
+    const certificate = ownCertificate(shown.entry.certificates, keys) ??
+      await identity.certify({ clusterId, user: name, device: keys, nowMs: Date.now() });
+    onProgress("Setting the new password");
+    const session = await remote.ask<"finishRecovery">({
+      type: "finishRecovery",
+      stretching,
+      serial,
+      statement: await identity.signPassword({ clusterId, name, stretching, serial }),
+      loginSecret: stretched.loginSecret,
+      backup: shown.keepsBackup
+        ? sealBackup({ backupKey: stretched.backupKey, clusterId, name, pkcs8: identity.pkcs8 })
+        : new Uint8Array(),
+      certificate,
+      identityProof: await identity.proveEnrolment({ bind, certificate }),
+      deviceProof: keys.prove(bind),
+      endOthers: recovery!.endOthers,
+    });
+    await credentials.pendingPassword.settle(stretching, Date.now());
+    await this.#checkShown(name, identity, remote);
+    this.#finish(isHere ? { ...credentials.account()!, server } : account, session, stretched);
+    this.#recovered = true;
+    const { fingerprint: own } = identity;
+    identity.wipe();
+    return { name, identity: own, keys, clusterId };
   }
 
   #finish(account: Account, session: ResponseOf<"session">, stretched: StretchedPassword): void {
@@ -324,6 +493,8 @@ export class LogIn {
   /** The password is this person's: it seals the home from now on. */
   #seal({ clusterId, name, log2N, salt }: Account, stretched: StretchedPassword): void {
     const { vault } = this.#options.credentials, owner = { clusterId, name, stretching: { log2N, salt: salt! } };
+    // Only what a sign-up that was cut off has left may be lost.
+    if (vault.isLocked && this.#options.credentials.account()?.enrolled) throw new LockedError();
     if (vault.isLocked) vault.forget();
     if (!vault.isSealedBy(stretched, owner)) vault.rewrap(stretched, owner);
   }
@@ -350,6 +521,20 @@ export class LogIn {
   }
 }
 
+/** The certificate that this device has already: it stays the same device. */
+function ownCertificate(certificates: readonly Uint8Array[], { id, leafKey }: DeviceKeys): Uint8Array | undefined {
+  return certificates.find((bytes) => {
+    try {
+      const certificate = decodeCertificate(bytes);
+      return certificate.device === id && equalBytes(certificate.leafKey, leafKey) &&
+        validityFault(certificate, Date.now()) === undefined;
+    } catch (error) {
+      if (error instanceof DecodeError) return false;
+      throw error;
+    }
+  });
+}
+
 async function stretch(
   name: UserName,
   password: string,
@@ -368,17 +553,6 @@ async function stretch(
     ...(known && { lastUsed: { log2N: known.log2N, ...(known.enrolled && known.salt && { salt: known.salt }) } }),
     ...(testOnlyLog2NMin !== undefined && { testOnlyLog2NMin }),
   });
-}
-
-/** FASTCHAT_TEST_ONLY_SCRYPT_LOG2N makes tests quick and passwords weak: never set it anywhere else. */
-export function testOnlyFloor(): number | undefined {
-  try {
-    const text = Deno.env.get("FASTCHAT_TEST_ONLY_SCRYPT_LOG2N");
-    return text === undefined || !/^\d{1,2}$/.test(text) ? undefined : Number(text);
-  } catch {
-    // A program that uses the library need not grant us its environment.
-    return undefined;
-  }
 }
 
 function isRefusedWith(error: unknown, ...codes: readonly number[]): boolean {

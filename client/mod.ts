@@ -56,4 +56,6 @@ export {
   RefusedError,
   TimedOutError,
   UsageError,
+  WrongPasswordError,
+  WrongRecoveryKeyError,
 } from "./errors.ts";

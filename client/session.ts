@@ -6,8 +6,9 @@ import { formatFingerprint, systemRandom } from "../shared/crypto/mod.ts";
 import { CloseCode, ErrorCode, RequestError } from "../shared/errors.ts";
 import { FileLock } from "../shared/host/mod.ts";
 import { type ChannelStats, KeyMismatchError } from "../shared/net/mod.ts";
-import type { ConversationId, Event, MessageId, RequestOf, UserName } from "../shared/protocol/mod.ts";
+import type { ConversationId, Event, MessageId, RequestOf, ResponseOf, UserName } from "../shared/protocol/mod.ts";
 import { Changes } from "./changes.ts";
+import { CredentialsWatch } from "./credentials_watch.ts";
 import { type DialServer, dialUdp } from "./dialer.ts";
 import {
   CannotReachError,
@@ -28,9 +29,11 @@ import { Live } from "./live.ts";
 import { type HomeParts, LOGIN_LOCK_FILE } from "./local_home.ts";
 import { LogIn } from "./login.ts";
 import { Outbox } from "./outbox.ts";
+import { changePassword, type NewPassword } from "./password_change.ts";
 import { pause } from "./pause.ts";
 import { Pins } from "./pins.ts";
 import { Receipts } from "./receipts.ts";
+import { readRecoveryKey, replaceRecoveryKey } from "./recovery.ts";
 import type { Remote, ServerRefusal } from "./remote.ts";
 import { Sender } from "./sender.ts";
 import { formatServerAddress, parseServerAddress, type ServerAddress } from "./server_address.ts";
@@ -57,6 +60,10 @@ export interface OpenOptions {
   readonly serverBackup?: boolean | undefined;
   /** Log in with the password even where a session would do. */
   readonly fresh?: boolean | undefined;
+  /** The recovery key, as it was written down: it shows who this is, and `password` is the new one. */
+  readonly recoveryKey?: string | undefined;
+  /** Whether a recovery ends all other sessions. */
+  readonly signOutOthers?: boolean | undefined;
   /** Whether to resolve only when everything that was waiting is in the history: the default. */
   readonly catchUp?: boolean | undefined;
   /** For connecting and logging in; 20 s by default. */
@@ -131,6 +138,9 @@ export class Session {
       signUp: options.register === "only" ? "only" : options.register ? "if-new" : "no",
       serverBackup: options.serverBackup ?? true,
       fresh: options.fresh ?? false,
+      recovery: options.recoveryKey === undefined
+        ? undefined
+        : { key: readRecoveryKey(options.recoveryKey), endOthers: options.signOutOthers ?? false },
       onProgress: options.onProgress ?? (() => {}),
     });
     const dial = options.dial ?? dialUdp;
@@ -181,6 +191,7 @@ export class Session {
       }
     }
     await this.#login.run(remote);
+    await this.#login.settle(remote);
     await remote.ask<"subscribe">({ type: "subscribe" });
   }
 
@@ -212,6 +223,30 @@ export class Session {
 
   get self(): Self {
     return this.#login.self!;
+  }
+
+  takeRecoveryKey(): string | undefined {
+    return this.#login.takeRecoveryKey();
+  }
+
+  /** @throws WrongPasswordError, CannotReachError, TimedOutError. */
+  async newRecoveryKey(password: string): Promise<string> {
+    const key = await replaceRecoveryKey(this.#parts.credentials, password, this.link, OPEN_TIMEOUT_MS);
+    if (this.link.remote) await this.#working?.credentials.look(this.link.remote, { isOwn: true });
+    return key;
+  }
+
+  /** Since when there is a recovery key, and whether the server keeps a backup that the password opens. */
+  async credentials(): Promise<ResponseOf<"credentials">> {
+    return await this.link.ask<"credentials">({ type: "credentials", device: undefined });
+  }
+
+  /** @throws UsageError, WrongPasswordError, CannotReachError, TimedOutError. */
+  async changePassword(asked: NewPassword, onProgress: (text: string) => void): Promise<void> {
+    const { credentials, directory: home } = this.#parts, { link } = this;
+    await changePassword({ credentials, home, link, lockFile: LOGIN_LOCK_FILE, onProgress }, asked);
+    // Those we have may be worth nothing now.
+    if (asked.signOutOthers) this.#tickets.clear();
   }
 
   get stats(): ChannelStats {
@@ -335,7 +370,7 @@ export class Session {
 
   #onConnected(remote: Remote, server: string): void {
     this.#remote = remote;
-    const { inbox, keyLog, receipts, sender } = this.#working ??= this.#begin(this.#login.self!);
+    const { credentials, inbox, keyLog, receipts, sender } = this.#working ??= this.#begin(this.#login.self!);
     // Catching up with a restored server may put into the outbox what it lost.
     const caughtUp = () => sender.kick();
     this.#caughtUp = Promise.all([inbox.catchUp(remote), receipts.catchUp(remote)]).then(caughtUp, (error) => {
@@ -343,6 +378,7 @@ export class Session {
       if (!(error instanceof CannotReachError) && this.#ended === undefined) this.#tell(caughtUpNotice(error));
     });
     this.#readKeyLog(keyLog);
+    void credentials.look(remote);
     sender.kick();
     this.live.connected();
     this.#tell({ type: "connection", state: "connected", server });
@@ -369,6 +405,7 @@ export class Session {
     };
     const inbox = new Inbox({ database, history, outbox, states, keyring, self, link, onNotice, onSettled, onApplied });
     return {
+      credentials: new CredentialsWatch({ credentials: this.#parts.credentials, device: self.keys.id, onNotice }),
       keyLog,
       keyring,
       inbox,
@@ -411,6 +448,9 @@ export class Session {
         return working.inbox.reaches(event.conversation, event.head);
       case "receipt":
         return working.receipts.received(event.receipt);
+      case "credentialsChanged":
+        if (this.#remote) void working.credentials.look(this.#remote);
+        return;
       case "devicesChanged": {
         const remote = this.link.remote;
         if (remote) working.keyring.devicesChanged(event.name, remote).catch(() => {});
@@ -509,6 +549,7 @@ export class Session {
 
 /** What works while there is somebody to work for: from the first log-in on. */
 interface Working {
+  readonly credentials: CredentialsWatch;
   readonly keyLog: KeyLog;
   readonly keyring: Keyring;
   readonly inbox: Inbox;

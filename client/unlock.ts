@@ -3,8 +3,8 @@ import { StretchingRefused, stretchPassword, systemRandom } from "../shared/cryp
 import type { Account, Credentials } from "./credentials.ts";
 import { FastChatError, LockedError, UsageError, WrongPasswordError } from "./errors.ts";
 import type { HomeVault } from "./home_vault.ts";
-import { testOnlyFloor } from "./login.ts";
 import type { PasswordOwner } from "./seals.ts";
+import { testOnlyFloor } from "./stretching.ts";
 import { parseToken } from "./token.ts";
 
 /** Ways into a sealed home; one that is right is enough. */

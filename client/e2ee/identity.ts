@@ -9,11 +9,19 @@ import {
   generateRsaPkcs8,
   importPssPrivate,
   isRsa3072Spki,
+  type KeyStatement,
+  type KeyStatementOwner,
   makeCertificate,
   makeEnrolProof,
+  makeRecoveryProof,
+  type PasswordStatement,
+  signPasswordStatement,
+  signPolicy,
+  signRevocation,
+  signRotation,
   spkiFromPkcs8,
 } from "../../shared/crypto/mod.ts";
-import type { UserName } from "../../shared/protocol/mod.ts";
+import type { DeviceId, UserName } from "../../shared/protocol/mod.ts";
 import type { DevicePublicKeys } from "./device_keys.ts";
 
 export interface CertifyOptions {
@@ -87,6 +95,33 @@ export class Identity {
   /** Proves to the server that whoever enrols this device on this connection holds the identity (SECURITY P6). */
   proveEnrolment({ bind, certificate }: { bind: Uint8Array; certificate: Uint8Array }): Promise<Uint8Array> {
     return makeEnrolProof(this.#privateKey, bind, certificate);
+  }
+
+  /** Proves to the server that whoever sets a recovery key on this connection holds the identity (SECURITY P8). */
+  proveRecovery(
+    { bind, proof, backup }: { bind: Uint8Array; proof: Uint8Array; backup: Uint8Array },
+  ): Promise<Uint8Array> {
+    return makeRecoveryProof(this.#privateKey, bind, { proof, backup });
+  }
+
+  /** Says how the password is stretched from now on, for devices that knew it otherwise (SECURITY P1). */
+  signPassword(statement: PasswordStatement): Promise<Uint8Array> {
+    return signPasswordStatement(this.#privateKey, statement);
+  }
+
+  /** Says that a device is this person's no longer (docs/PROTOCOL.md §16). */
+  revoke(owner: KeyStatementOwner, device: DeviceId, timeMs: number): Promise<KeyStatement> {
+    return signRevocation(this.#privateKey, owner, { device, timeMs });
+  }
+
+  /** Says whether new devices count for nothing until another one approves them. */
+  setPolicy(owner: KeyStatementOwner, policy: { approval: boolean; number: number; timeMs: number }): Promise<KeyStatement> {
+    return signPolicy(this.#privateKey, owner, policy);
+  }
+
+  /** Gives way to another identity. @param certificate By that one, of the device that does this. */
+  rotate(owner: KeyStatementOwner, certificate: Uint8Array, timeMs: number): Promise<KeyStatement> {
+    return signRotation(this.#privateKey, { ...owner, from: this.fingerprint }, { certificate, timeMs });
   }
 
   /** Overwrites the private bytes here; the imported key goes with this object. */
