@@ -96,7 +96,8 @@ function danglingRows(database: DatabaseSync): Problem[] {
     declared.set(pair, (declared.get(pair) ?? 0) + 1);
   }
   for (const [pair, count] of declared) problems.push(dangling(count, `rows of ${pair} which are not there`));
-  for (const [what, query] of UNDECLARED) {
+  const queries = hasColumn(database, "members", "since") ? [...UNDECLARED, ...OF_GROUPS] : UNDECLARED;
+  for (const [what, query] of queries) {
     const count = number(database, query);
     if (count > 0) problems.push(dangling(count, what));
   }
@@ -120,7 +121,7 @@ function logRows(database: DatabaseSync): Problem[] {
       ? "coalesce((SELECT sum(upto - max(after, begins)) FROM leaps WHERE leaps.conversation = id AND upto > begins), 0)"
       : "0"
   } AS leapt
-    FROM conversations LEFT JOIN held ON held.conversation = conversations.id`).iterate();
+    FROM conversations LEFT JOIN held ON held.conversation = conversations.id WHERE kind <> 0`).iterate();
   const problems: Problem[] = [];
   for (const row of rows) {
     if (problems.length >= PROBLEMS_MAX) break;
@@ -206,12 +207,49 @@ const UNDECLARED: readonly (readonly [what: string, count: string])[] = [
   ],
   [
     "conversations have no members",
-    "SELECT count(*) FROM conversations WHERE NOT EXISTS (SELECT 1 FROM members WHERE conversation = conversations.id)",
+    // Kind 0: a group that ended, whose records are being removed.
+    `SELECT count(*) FROM conversations
+     WHERE kind <> 0 AND NOT EXISTS (SELECT 1 FROM members WHERE conversation = conversations.id)`,
   ],
   [
     "memberships name another conversation than they refer to",
     `SELECT count(*) FROM members JOIN conversations ON conversations.id = members.conversation
      WHERE conversations.key <> members.conversation_key`,
+  ],
+];
+
+/** What must hold of members and of what they join by. */
+const OF_GROUPS: readonly (readonly [what: string, count: string])[] = [
+  [
+    "memberships begin or end at messages that are not there yet",
+    `SELECT count(*) FROM members JOIN conversations ON conversations.id = members.conversation
+     WHERE max(since, coalesce(until, 0)) > head OR until < since`,
+  ],
+  [
+    "people were dismissed from a direct conversation",
+    `SELECT count(*) FROM members JOIN conversations ON conversations.id = members.conversation
+     WHERE kind = 1 AND (until IS NOT NULL OR since > 0)`,
+  ],
+  [
+    "conversations name a newest commit that is not there yet",
+    "SELECT count(*) FROM conversations WHERE newest_commit > head",
+  ],
+  [
+    "Welcomes are for devices of nobody who is a member",
+    `SELECT count(*) FROM welcomes JOIN devices ON devices.id = welcomes.device
+     WHERE NOT EXISTS (SELECT 1 FROM members
+       WHERE members.conversation = welcomes.conversation AND members.user = devices.user AND until IS NULL)`,
+  ],
+  [
+    "Welcomes belong to commits that are not there yet",
+    `SELECT count(*) FROM welcomes JOIN conversations ON conversations.id = welcomes.conversation
+     WHERE commit_seq > newest_commit`,
+  ],
+  [
+    "devices ask to be let in as members' which are not",
+    `SELECT count(*) FROM asks JOIN devices ON devices.id = asks.device
+     WHERE asks.kind = 1 AND NOT EXISTS (SELECT 1 FROM members
+       WHERE members.conversation = asks.conversation AND members.user = devices.user AND until IS NULL)`,
   ],
 ];
 

@@ -35,6 +35,7 @@ import { RefusedError } from "./sqlite/errors.ts";
 import { SqliteStore } from "./sqlite_store.ts";
 import { Retention, type RetentionSettings } from "./retention.ts";
 import { FileReserve, type Reserve, Space } from "./space.ts";
+import { Sweeper } from "./sweeper.ts";
 import { StoreFullError, StoreUnavailableError } from "./store.ts";
 import { storeError } from "./writer.ts";
 
@@ -66,6 +67,7 @@ export class Leader implements Served {
   readonly #logger: Logger;
   readonly #followers = new Set<FollowerPort>();
   readonly #retention: Retention;
+  readonly #sweeper: Sweeper;
   readonly #ticking: ReturnType<typeof setInterval>;
   #closing: Promise<void> | undefined;
 
@@ -93,6 +95,8 @@ export class Leader implements Served {
     });
     this.#retention = new Retention({ store: this.store, settings: retention, nowMs: Date.now, logger });
     this.#retention.start();
+    this.#sweeper = new Sweeper({ store: this.store, nowMs: Date.now, logger });
+    this.#sweeper.start();
     this.#ticking = setInterval(() => this.hub.presence.tick(monotonicClock.nowUs()), PRESENCE_TICK_MS);
     this.#accept();
   }
@@ -133,7 +137,7 @@ export class Leader implements Served {
     // What followers have not been answered they ask again, of the next leader.
     const left = Promise.all([...this.#followers].map((follower) => follower.leave()));
     try {
-      await this.#retention.stop();
+      await Promise.all([this.#retention.stop(), this.#sweeper.stop()]);
       await this.store.close();
       // A follower that reads no more must not keep us.
       await withinMs(LEAVE_MS_MAX, left);

@@ -7,6 +7,7 @@
  */
 import type { Logger } from "../../shared/log.ts";
 import { RECORD_AGE_MS_MIN } from "../../shared/limits.ts";
+import { pauseUntil } from "./pause.ts";
 import type { Store, TrimLimits } from "./store.ts";
 
 /** As an operator sets it. */
@@ -62,7 +63,7 @@ export class Retention {
       const count = await store.trim(limits);
       if (count === 0) break;
       removed += count;
-      await this.#pause(BATCH_PAUSE_MS);
+      await pauseUntil(this.#stop.signal, BATCH_PAUSE_MS);
     }
     return removed;
   }
@@ -76,22 +77,8 @@ export class Retention {
       } catch (error) {
         logger.log("warn", "store.trim-failed", { error });
       }
-      await this.#pause(roundMs);
+      await pauseUntil(this.#stop.signal, roundMs);
     }
-  }
-
-  #pause(ms: number): Promise<void> {
-    const { signal } = this.#stop;
-    return new Promise((resolve) => {
-      if (signal.aborted) return resolve();
-      const done = () => {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", done);
-        resolve();
-      };
-      const timer = setTimeout(done, ms);
-      signal.addEventListener("abort", done);
-    });
   }
 }
 
