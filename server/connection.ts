@@ -4,7 +4,7 @@
  * Requests of one stream are answered in order, one after the other; appends alone are pipelined. Streams do not wait for
  * one another.
  */
-import { decode, DecodeError, write, Writer } from "../shared/codec/mod.ts";
+import { DecodeError, decodeOwn, write, Writer } from "../shared/codec/mod.ts";
 import { CloseCode, type CloseReason, ErrorCode, RequestError } from "../shared/errors.ts";
 import { STRANGER_BYTES_MAX } from "../shared/limits.ts";
 import type { Ticket } from "../shared/handshake/mod.ts";
@@ -333,7 +333,7 @@ class RequestStream implements StreamHandler, Appender, Held {
 
   #decode(message: Uint8Array): Request | undefined {
     try {
-      const request = decode(requestSchema, message);
+      const request = decodeOwn(requestSchema, message);
       const { bytesMax } = commands[request.type];
       if (message.length <= bytesMax) return request;
       this.#connection.malformed(`${request.type} has ${message.length} bytes, at most ${bytesMax}`);

@@ -53,7 +53,7 @@ export enum AnswerStatus {
 export const LINK_VERSION = 4;
 
 export interface LinkHandlers {
-  /** A frame's kind and the reader behind it, which is borrowed until this returns. May throw DecodeError. */
+  /** A frame's kind and the reader behind it, whose bytes are given over. May throw DecodeError. */
   onFrame(kind: FrameKind, reader: Reader, frameBytes: number): void;
   /** Called once, whoever closed and for whatever reason. */
   onClosed(reason: unknown): void;
@@ -165,7 +165,8 @@ export class Link {
       if (count === null) return;
       frames.filled(count);
       for (let frame = frames.next(); frame !== undefined; frame = frames.next()) {
-        const reader = new Reader(frame);
+        // One copy for all that is in it: a frame of a busy link holds hundreds of bodies.
+        const reader = new Reader(frame.slice(), 0, frame.length, true);
         this.#handlers.onFrame(reader.u8(), reader, frame.length);
         if (this.#closed) return;
         if (this.#paused) await this.#paused.promise;

@@ -5,13 +5,18 @@ import { readText } from "./text.ts";
 export class Reader {
   readonly #bytes: Uint8Array;
   readonly #end: number;
+  readonly #isOwn: boolean;
   #offset: number;
 
-  /** @param bytes Borrowed; what the reader hands out as bytes is copied, except by {@linkcode view}. */
-  constructor(bytes: Uint8Array, offset = 0, end = bytes.length) {
+  /**
+   * @param bytes Borrowed; what the reader hands out as bytes is copied, except by {@linkcode view}.
+   * @param isOwn Given over instead: nobody changes `bytes` any more, so nothing has to be copied out of them.
+   */
+  constructor(bytes: Uint8Array, offset = 0, end = bytes.length, isOwn = false) {
     this.#bytes = bytes;
     this.#offset = offset;
     this.#end = end;
+    this.#isOwn = isOwn;
   }
 
   get offset(): number {
@@ -64,10 +69,10 @@ export class Reader {
     }
   }
 
-  /** A copy of the next `length` bytes. */
+  /** The next `length` bytes, to keep. */
   bytes(length: number): Uint8Array {
     const at = this.#take(length);
-    return this.#bytes.slice(at, at + length);
+    return this.#isOwn ? this.#bytes.subarray(at, at + length) : this.#bytes.slice(at, at + length);
   }
 
   /** The next `length` bytes as UTF-8. @throws DecodeError */

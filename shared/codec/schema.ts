@@ -143,7 +143,18 @@ export function encode<T>(schema: Schema<T>, value: T): Uint8Array {
 
 /** Decodes all of `input`. @throws DecodeError on anything that {@linkcode encode} would not have written. */
 export function decode<T>(schema: Schema<T>, input: Uint8Array): T {
-  const reader = new Reader(input);
+  return decodeAll(schema, new Reader(input));
+}
+
+/**
+ * {@linkcode decode} of bytes that are given over: those in the value are views into `input`, and keep it alive. Memory of
+ * their own for some hundred bytes costs more than reading them.
+ */
+export function decodeOwn<T>(schema: Schema<T>, input: Uint8Array): T {
+  return decodeAll(schema, new Reader(input, 0, input.length, true));
+}
+
+function decodeAll<T>(schema: Schema<T>, reader: Reader): T {
   const value = read(schema, reader);
   reader.finish();
   return value;
