@@ -40,6 +40,8 @@ export class Database {
     const db = new DatabaseSync(path);
     try {
       db.exec(`PRAGMA busy_timeout=${BUSY_TIMEOUT_MS}`);
+      // Before anything is written, even WAL into its header.
+      refuseNewer(db, path);
       switchToWal(db);
       db.exec("PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON; PRAGMA foreign_keys=ON");
       migrate(db, path);
@@ -189,17 +191,20 @@ function switchToWal(db: DatabaseSync): void {
   }
 }
 
+/** @returns The database's version. @throws FastChatError */
+function refuseNewer(db: DatabaseSync, path: string): number {
+  const { user_version: version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
+  if (version <= MIGRATIONS.length) return version;
+  throw new FastChatError(
+    `Cannot open ${path}: it has version ${version}, this program knows up to ${MIGRATIONS.length}. Use a newer fastchat`,
+  );
+}
+
 function migrate(db: DatabaseSync, path: string): void {
-  const version = () => (db.prepare("PRAGMA user_version").get() as { user_version: number }).user_version;
-  if (version() === MIGRATIONS.length) return;
+  if (refuseNewer(db, path) === MIGRATIONS.length) return;
   db.exec("BEGIN IMMEDIATE");
   try {
-    const from = version();
-    if (from > MIGRATIONS.length) {
-      throw new FastChatError(
-        `Cannot open ${path}: it has version ${from}, this program knows up to ${MIGRATIONS.length}. Use a newer fastchat`,
-      );
-    }
+    const from = refuseNewer(db, path);
     for (const step of MIGRATIONS.slice(from)) db.exec(step);
     db.exec(`PRAGMA user_version=${MIGRATIONS.length}`);
     db.exec("COMMIT");

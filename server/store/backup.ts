@@ -90,6 +90,8 @@ export function makeReady(path: string, { endSessions, ...restore }: ReadyOption
     database.exec("PRAGMA synchronous = FULL; BEGIN IMMEDIATE");
     migrate(database, path);
     leap(database, restore);
+    // Taken since, most likely: a second Welcome to one of them would be refused (SECURITY M10). Devices leave new ones.
+    database.exec("DELETE FROM key_packages WHERE last_resort = 0; DELETE FROM taken_packages WHERE last_resort = 0");
     if (endSessions) database.exec("DELETE FROM sessions; UPDATE users SET generation = generation + 1");
     database.exec("COMMIT");
   } finally {

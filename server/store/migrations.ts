@@ -11,18 +11,25 @@ export class StoreVersionError extends Error {
 }
 
 /**
+ * How many steps the database has seen; 0 for a new one. Changes nothing.
+ *
+ * @throws StoreVersionError
+ */
+export function versionOf(database: DatabaseSync, path: string): number {
+  const version = database.prepare("PRAGMA user_version").get()!["user_version"] as number;
+  if (version <= MIGRATIONS.length) return version;
+  throw new StoreVersionError(
+    `Cannot open ${path}: it has version ${version} of a newer program, this one knows up to ${MIGRATIONS.length}`,
+  );
+}
+
+/**
  * Brings the database to this program's version. The caller holds a write transaction, so it is all or nothing.
  *
  * @throws StoreVersionError
  */
 export function migrate(database: DatabaseSync, path: string): void {
-  const version = database.prepare("PRAGMA user_version").get()!["user_version"] as number;
-  if (version > MIGRATIONS.length) {
-    throw new StoreVersionError(
-      `Cannot open ${path}: it has version ${version} of a newer program, this one knows up to ${MIGRATIONS.length}`,
-    );
-  }
-  for (const step of MIGRATIONS.slice(version)) database.exec(step);
+  for (const step of MIGRATIONS.slice(versionOf(database, path))) database.exec(step);
   database.exec(`PRAGMA user_version = ${MIGRATIONS.length}`);
 }
 

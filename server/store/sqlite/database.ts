@@ -5,7 +5,7 @@
  * once. They judge everything before their first change, so a refusal ({@linkcode RefusedError}) leaves nothing behind.
  */
 import { DatabaseSync, type StatementSync } from "node:sqlite";
-import { migrate } from "../migrations.ts";
+import { migrate, MIGRATIONS, StoreVersionError, versionOf } from "../migrations.ts";
 import type { Reserve } from "../space.ts";
 import { Accounts } from "./accounts.ts";
 import { Asks } from "./asks.ts";
@@ -26,6 +26,8 @@ export interface SqliteOptions {
   readonly pagesMax?: number;
   /** Room taken for the WAL at once: a file that need not grow costs half the time and processor at each commit. */
   readonly walBytes?: number;
+  /** An older database is about to be brought up to date, which may take minutes and answers nobody. */
+  readonly onMigrating?: (from: number, to: number) => void;
 }
 
 export class SqliteDatabase {
@@ -56,8 +58,11 @@ export class SqliteDatabase {
     this.#options = options;
     this.#database = new DatabaseSync(path, { enableForeignKeyConstraints: true });
     try {
+      // Before anything is written, even WAL into its header.
+      const version = versionOf(this.#database, path);
       configure(this.#database, options);
       this.#database.exec("BEGIN IMMEDIATE");
+      if (version > 0 && version < MIGRATIONS.length) options.onMigrating?.(version, MIGRATIONS.length);
       migrate(this.#database, path);
       this.#database.exec("UPDATE leadership SET number = number + 1");
       this.#sql = {
@@ -81,7 +86,8 @@ export class SqliteDatabase {
       this.#database.exec("COMMIT");
       if (options.walBytes !== undefined) takeRoom(`${path}-wal`, options.walBytes);
     } catch (error) {
-      this.#database.close();
+      if (error instanceof StoreVersionError) closeUntouched(this.#database, path);
+      else this.#database.close();
       throw error;
     }
   }
@@ -159,6 +165,14 @@ export class SqliteDatabase {
       this.#database.close();
     }
   }
+}
+
+/** The last connection to close writes the WAL back, unless it may only read. */
+function closeUntouched(database: DatabaseSync, path: string): void {
+  const reader = new DatabaseSync(path, { readOnly: true });
+  reader.prepare("SELECT count(*) FROM sqlite_schema").get();
+  database.close();
+  reader.close();
 }
 
 /** Makes the file for nobody but its owner; SQLite gives the files beside it the same mode. Not while it is open: closing it drops SQLite's own locks. */
