@@ -7,6 +7,7 @@ import { NAME_RULE, parseUserName } from "../shared/protocol/mod.ts";
 import type { Database } from "./database.ts";
 import { UsageError } from "./errors.ts";
 import { sanitizeText } from "./sanitize.ts";
+import { nearest } from "./suggest.ts";
 
 export type Address =
   | { readonly kind: "person"; readonly name: UserName }
@@ -42,7 +43,12 @@ export function findGroup(input: string, groups: readonly NamedGroup[]): Convers
   const meant = match ? groups.filter(({ id, name }) => folded(name) === match[1] && id.startsWith(match[2]!)) : [];
   if (meant.length === 1) return meant[0]!.id;
   const several = named.length > 1 ? named : meant;
-  if (several.length === 0) throw new UsageError(`You are in no group called ${GROUP_SIGN}${wanted}`);
+  if (several.length === 0) {
+    const guess = nearest(wanted, groups.map(({ name }) => folded(name)));
+    const meantOne = guess === undefined ? undefined : groups.find(({ name }) => folded(name) === guess);
+    const hint = meantOne ? `; did you mean ${addressOf(meantOne, groups)}?` : "";
+    throw new UsageError(`You are in no group called ${GROUP_SIGN}${wanted}${hint}`);
+  }
   const addresses = several.map((group) => addressOf(group, groups)).sort();
   throw new UsageError(`Several groups have that name: ${addresses.join(", ")}`);
 }

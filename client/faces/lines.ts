@@ -36,7 +36,8 @@ export function historyLine(event: MessageEvent, me: string): string {
 }
 
 function messageLine(event: MessageEvent, me: string): string {
-  const from = event.from === me ? `${paint("bold", "me")} → ${event.to}` : paintName(event.from);
+  const who = event.from === me ? paint("bold", "me") : paintName(event.from);
+  const from = event.from === me || event.group !== undefined ? `${who} → ${event.to}` : who;
   const state = event.state === undefined ? "" : ` ${mark(event.state)}`;
   return `${clock(event.time)} ${from}: ${event.text.replaceAll("\n", CONTINUED)}${state}`;
 }

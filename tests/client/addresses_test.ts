@@ -46,3 +46,9 @@ Deno.test("checkGroupName() refuses what a screen could be fooled by", () => {
     assert.throws(() => checkGroupName(input), UsageError, JSON.stringify(input));
   }
 });
+
+Deno.test("findGroup() knows what somebody may have meant", () => {
+  const groups = [{ id: "ab".repeat(16) as ConversationId, name: "Release week" }];
+  assert.throws(() => findGroup("#relase week", groups), /no group called #relase week; did you mean #Release week\?/);
+  assert.throws(() => findGroup("#dev", groups), /no group called #dev$/);
+});
