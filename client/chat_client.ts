@@ -6,6 +6,7 @@ import { equalBytes, formatFingerprint } from "../shared/crypto/mod.ts";
 import type { ChannelStats } from "../shared/net/mod.ts";
 import type { Delivery } from "./acks.ts";
 import { deliveries, type DeliveriesOptions } from "./deliveries.ts";
+import type { DeviceInfo, Rotated } from "./devices.ts";
 import { provenFingerprint } from "./enquiry.ts";
 import { UsageError } from "./errors.ts";
 import type { ChatEvent, LogEvent } from "./events.ts";
@@ -287,6 +288,50 @@ export class ChatClient extends LocalHome {
    */
   async trust(name: string): Promise<string> {
     return formatFingerprint(await this.#session.trust(checkName(name)));
+  }
+
+  /** This person's devices, in the order in which they came, as the key log has them. */
+  devices(): Promise<DeviceInfo[]> {
+    return this.#session.devices.list();
+  }
+
+  /** Whether a new device counts for nothing until another one approves it. */
+  needsApproval(): Promise<boolean> {
+    return this.#session.devices.needsApproval();
+  }
+
+  /** Says what this device is called: its owner's other devices see that, and the server. @throws UsageError */
+  nameDevice(name: string): Promise<void> {
+    return this.#session.devices.rename(name);
+  }
+
+  /**
+   * Stands in for a device that was added by password alone.
+   *
+   * @param which The first digits of its id, or its name. @returns Its id. @throws UsageError
+   */
+  approveDevice(which: string): Promise<string> {
+    return this.#session.devices.approve(which);
+  }
+
+  /** Ends a device for good. @param which As for {@linkcode approveDevice}. @throws WrongPasswordError, UsageError. */
+  revokeDevice(which: string, password: string): Promise<string> {
+    return this.#session.devices.revoke(which, password);
+  }
+
+  /** @param approval Whether new devices count for nothing until another one approves them. @throws WrongPasswordError */
+  setDevicePolicy(approval: boolean, password: string): Promise<void> {
+    return this.#session.devices.setPolicy(approval, password);
+  }
+
+  /**
+   * Makes a new identity, signed by the old one: all other devices must log in again, and those one talks with are warned. This
+   * client goes by the old one still: close it.
+   *
+   * @throws WrongPasswordError
+   */
+  rotateIdentity(password: string): Promise<Rotated> {
+    return this.#session.rotate(password);
   }
 
   /** Waits a moment for what is being sent, then ends everything. What is not stored by then stays in the outbox. */

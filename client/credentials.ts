@@ -11,6 +11,7 @@ import { DeviceKeys, Identity } from "./e2ee/mod.ts";
 import { FastChatError, UsageError } from "./errors.ts";
 import type { HomeVault } from "./home_vault.ts";
 import { IDENTITY_FILE, PendingPassword } from "./pending_password.ts";
+import { PendingRotation } from "./pending_rotation.ts";
 import { openText, sealText } from "./vault.ts";
 
 /** Who a home belongs to. */
@@ -49,11 +50,14 @@ export class Credentials {
   readonly #db: Database;
   /** A change of password whose outcome is not known yet. */
   readonly pendingPassword: PendingPassword;
+  /** A change of identity whose outcome is not known yet. */
+  readonly pendingRotation: PendingRotation;
 
   constructor(home: string, database: Database) {
     this.#home = home;
     this.#db = database;
     this.pendingPassword = new PendingPassword(home, database, this);
+    this.pendingRotation = new PendingRotation(home, database, this);
   }
 
   /** Makes the home, or closes it to others if it is there. */

@@ -1,5 +1,5 @@
 /** What a person is told of the key log: what it says of themselves, and what of others does not hold (SECURITY M13, P9). */
-import { formatFingerprint, type KeyHistory } from "../shared/crypto/mod.ts";
+import { decodeCertificate, formatFingerprint, type KeyHistory } from "../shared/crypto/mod.ts";
 import type { DeviceId } from "../shared/protocol/mod.ts";
 import type { NoticeEvent } from "./events.ts";
 import type { KeyLog, KeyLogNews } from "./key_log.ts";
@@ -27,6 +27,12 @@ export function unacknowledged(keyLog: KeyLog, self: Self): NoticeEvent[] {
 export function isSuccessor(history: KeyHistory | undefined, pinned: Uint8Array, offered: Uint8Array): boolean {
   if (history === undefined || formatFingerprint(history.identity) !== formatFingerprint(offered)) return false;
   return history.earlier.some((earlier) => formatFingerprint(earlier) === formatFingerprint(pinned));
+}
+
+/** Whether an entry replaces the identity by which this home goes, from this very device. */
+export function isReplaced({ user, said, fault }: KeyLogNews, self: Self): boolean {
+  return user === self.name && fault === undefined && said?.type === "rotate" &&
+    decodeCertificate(said.certificate).device === self.keys.id;
 }
 
 function ofOneself({ number, said, fault }: KeyLogNews, self: Self): NoticeEvent[] {

@@ -162,6 +162,11 @@ export class Link {
     }
   }
 
+  /** Ends it for good, for a reason that no retry can heal. */
+  fail(error: FastChatError): void {
+    this.#end(error);
+  }
+
   /** Resolves when the connection's last words have left. */
   async close(): Promise<void> {
     this.#end(new FastChatError("The client is closed"));

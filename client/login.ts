@@ -24,6 +24,8 @@ import type { Account, Credentials } from "./credentials.ts";
 import { adopt } from "./credentials_watch.ts";
 import { DeviceKeys, Identity } from "./e2ee/mod.ts";
 import {
+  ApprovalNeededError,
+  DeviceRevokedError,
   FastChatError,
   LockedError,
   NotAuthenticatedError,
@@ -130,6 +132,15 @@ export class LogIn {
     return this.#self = self;
   }
 
+  /** In a session: which identity counts, where a change of it was cut off. */
+  async settleRotation(remote: Remote): Promise<void> {
+    const { credentials } = this.#options;
+    if (!credentials.pendingRotation.isPending) return;
+    const { identityKey } = await remote.ask<"credentials">({ type: "credentials", device: undefined });
+    await credentials.pendingRotation.settle(fingerprint(identityKey));
+    this.#self = await this.#own(credentials.account()!);
+  }
+
   /** @throws ServerRefusal or ConnectionLostError to be tried again; any other error is final. */
   async run(remote: Remote): Promise<Self> {
     const account = this.#options.credentials.account();
@@ -188,13 +199,42 @@ export class LogIn {
       loginSecret: stretched.loginSecret,
       device: { id: keys.id, proof },
     });
-    if (answer.type === "enrolNeeded") {
-      throw new NotAuthenticatedError("The server no longer knows this device: log in from an empty home");
-    }
+    if (answer.type === "enrolNeeded") return await this.#recertify(self, { stretched, stretching }, remote);
     // What was learned of the password meanwhile is in the home.
     this.#finish({ ...(credentials.account() ?? account), server, ...stretching }, answer, stretched);
     await this.#refreshIdentity(password, stretched, remote);
     return self;
+  }
+
+  /** The identity was replaced on another device since: this one has to be certified by the new one. */
+  async #recertify(
+    self: Self,
+    { stretched, stretching }: { stretched: StretchedPassword; stretching: Stretching },
+    remote: Remote,
+  ): Promise<Self> {
+    const { credentials, password, onProgress, server } = this.#options, { name, clusterId, keys } = self;
+    onProgress("Your identity was replaced: adding this device to the new one");
+    const { backup } = await remote.ask<"backup">({ type: "backup" });
+    const identity = await this.#restore(backup, { backupKey: stretched.backupKey, clusterId, name }, password!);
+    if (equalBytes(identity.fingerprint, self.identity)) {
+      identity.wipe();
+      throw new NotAuthenticatedError("The server no longer knows this device: log in from an empty home");
+    }
+    const bind = remote.channel.transcriptHash, nowMs = Date.now();
+    // Higher than that of any certificate before: those count from 1, or are times too.
+    const certificate = await identity.certify({ clusterId, user: name, device: keys, nowMs, serial: nowMs });
+    await credentials.pendingRotation.prepare(identity, password!);
+    const session = await remote.ask<"enrol">({
+      type: "enrol",
+      certificate,
+      identityProof: await identity.proveEnrolment({ bind, certificate }),
+      deviceProof: keys.prove(bind),
+    });
+    await this.#checkShown(name, identity, remote);
+    await credentials.pendingRotation.settle(identity.fingerprint);
+    this.#finish({ ...credentials.account()!, server, ...stretching }, session, stretched);
+    identity.wipe();
+    return { ...self, identity: identity.fingerprint };
   }
 
   /** Who this home belongs to, with the keys in it. */
@@ -562,6 +602,8 @@ function isRefusedWith(error: unknown, ...codes: readonly number[]): boolean {
 function explain(error: unknown): unknown {
   if (error instanceof StretchingRefused) return new RefusedError(error.message, ErrorCode.internal, { cause: error });
   if (isRefusedWith(error, ErrorCode.badCredentials)) return new WrongPasswordError((error as Error).message);
+  if (isRefusedWith(error, ErrorCode.deviceRevoked)) return new DeviceRevokedError((error as Error).message);
+  if (isRefusedWith(error, ErrorCode.approvalNeeded)) return new ApprovalNeededError((error as Error).message);
   if (isRefusedWith(error, ErrorCode.notAuthenticated)) return new NotAuthenticatedError((error as Error).message);
   return error;
 }

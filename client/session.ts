@@ -9,6 +9,7 @@ import { type ChannelStats, KeyMismatchError } from "../shared/net/mod.ts";
 import type { ConversationId, Event, MessageId, RequestOf, ResponseOf, UserName } from "../shared/protocol/mod.ts";
 import { Changes } from "./changes.ts";
 import { CredentialsWatch } from "./credentials_watch.ts";
+import { Devices, proposeDeviceName, type Rotated } from "./devices.ts";
 import { type DialServer, dialUdp } from "./dialer.ts";
 import {
   CannotReachError,
@@ -22,7 +23,7 @@ import type { ChatEvent, NoticeEvent } from "./events.ts";
 import { timeText } from "./history.ts";
 import { Inbox } from "./inbox.ts";
 import { KeyLog } from "./key_log.ts";
-import { noticesOf, unacknowledged } from "./key_watch.ts";
+import { isReplaced, noticesOf, unacknowledged } from "./key_watch.ts";
 import { Keyring, type Self } from "./keyring.ts";
 import { asFastChatError, Link } from "./link.ts";
 import { Live } from "./live.ts";
@@ -58,8 +59,12 @@ export interface OpenOptions {
   readonly register?: boolean | "only" | undefined;
   /** Whether a sign-up leaves the sealed identity key on the server, so that name and password are enough elsewhere. */
   readonly serverBackup?: boolean | undefined;
+  /** What this device is called where it has no name yet: its owner's other devices see that, and the server. */
+  readonly deviceName?: string | undefined;
   /** Log in with the password even where a session would do. */
   readonly fresh?: boolean | undefined;
+  /** What this home was sealed by, where the password was changed on another device since; `password` by default. */
+  readonly homePassword?: string | undefined;
   /** The recovery key, as it was written down: it shows who this is, and `password` is the new one. */
   readonly recoveryKey?: string | undefined;
   /** Whether a recovery ends all other sessions. */
@@ -114,6 +119,7 @@ export class Session {
   #held: { readonly code: number; readonly message: string } | undefined;
   readonly #changeWaiters = new Set<() => void>();
   #working: Working | undefined;
+  #rotating = false;
   #caughtUp: Promise<void> = Promise.resolve();
   #remote: Remote | undefined;
   #ended: Error | undefined;
@@ -182,6 +188,7 @@ export class Session {
     if (isResumed) {
       try {
         await this.#login.resumed();
+        await this.#login.settleRotation(remote);
         await remote.ask<"subscribe">({ type: "subscribe" });
         return;
       } catch (error) {
@@ -192,6 +199,7 @@ export class Session {
     }
     await this.#login.run(remote);
     await this.#login.settle(remote);
+    await this.#login.settleRotation(remote);
     await remote.ask<"subscribe">({ type: "subscribe" });
   }
 
@@ -203,6 +211,7 @@ export class Session {
       : await lockLogin(parts.directory, timeoutMs, options);
     let session: Session, slow: ReturnType<typeof setTimeout> | undefined;
     try {
+      if (options.deviceName !== undefined) proposeDeviceName(parts.database, options.deviceName);
       await unlockFor(parts, options);
       session = new Session(parts, options);
       const { server } = session;
@@ -351,6 +360,18 @@ export class Session {
     return fingerprint;
   }
 
+  /** This person's devices, and what is stated of them. */
+  get devices(): Devices {
+    const { database, credentials } = this.#parts, { link, self } = this;
+    return new Devices({ database, credentials, keyLog: this.#working!.keyLog, self, link });
+  }
+
+  /** @returns What a rotation leaves. This session is by the old identity: it is to be closed. */
+  rotate(password: string): Promise<Rotated> {
+    this.#rotating = true;
+    return this.devices.rotate(password);
+  }
+
   close(): Promise<void> {
     return this.#closing ??= this.#close();
   }
@@ -378,6 +399,7 @@ export class Session {
       if (!(error instanceof CannotReachError) && this.#ended === undefined) this.#tell(caughtUpNotice(error));
     });
     this.#readKeyLog(keyLog);
+    this.devices.sayName().catch(() => {});
     void credentials.look(remote);
     sender.kick();
     this.live.connected();
@@ -393,7 +415,10 @@ export class Session {
       self,
       ask: (request: RequestOf<"keyLog" | "keyEntries">) =>
         link.ask<"keyLog" | "keyEntries">(request) as Promise<never>,
-      onNews: (news) => noticesOf(news, self).forEach(onNotice),
+      onNews: (news) => {
+        noticesOf(news, self).forEach(onNotice);
+        if (news.some((item) => isReplaced(item, self)) && !this.#rotating) this.link.fail(new FastChatError(REPLACED));
+      },
       onFork: (text) => onNotice({ type: "notice", code: "key-log", text }),
     });
     const pins = new Pins(database, self.clusterId, (name) => keyLog.history(name));
@@ -564,9 +589,16 @@ interface Waiter {
 }
 
 async function unlockFor({ credentials }: HomeParts, options: SessionOptions): Promise<void> {
+  const { password, homePassword = password } = options;
   try {
-    await unlock(credentials, options);
+    await unlock(credentials, { ...options, password: homePassword });
   } catch (error) {
+    const isLocked = error instanceof WrongPasswordError || error instanceof LockedError;
+    if (options.recoveryKey !== undefined && credentials.account()?.enrolled && isLocked) {
+      throw new LockedError(
+        "This home is sealed by the password that is lost: recover in another one (--home DIR), or unlock it first",
+      );
+    }
     const mayBeginAnew = error instanceof WrongPasswordError || error instanceof LockedError;
     // Nobody has signed up here yet: whoever does it now does it with a password of their own.
     if (!mayBeginAnew || credentials.account()?.enrolled || options.password === undefined) throw error;
@@ -592,6 +624,7 @@ function caughtUpNotice(error: unknown): NoticeEvent {
   };
 }
 
+const REPLACED = "Your identity was replaced by another program of this home: start again";
 const NO_STATS: ChannelStats = {
   datagramsSent: 0,
   datagramsReceived: 0,

@@ -115,7 +115,10 @@ export class Identity {
   }
 
   /** Says whether new devices count for nothing until another one approves them. */
-  setPolicy(owner: KeyStatementOwner, policy: { approval: boolean; number: number; timeMs: number }): Promise<KeyStatement> {
+  setPolicy(
+    owner: KeyStatementOwner,
+    policy: { approval: boolean; number: number; timeMs: number },
+  ): Promise<KeyStatement> {
     return signPolicy(this.#privateKey, owner, policy);
   }
 

@@ -4,7 +4,7 @@
  * the newest entries back; it cannot make one up, and it cannot show two people two logs without being found out.
  */
 import { bool, bytes, decode, encode, fixedBytes, type Infer, struct, text, u48, union, varint } from "../codec/mod.ts";
-import { CERTIFICATE_BYTES_MAX } from "../limits.ts";
+import { CERTIFICATE_BYTES_MAX, DEVICE_NAME_BYTES_MAX } from "../limits.ts";
 import { type DeviceId, deviceId, type UserName, userName } from "../protocol/mod.ts";
 import { type Ed25519KeyPair, ed25519Verify } from "./ed25519.ts";
 import { sha256 } from "./hkdf.ts";
@@ -140,6 +140,24 @@ export async function verifyByIdentity(
   return await pssVerify(await importPssPublic(identityKey), said.signature, signed);
 }
 
+/** What a person calls a device, by that device: for the eyes of their other ones. */
+export interface DeviceNameStatement extends KeyStatementOwner {
+  readonly device: DeviceId;
+  readonly name: string;
+}
+
+export function signDeviceName(leaf: Ed25519KeyPair, named: DeviceNameStatement): Uint8Array {
+  return leaf.sign(deviceNameBytes(named));
+}
+
+export function verifyDeviceName(leafKey: Uint8Array, named: DeviceNameStatement, signature: Uint8Array): boolean {
+  return ed25519Verify(leafKey, signature, deviceNameBytes(named));
+}
+
+function deviceNameBytes(named: DeviceNameStatement): Uint8Array {
+  return encode(NAMED, { label: "fastchat/device-name/1", ...named });
+}
+
 function approvalBytes(
   owner: KeyStatementOwner,
   said: Omit<KeyStatementOf<"approve">, "type" | "signature">,
@@ -176,6 +194,7 @@ const TEXT_ENCODER = new TextEncoder();
 const CHAIN_LABEL = TEXT_ENCODER.encode("fastchat/keylog/1");
 const begin = { label: text(32), clusterId: fixedBytes(16), user: userName };
 const APPROVAL = struct({ ...begin, device: deviceId, certificate: fixedBytes(32), by: deviceId, timeMs: u48 });
+const NAMED = struct({ ...begin, device: deviceId, name: text(DEVICE_NAME_BYTES_MAX) });
 const REVOCATION = struct({ ...begin, device: deviceId, timeMs: u48 });
 const POLICY = struct({ ...begin, approval: bool, number: varint, timeMs: u48 });
 const ROTATION = struct({ ...begin, from: fixedBytes(32), certificate: fixedBytes(32), timeMs: u48 });

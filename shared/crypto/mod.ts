@@ -51,11 +51,13 @@ export {
   type KeyStatementOwner,
   nextKeyLogHead,
   signApproval,
+  signDeviceName,
   signPolicy,
   signRevocation,
   signRotation,
   verifyApproval,
   verifyByIdentity,
+  verifyDeviceName,
 } from "./key_log.ts";
 export { applyStatement, isUsable, judgeStatement, type KeyHistory, type LoggedDevice } from "./key_history.ts";
 export { directConversationId } from "./direct_id.ts";
