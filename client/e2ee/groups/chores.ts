@@ -13,6 +13,7 @@ import type { Committer, Wish } from "./committer.ts";
 import type { Context } from "./context.ts";
 import type { Conversation } from "./conversation.ts";
 import { sealLetter } from "./letter.ts";
+import { isLinkProof } from "./link.ts";
 import type { Loaded } from "./library.ts";
 import type { Newcomer, Newcomers } from "./newcomers.ts";
 
@@ -66,7 +67,7 @@ export class Chores {
     const { lib } = this.#loaded, { state } = here;
     const { remove, leaves } = this.#leaving(here, group, roster);
     const staying = roster.members.filter(({ leaf }) => !remove.includes(leaf));
-    const add = await this.#coming(here, staying);
+    const add = await this.#coming(here, roster, staying);
     if (remove.length === 0 && add.length === 0 && !this.#needsKeys(state)) return undefined;
     const info = lib.withoutAbsent(roster.info, staying);
     return { add, remove, leaves, ...(info === roster.info ? {} : { info }) };
@@ -91,7 +92,7 @@ export class Chores {
   }
 
   /** Devices of members that are not in the group. */
-  async #coming(here: Conversation, staying: readonly Member[]): Promise<CheckedKeyPackage[]> {
+  async #coming(here: Conversation, roster: Roster, staying: readonly Member[]): Promise<CheckedKeyPackage[]> {
     const there = new Set(staying.map(({ device }) => device)), missing = new Set<DeviceId>();
     const newcomers = new Map<UserName, Newcomer>();
     const wants = (name: UserName, identity: string, device: DeviceId) => {
@@ -105,12 +106,38 @@ export class Chores {
       for (const device of devicesOf(this.#context, name, member.identity)) wants(name, member.identity, device);
     }
     for (const ask of this.#asks.in(here.id)) {
-      if (ask.kind !== ASK_DEVICE) continue;
+      if (ask.kind === ASK_LINK) {
+        await this.#byLink(here, ask, roster, staying, (name, identity, device) => wants(name, identity, device));
+        continue;
+      }
       const member = staying.find(({ user }) => user === ask.user);
       if (member !== undefined) wants(ask.user, member.identity, ask.device);
       else this.#asks.drop(here.id, ask.device);
     }
     return await this.#newcomers.packagesOf(here.id, [...newcomers.values()], missing);
+  }
+
+  /** Somebody who has an invite link: an admin's device looks at what they say, and nobody else (SECURITY M14). */
+  async #byLink(
+    here: Conversation,
+    ask: Ask,
+    { info }: Roster,
+    staying: readonly Member[],
+    wants: (name: UserName, identity: string, device: DeviceId) => void,
+  ): Promise<void> {
+    const { lib } = this.#loaded, { ask: tell, people, self } = this.#context.options;
+    if (lib.roleOf(info, { user: self.name, identity: self.identity.toHex() }) < lib.Role.admin) return;
+    const identity = people.pinned(ask.user), asker = { group: here.id, device: ask.device };
+    const isThere = staying.some(({ user }) => user === ask.user);
+    if (isThere || identity === undefined || !isLinkProof(ask.body, info, { ...asker, identity })) {
+      this.#asks.drop(here.id, ask.device);
+      await tell<"dropAsk">({ type: "dropAsk", conversation: here.id, device: ask.device });
+      return;
+    }
+    wants(ask.user, identity.toHex(), ask.device);
+    for (const device of devicesOf(this.#context, ask.user, identity.toHex())) {
+      wants(ask.user, identity.toHex(), device);
+    }
   }
 
   /** Devices that ask and have a leaf lost their state: they join by themselves with what they are handed. */

@@ -36,11 +36,12 @@ export class Committer {
   }
 
   /**
-   * Does what is intended until nothing of it is left to do.
+   * Does what is intended until nothing of it is left to do; with `once`, until one commit of it counts: whoever changes that
+   * again afterwards is not contradicted.
    *
    * @throws ChangeRefused where it is not allowed, ServerRefusal, ConnectionLostError (what is pending stays so).
    */
-  async run(here: Conversation, intention: Intention): Promise<void> {
+  async run(here: Conversation, intention: Intention, { once = false } = {}): Promise<void> {
     await here.making.run(async () => {
       const { lib } = this.#loaded;
       for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
@@ -51,25 +52,25 @@ export class Committer {
         }
         const wish = await intention(group, lib.rosterOf(group));
         if (wish === undefined) return;
-        await here.exclusive(() => this.#make(here, group, wish));
+        const made = await here.exclusive(() => this.#make(here, group, wish));
+        await this.settle(here);
+        if (once && made !== undefined && here.counted === made) return;
       }
-      await this.settle(here);
       throw new FastChatError("Others change this conversation all the time: try again later");
     });
   }
 
   /** Makes the first commit of a group that this device founds. Resolves when it is known whose group counts. */
   async found(here: Conversation, group: Group, wish: Wish): Promise<void> {
-    await here.exclusive(async () => {
-      if (here.group !== undefined || here.state.lastCommit > 0) return;
-      const request = await this.#request(here, group, wish);
-      here.change({
-        group: request.committed.group,
-        isNew: true,
-        writes: [() => this.#context.pending.write(here.id, request.request)],
+    await here.making.run(async () => {
+      await here.exclusive(async () => {
+        if (here.group !== undefined || here.state.lastCommit > 0) return;
+        const { committed, request } = await this.#request(here, group, wish);
+        const writes = [() => this.#context.pending.write(here.id, request)];
+        here.change({ group: committed.group, isNew: true, writes });
       });
+      await this.settle(here);
     });
-    await this.settle(here);
   }
 
   /** Finds out what became of a commit on its way: it counts, it lost, or it is given up. */
@@ -111,12 +112,15 @@ export class Committer {
     });
   }
 
-  async #make(here: Conversation, seen: Group, wish: Wish): Promise<void> {
+  async #make(here: Conversation, seen: Group, wish: Wish): Promise<MessageId | undefined> {
     const { lib } = this.#loaded, { group } = here;
     // The intention was for a group that is over: it is asked again.
-    if (group === undefined || group.pending !== undefined || lib.epochOf(group) !== lib.epochOf(seen)) return;
+    if (group === undefined || group.pending !== undefined || lib.epochOf(group) !== lib.epochOf(seen)) {
+      return undefined;
+    }
     const { committed, request } = await this.#request(here, group, wish);
     here.change({ group: committed.group, writes: [() => this.#context.pending.write(here.id, request)] });
+    return request.messageId;
   }
 
   async #request(

@@ -6,7 +6,7 @@
  */
 import { assert } from "../../../shared/assert.ts";
 import { equalBytes, sha256 } from "../../../shared/crypto/mod.ts";
-import type { ConversationId } from "../../../shared/protocol/mod.ts";
+import type { ConversationId, MessageId } from "../../../shared/protocol/mod.ts";
 import type { Step } from "../engine.ts";
 import type { Group } from "../mls/mod.ts";
 import type { Context } from "./context.ts";
@@ -25,6 +25,8 @@ export interface Next {
   readonly joining?: Group | null;
   /** More rows of the same transaction. */
   readonly writes?: readonly (() => void)[];
+  /** This device's own commit that counts by it. */
+  readonly counted?: MessageId;
   /** Keys that were used up; called when the transaction has committed. */
   readonly wipe?: () => void;
 }
@@ -33,13 +35,16 @@ export class Conversation {
   readonly id: ConversationId;
   /** One commit maker at a time. */
   readonly making = new Mutex();
+  /** This device's newest commit that counts. */
+  counted: MessageId | undefined;
   readonly #context: Context;
   readonly #loaded: Loaded;
   readonly #changing = new Mutex();
   #state: ConversationState;
   #group: Group | undefined;
   #joining: Group | undefined;
-  #waiting: { seq: number; resolve: () => void }[] = [];
+  #waiting: { seq: number; resolve: () => void; reject: (error: Error) => void }[] = [];
+  #ended: Error | undefined;
 
   constructor(context: Context, loaded: Loaded, id: ConversationId) {
     this.id = id;
@@ -123,12 +128,29 @@ export class Conversation {
     this.#wake();
   }
 
-  /** Resolves when the rows up to here were taken. */
+  /** Resolves when the rows up to here were taken. Rejects when {@linkcode end} comes first. */
   async takenUpTo(seq: number): Promise<void> {
+    if (this.#ended !== undefined) throw this.#ended;
     if (this.#state.seq >= seq) return;
-    const taken = new Promise<void>((resolve) => this.#waiting.push({ seq, resolve }));
+    const taken = new Promise<void>((resolve, reject) => this.#waiting.push({ seq, resolve, reject }));
     this.#context.options.onReaches(this.id, seq);
     await taken;
+  }
+
+  /** It is not the true one any more: whoever waits here is told, and begins again. */
+  end(reason: Error): void {
+    this.#ended = reason;
+    for (const { reject } of this.#waiting) reject(reason);
+    this.#waiting = [];
+  }
+
+  /** The server named another row as the newest commit: what it counts as one is its own to say, once all up to there is taken. */
+  async stale(newest: number): Promise<void> {
+    await this.takenUpTo(newest);
+    await this.exclusive(() => {
+      if (this.#state.lastCommit !== newest) this.change({ state: { ...this.#state, lastCommit: newest } });
+      return Promise.resolve();
+    });
   }
 
   #write({ state, group, isNew, joining, writes = [] }: Next): void {
@@ -141,7 +163,8 @@ export class Conversation {
     for (const write of writes) write();
   }
 
-  #apply({ state, group, joining }: Next): void {
+  #apply({ state, group, joining, counted }: Next): void {
+    if (counted !== undefined) this.counted = counted;
     if (state !== undefined) this.#state = state;
     if (group !== undefined) this.#group = group ?? undefined;
     if (joining !== undefined) this.#joining = joining ?? undefined;

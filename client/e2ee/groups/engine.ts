@@ -2,6 +2,7 @@
  * The engine of encrypted conversations: owns the groups of a home, turns rows of the log into outcomes and intentions into rows.
  * What each part does, its own file says; here they are put together.
  */
+import { equalBytes } from "../../../shared/crypto/mod.ts";
 import { ErrorCode } from "../../../shared/errors.ts";
 import { TEXT_BYTES_MAX } from "../../../shared/limits.ts";
 import type {
@@ -25,16 +26,20 @@ import {
 } from "../engine.ts";
 import type { GroupInfo } from "../mls/mod.ts";
 import { Asks } from "./asks.ts";
-import { Chores } from "./chores.ts";
+import { Changes, groupName, readable } from "./changes.ts";
+import { ASK_LINK, Chores } from "./chores.ts";
 import { Committer } from "./committer.ts";
 import { type Context, makeContext } from "./context.ts";
 import { Conversation } from "./conversation.ts";
 import { requireIdentities } from "./identities.ts";
 import { Joiner } from "./joiner.ts";
+import { Leaving } from "./leaving.ts";
 import type { Loaded } from "./library.ts";
+import { ROLES } from "./lines.ts";
+import { formatLink, linkProof, parseLink } from "./link.ts";
 import { Newcomers } from "./newcomers.ts";
 import type { EngineOptions } from "./options.ts";
-import { BLOCKED } from "./reasons.ts";
+import { BLOCKED, differs, DISMISSED } from "./reasons.ts";
 import { Sealing } from "./sealing.ts";
 import { Trouble } from "./state_row.ts";
 import { Taker } from "./taker.ts";
@@ -52,6 +57,8 @@ interface Parts {
   readonly newcomers: Newcomers;
   readonly chores: Chores;
   readonly sealing: Sealing;
+  readonly changes: Changes;
+  readonly leaving: Leaving;
 }
 
 class GroupEngine implements Engine {
@@ -77,6 +84,7 @@ class GroupEngine implements Engine {
 
   async prepare(id: ConversationId): Promise<void> {
     const { joiner, chores, loaded: { lib } } = await this.#load(), here = await this.#here(id);
+    if (here.state.trouble === Trouble.removed) throw new FastChatError(BLOCKED[Trouble.removed]!);
     if (here.group === undefined || here.isFounding) await this.#enter(here);
     const { trouble } = here.state;
     if (trouble === Trouble.withheld || trouble === Trouble.rolledBack) {
@@ -108,13 +116,7 @@ class GroupEngine implements Engine {
   }
 
   async stale(id: ConversationId, epoch: number): Promise<void> {
-    const here = await this.#here(id);
-    await here.takenUpTo(epoch);
-    await here.exclusive(() => {
-      // What the server counts as a commit is its own to say: naming another one only gets nothing stored.
-      if (here.state.lastCommit !== epoch) here.change({ state: { ...here.state, lastCommit: epoch } });
-      return Promise.resolve();
-    });
+    await (await this.#here(id)).stale(epoch);
   }
 
   accept(id: ConversationId): void {
@@ -128,24 +130,64 @@ class GroupEngine implements Engine {
     });
   }
 
-  create(_name: string): Promise<ConversationId> {
-    return Promise.reject(new FastChatError("Groups are not built yet"));
+  async create(name: string): Promise<ConversationId> {
+    const { committer, loaded: { lib, mls } } = await this.#load(), { options, device } = this.#context;
+    const { self, random, nowMs } = options, wanted = groupName(name);
+    const id = random.bytes(16).toHex() as ConversationId;
+    await options.ask<"createGroup">({ type: "createGroup", conversation: id });
+    const here = await this.#here(id);
+    const owner = { user: self.name, identity: self.identity.toHex(), role: lib.Role.owner };
+    const info = { ...EMPTY_INFO, kind: lib.Kind.group, name: wanted, roles: [owner] };
+    const group = await lib.createGroup(mls, device, { conversation: id, info, nowMs: nowMs() });
+    await committer.found(here, group, {});
+    return id;
   }
 
-  change(_id: ConversationId, _change: GroupChange): Promise<void> {
-    return Promise.reject(new FastChatError("Groups are not built yet"));
+  async change(id: ConversationId, change: GroupChange): Promise<void> {
+    const { changes, committer, chores } = await this.#load(), here = await this.#groupOf(id);
+    await readable(this.#context, async () => {
+      if (change.do === "delete") {
+        await committer.run(here, changes.everybodyElse(), { once: true });
+        await this.leave(id);
+        return;
+      }
+      const intention = await changes.intention(id, change);
+      await committer.run(here, intention, { once: change.do !== "add" });
+      if (change.do !== "add") return;
+      // Their other devices, and whoever waits: nobody should miss what is said next.
+      chores.devicesChanged(here, change.names);
+      await chores.run(here);
+    });
   }
 
-  leave(_id: ConversationId): Promise<void> {
-    return Promise.reject(new FastChatError("Groups are not built yet"));
+  async leave(id: ConversationId): Promise<void> {
+    const { leaving } = await this.#load();
+    await leaving.leave(await this.#groupOf(id));
   }
 
-  link(_id: ConversationId, _options: { readonly revoke: boolean }): Promise<string> {
-    return Promise.reject(new FastChatError("Groups are not built yet"));
+  async link(id: ConversationId, { revoke }: { readonly revoke: boolean }): Promise<string> {
+    const { changes, committer, loaded: { lib } } = await this.#load(), here = await this.#groupOf(id);
+    const { random } = this.#context.options;
+    await readable(this.#context, async () => {
+      const invite = { id: random.bytes(16).toHex(), secret: random.bytes(32) };
+      const intention = changes.describing((info) =>
+        revoke ? { ...info, invites: [] } : info.invites.length > 0 ? info : { ...info, invites: [invite] }
+      );
+      await committer.run(here, intention, { once: true });
+    });
+    const [open] = here.group === undefined ? [] : lib.rosterOf(here.group).info.invites;
+    return open === undefined ? "" : this.#linkText(id, open);
   }
 
-  join(_link: string): Promise<ConversationId> {
-    return Promise.reject(new FastChatError("Groups are not built yet"));
+  async join(text: string): Promise<ConversationId> {
+    const { ask, self, clusterFingerprint } = this.#context.options, link = parseLink(text);
+    if (link === undefined) throw new UsageError("This is no invite link, or a part of it is missing");
+    if (clusterFingerprint !== undefined && !equalBytes(link.cluster, clusterFingerprint)) {
+      throw new UsageError(`This link is to another cluster: ${link.server}`);
+    }
+    const body = linkProof(link, { group: link.group, identity: self.identity, device: self.keys.id });
+    await ask<"ask">({ type: "ask", conversation: link.group, kind: ASK_LINK, body });
+    return link.group;
   }
 
   conversation(id: ConversationId): EngineConversation | undefined {
@@ -172,7 +214,7 @@ class GroupEngine implements Engine {
       }),
       role: roleOf(this.#context.options.self.name),
       membersMayAdd: roster.info.membersAdd,
-      links: [],
+      links: roster.info.invites.map((invite) => this.#linkText(id, invite)),
       ...(blocked === undefined ? {} : { blocked }),
     };
   }
@@ -187,6 +229,7 @@ class GroupEngine implements Engine {
     for (const head of heads) {
       const here = await this.#here(head.conversation);
       if (here.sound === undefined && isPerhapsGroup(head)) joiner.wantsIn(here);
+      if (head.kind === KIND_GROUP) this.#compareLater(here, head.head);
     }
     for (const ask of await this.#asks.load()) this.#answerLater(ask);
   }
@@ -194,6 +237,7 @@ class GroupEngine implements Engine {
   onEvent(event: Event): void {
     if (event.type === "asked") this.#answerLater(event.ask);
     else if (event.type === "welcomed") this.#welcomed(event.conversation);
+    else if (event.type === "dismissed") this.#dismissed(event.conversation, event.seq);
     else if (event.type === "devicesChanged") {
       this.#inBackground(async () => {
         const { chores, newcomers } = await this.#load();
@@ -204,14 +248,33 @@ class GroupEngine implements Engine {
   }
 
   forget(): void {
-    this.#conversations.clear();
+    this.#end(new NotReadyError("Another program of this home was at work meanwhile: try again", Promise.resolve()));
     this.#context.groups.forget();
   }
 
   async close(): Promise<void> {
     this.#closed = true;
     this.#asks.close();
+    this.#end(new FastChatError("The home was closed"));
     await Promise.allSettled([...this.#background]);
+  }
+
+  #linkText(group: ConversationId, { id, secret }: { readonly id: string; readonly secret: Uint8Array }): string {
+    const { clusterFingerprint, serverAddress } = this.#context.options;
+    const cluster = clusterFingerprint ?? new Uint8Array(32), server = serverAddress?.() ?? "";
+    return formatLink({ cluster, server, group, invite: id, secret });
+  }
+
+  /** @throws FastChatError where this device is not in it, or nothing may be changed. */
+  async #groupOf(id: ConversationId): Promise<Conversation> {
+    const { joiner } = await this.#load(), here = await this.#here(id), { trouble } = here.state;
+    if (here.isFounding) await this.#settle(here);
+    if (trouble === Trouble.none && here.sound === undefined) {
+      await joiner.seek(here);
+      if (here.sound === undefined) throw new NotReadyError(WAITING, joiner.whenIn(here));
+    }
+    if (trouble !== Trouble.none) throw new FastChatError(BLOCKED[trouble]!);
+    return here;
   }
 
   /** Into a direct conversation: its group is made where there is none, or joined. */
@@ -219,7 +282,7 @@ class GroupEngine implements Engine {
     const { joiner, committer, loaded } = await this.#load(),
       { options, device } = this.#context,
       { lib, mls } = loaded;
-    if (here.isFounding) await committer.settle(here);
+    if (here.isFounding) await this.#settle(here);
     if (here.sound !== undefined) return;
     const peer = options.peerOf(here.id);
     if (peer === undefined || here.state.lastCommit > 0) {
@@ -267,6 +330,16 @@ class GroupEngine implements Engine {
     return peer === undefined || peer === self.name ? [self.name] : [peer, self.name];
   }
 
+  /** The server delivers nothing more. A commit or one's own notice should have said why. */
+  #dismissed(id: ConversationId, seq: number): void {
+    this.#inBackground(async () => {
+      const here = await this.#here(id);
+      await here.takenUpTo(seq);
+      if (here.sound === undefined) return;
+      this.#context.options.onWarning(id, DISMISSED);
+    });
+  }
+
   #welcomed(id: ConversationId): void {
     this.#inBackground(async () => {
       const { joiner } = await this.#load(), here = await this.#here(id);
@@ -288,10 +361,41 @@ class GroupEngine implements Engine {
   }
 
   #settleLater(id: ConversationId): void {
+    this.#inBackground(async () => this.#settle(await this.#here(id)));
+  }
+
+  /** To whom the server delivers and who is in the group should be the same people (SECURITY M9). */
+  #compareLater(here: Conversation, head: number): void {
     this.#inBackground(async () => {
-      const { committer } = await this.#load(), here = await this.#here(id);
-      await here.making.run(() => committer.settle(here));
+      const { loaded: { lib } } = await this.#load(), { ask, onWarning } = this.#context.options;
+      await here.takenUpTo(head);
+      if (here.sound === undefined) return;
+      const epoch = lib.epochOf(here.sound), served = new Set<UserName>();
+      for (let after = "", more = true; more;) {
+        const page = await ask<"members">({ type: "members", conversation: here.id, after });
+        for (const { name } of page.users) served.add(name);
+        after = page.users.at(-1)?.name ?? "";
+        more = page.more && after !== "";
+      }
+      // A commit in between makes them differ for a moment.
+      if (here.sound === undefined || lib.epochOf(here.sound) !== epoch || here.group?.pending !== undefined) return;
+      const left = new Set(here.state.leaves.map(({ user }) => user));
+      const there = new Set(lib.rosterOf(here.sound).members.map(({ user }) => user));
+      for (const name of served) if (!there.has(name)) onWarning(here.id, differs(name, "delivers this group to"));
+      for (const name of there) {
+        if (!served.has(name) && !left.has(name)) onWarning(here.id, differs(name, "does not deliver this group to"));
+      }
     });
+  }
+
+  async #settle(here: Conversation): Promise<void> {
+    const { committer } = await this.#load();
+    await here.making.run(() => committer.settle(here));
+  }
+
+  #end(reason: Error): void {
+    for (const here of this.#conversations.values()) here.end(reason);
+    this.#conversations.clear();
   }
 
   /** What fails here fails for want of a connection, and is done again with the next one. */
@@ -315,16 +419,18 @@ class GroupEngine implements Engine {
       const newcomers = new Newcomers(context, loaded);
       const chores = new Chores({ context, loaded, committer, asks, newcomers });
       const taker = new Taker(context, loaded, joiner), sealing = new Sealing(context, loaded);
-      return this.#ready = { loaded, committer, joiner, taker, newcomers, chores, sealing };
+      const changes = new Changes(context, loaded, newcomers), leaving = new Leaving(context, loaded, sealing);
+      return this.#ready = { loaded, committer, joiner, taker, newcomers, chores, sealing, changes, leaving };
     });
   }
 }
 
 /** A direct conversation without any commit shows a sum of revisions there; it cannot be above its head where it is a row. */
 function isPerhapsGroup({ kind, epoch, head }: ConversationHead): boolean {
-  return head > 0 && (kind !== 1 || epoch <= head);
+  return head > 0 && (kind === KIND_GROUP || epoch <= head);
 }
 
+const KIND_GROUP = 2;
 const EMPTY_INFO: Omit<GroupInfo, "kind"> = {
   name: "",
   topic: "",
@@ -333,7 +439,6 @@ const EMPTY_INFO: Omit<GroupInfo, "kind"> = {
   historySinceMs: 0,
   invites: [],
 };
-const ROLES = ["member", "admin", "owner"] as const;
 const WAITING = "This device is not in that conversation yet: it waits until a device that is lets it in";
 const NO_KEYS_RETRY_MS = 30_000;
 const TEXT_ENCODER = new TextEncoder();

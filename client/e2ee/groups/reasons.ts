@@ -81,3 +81,12 @@ export function keyChanged(name: UserName): Warning {
 export function welcomeRefused(reason: string): Warning {
   return { code: "welcome-refused", text: `Somebody's Welcome to this conversation was refused: ${reason}` };
 }
+
+export function differs(name: UserName, what: string): Warning {
+  return { code: "members-differ", name, text: `The server ${what} ${name}, which is not what its members agreed on` };
+}
+
+export const DISMISSED: Warning = {
+  code: "members-differ",
+  text: "The server delivers this conversation to you no longer, although nobody who may has removed you",
+};

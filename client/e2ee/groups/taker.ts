@@ -251,7 +251,7 @@ export class Taker {
     };
     return {
       taken: taken.lines.length === 0 ? nothing(warnings) : taken,
-      next: { state, group, wipe, writes },
+      next: { state, group, wipe, writes, ...(own ? { counted: record.messageId } : {}) },
       begins: true,
     };
   }
@@ -361,7 +361,7 @@ export class Taker {
         next: {},
       };
     }
-    if (found === "none") return { taken: nothing(), next: { state: { ...seen, trouble: Trouble.none } } };
+    if (found === "none") return { taken: nothing(), next: { state: seen } };
     return await this.#joiner.joined(here, found, record);
   }
 

@@ -25,7 +25,15 @@ export {
   type WelcomeFor,
   withoutPending,
 } from "./group.ts";
-export { GROUP_INFO_EXTENSION, type GroupInfo, Kind, Role, type RoleEntry, roleOf } from "./group_info.ts";
+export {
+  GROUP_INFO_EXTENSION,
+  type GroupInfo,
+  groupInfoExtension,
+  Kind,
+  Role,
+  type RoleEntry,
+  roleOf,
+} from "./group_info.ts";
 export { type Joined, joinFromWelcome, type JoinOptions, JoinRefused, welcomeRefs } from "./join.ts";
 export {
   type CheckedKeyPackage,

@@ -13,6 +13,7 @@ import {
   type Warning,
 } from "../../../../client/e2ee/engine.ts";
 import { type KeyLogView, makeEngine, NO_KEY_LOG } from "../../../../client/e2ee/groups/mod.ts";
+import { StateRows } from "../../../../client/e2ee/groups/state_row.ts";
 import type { SuiteName } from "../../../../client/e2ee/mls/mod.ts";
 import { KeyChangedError } from "../../../../client/errors.ts";
 import { ConnectionLostError, type Remote, ServerRefusal } from "../../../../client/remote.ts";
@@ -141,13 +142,15 @@ export class World {
 
   /** Until nobody has anything to do: rows are taken, timers run. */
   async settle(): Promise<void> {
-    for (let round = 0; round < 200; round++) {
+    let quiet = 0;
+    for (let round = 0; round < 500; round++) {
       await Promise.all(this.homes.map((home) => home.idle()));
       await breathe();
-      if (this.homes.every((home) => home.isIdle)) {
-        if (this.clock.waiting === 0) return;
-        this.clock.pass(1_000);
-      }
+      quiet = this.homes.every((home) => home.isIdle) ? quiet + 1 : 0;
+      if (quiet < 3) continue;
+      if (this.clock.waiting === 0) return;
+      this.clock.pass(1_000);
+      quiet = 0;
     }
   }
 
@@ -196,10 +199,12 @@ export class Home {
   isOnline = false;
   readonly #world: World;
   readonly path: string;
+  readonly vault = new KeyVault(new Uint8Array(32).fill(7));
   #dirty = new Set<ConversationId>();
   #taking: Promise<void> | undefined;
   #sending = new Map<ConversationId, Promise<void>>();
   #stopped = false;
+  #asking = 0;
   failed: unknown;
 
   constructor(world: World, parts: HomeParts) {
@@ -219,7 +224,7 @@ export class Home {
     const run = { database: this.database };
     this.engine = makeEngine({
       database: this.database,
-      vault: new KeyVault(new Uint8Array(32).fill(7)),
+      vault: this.vault,
       self: { name: this.user, identity: identity.fingerprint, keys, clusterId: TEST_CLUSTER, certificate },
       people: {
         pinned: (name) => this.pins.get(name),
@@ -272,12 +277,17 @@ export class Home {
   }
 
   async ask(request: Request) {
-    await delay(this.#world.random);
-    if (!this.isOnline) throw lost();
-    const answer = await this.#world.server.answer(this.user, this.device, request);
-    await delay(this.#world.random);
-    if (!this.isOnline) throw lost();
-    return answer;
+    this.#asking++;
+    try {
+      await delay(this.#world.random);
+      if (!this.isOnline) throw lost();
+      const answer = await this.#world.server.answer(this.user, this.device, request);
+      await delay(this.#world.random);
+      if (!this.isOnline) throw lost();
+      return answer;
+    } finally {
+      this.#asking--;
+    }
   }
 
   async connect(): Promise<void> {
@@ -336,11 +346,12 @@ export class Home {
   }
 
   get isIdle(): boolean {
-    return this.#taking === undefined && this.#sending.size === 0 && (this.#dirty.size === 0 || !this.isOnline);
+    if (!this.isOnline) return true;
+    return this.#taking === undefined && this.#sending.size === 0 && this.#dirty.size === 0 && this.#asking === 0;
   }
 
   async idle(): Promise<void> {
-    await Promise.race([Promise.all([this.#taking, ...this.#sending.values()]), breathe(40)]);
+    if (this.isOnline) await Promise.race([Promise.all([this.#taking, ...this.#sending.values()]), breathe(40)]);
   }
 
   /** Sends what waits in a conversation, in order. */
@@ -399,6 +410,20 @@ export class Home {
 
   texts(conversation: ConversationId): string[] {
     return (this.shown.get(conversation) ?? []).map(({ from, text }) => `${from}: ${text}`);
+  }
+
+  /** What all members must agree on, read from disk. */
+  stateOf(conversation: ConversationId): { authenticator: string | undefined; members: string[] } {
+    const state = new StateRows(this.database, this.vault).load(conversation);
+    const shown = this.engine.conversation(conversation);
+    const members = (shown?.members ?? []).flatMap(({ name, role, devices }) =>
+      devices.map((device) => `${name} ${role} ${device}`)
+    );
+    return { authenticator: state?.authenticators.at(-1)?.value.toHex(), members: members.sort() };
+  }
+
+  async breathe(turns: number): Promise<void> {
+    await breathe(turns);
   }
 
   finish(step: { write(): void; done(): void; undo(): void }, write: () => void): void {
@@ -482,9 +507,18 @@ function lost(): ConnectionLostError {
   return new ConnectionLostError({ code: 0, reason: "gone", byPeer: false });
 }
 
+/** Nothing failed that should not have. */
 export function assertHealthy(world: World): void {
   for (const home of world.homes) {
     if (home.failed !== undefined) throw new Error(`${home.user} failed`, { cause: home.failed });
   }
-  assert(true);
+}
+
+/** They hold the same epoch, by its authenticator, and see the same members. */
+export function assertAgree(homes: readonly Home[], conversation: ConversationId): void {
+  const [first, ...others] = homes.map((home) => ({ user: home.user, ...home.stateOf(conversation) }));
+  for (const { user, ...state } of others) {
+    const { user: whose, ...expected } = first!;
+    assert.deepEqual(state, expected, `${user} disagrees with ${whose}`);
+  }
 }
