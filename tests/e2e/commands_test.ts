@@ -4,7 +4,18 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { generateRsaPkcs8, systemRandom } from "../../shared/crypto/mod.ts";
 import { FileLock } from "../../shared/host/mod.ts";
-import { alive, type Cluster, fastchat, lines, PASSWORD, type Result, startCluster, startFastchat } from "./harness.ts";
+import {
+  alive,
+  type Cluster,
+  fastchat,
+  lines,
+  PASSWORD,
+  type Result,
+  startCluster,
+  startFastchat,
+  TEST_ENV,
+} from "./harness.ts";
+import { inHome } from "./homes.ts";
 
 let cluster: Cluster;
 /** A folder of this run; homes are made in it. */
@@ -285,7 +296,7 @@ function shell(...words: string[]): { args: string[]; env: Record<string, string
   const root = new URL("../..", import.meta.url).pathname;
   return {
     args: ["-c", `cd "${root}" && exec "$0" "$@" > /dev/full`, Deno.execPath(), ...program, ...words],
-    env: { NO_COLOR: "1", FASTCHAT_TEST_ONLY_SCRYPT_LOG2N: "10" },
+    env: { ...TEST_ENV, FASTCHAT_PASSWORD: PASSWORD },
   };
 }
 
@@ -361,11 +372,17 @@ Deno.test("exit code 4: a wrong password, an unknown name at login, a session th
   failed(await fastchat(login("alice"), { env: { FASTCHAT_PASSWORD: "" } }), 4, /password.*needed.*--password-file/);
   await assert.rejects(Deno.stat(join(folder, "wrong")), Deno.errors.NotFound, "a failed login leaves nothing behind");
 
-  const token = join(home("bob"), "session.json");
-  const kept = await Deno.readTextFile(token);
-  await Deno.remove(token);
-  failed(await fastchat(["users", ...at("bob")], { env: { FASTCHAT_PASSWORD: "" } }), 4, /fastchat login bob --server/);
-  await Deno.writeTextFile(token, kept, { mode: 0o600 });
+  const session = await inHome(home("bob"), ({ credentials }) => {
+    const session = credentials.session(0)!;
+    credentials.forgetSession(session.token);
+    return session;
+  });
+  const token = join(folder, "bob.token");
+  succeeded(await fastchat(["token", "create", token, ...at("bob")]));
+  const unlocked = { env: { FASTCHAT_PASSWORD: "", FASTCHAT_TOKEN_FILE: token } };
+  failed(await fastchat(["users", ...at("bob")], unlocked), 4, /fastchat login bob --server/);
+  await inHome(home("bob"), ({ credentials }) => credentials.saveSession(session));
+  succeeded(await fastchat(["users", ...at("bob")], unlocked));
 });
 
 Deno.test("exit code 5: an unknown name and a taken one", async () => {
@@ -430,7 +447,7 @@ Deno.test("exit code 7: a message that could not leave in time is taken back", a
   assert.deepEqual(texts, ["in time"]);
 });
 
-Deno.test("a home is private; login adds a device once, and needs no password a second time", async () => {
+Deno.test("a home is private; login adds a device once, and a token does for the password afterwards", async () => {
   const second = join(folder, "second");
   const passwordFile = join(folder, "password.txt");
   await Deno.writeTextFile(passwordFile, `${PASSWORD}\r\nnot this line\n`);
@@ -449,19 +466,33 @@ Deno.test("a home is private; login adds a device once, and needs no password a 
   for await (const { name } of Deno.readDir(second)) {
     assert.equal((await Deno.stat(join(second, name))).mode! & 0o777, 0o600, name);
   }
-  const token = await Deno.readTextFile(join(second, "session.json"));
-  assert(!token.includes(PASSWORD));
-  const expires = Date.parse(JSON.parse(token).expires) - Date.now();
+  const { expiresMs } = await inHome(second, ({ credentials }) => credentials.session(0)!);
+  const expires = expiresMs - Date.now();
   assert(Math.abs(expires / 86_400_000 - 30) < 0.1, "30 days");
 
   await empty("bob");
   const id = await send("alice", "bob", "to both of yours");
+  const token = { FASTCHAT_TOKEN_FILE: join(folder, "second.token") };
+  succeeded(
+    await fastchat([
+      "token",
+      "create",
+      token.FASTCHAT_TOKEN_FILE,
+      "--home",
+      second,
+      "--password-file",
+      passwordFile,
+    ], none),
+  );
   // FASTCHAT_HOME names the home as --home does.
-  for (const env of [{ FASTCHAT_HOME: second }, { FASTCHAT_HOME: home("bob") }]) {
-    const received = messages(succeeded(await fastchat(["recv", "--json"], { env: { ...env, ...none.env } })));
+  for (const env of [{ FASTCHAT_HOME: second, ...none.env, ...token }, { FASTCHAT_HOME: home("bob") }]) {
+    const received = messages(succeeded(await fastchat(["recv", "--json"], { env })));
     assert.deepEqual(received.map((message) => message.id), [id]);
   }
-  const own = succeeded(await fastchat(["send", "alice", "from the second", "--home", second], none)).trim();
+  const own = succeeded(
+    await fastchat(["send", "alice", "from the second", "--home", second], { env: { ...none.env, ...token } }),
+  )
+    .trim();
   succeeded(await fastchat(["recv", ...at("bob")]));
   const history = messages(succeeded(await fastchat(["history", "alice", "--json", "--limit", "1", ...at("bob")])));
   assert.deepEqual(history.map((message) => message.id), [own], "the first device has it too");

@@ -7,7 +7,6 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import bcrypt from "bcryptjs";
 import { ChatClient, NotAuthenticatedError, RefusedError } from "../../client/mod.ts";
-import { DeviceKeys } from "../../client/e2ee/mod.ts";
 import { Pepper, PepperError } from "../../server/pepper.ts";
 import { type ClusterKeys, dataPaths, loadClusterKeys, TicketKeyFile } from "../../shared/cluster/mod.ts";
 import {
@@ -45,6 +44,7 @@ import { type Recorded, Relay } from "../relay.ts";
 import { inDirectory } from "../temporary.ts";
 import { relayBetween } from "./between.ts";
 import { PASSWORD, startCluster } from "./harness.ts";
+import { inHome } from "./homes.ts";
 import { Liar } from "./liar.ts";
 import { Needles, readTree } from "./needles.ts";
 import { Person, withTestStretching } from "./people.ts";
@@ -191,7 +191,7 @@ async function attackEnvelopes(dataDir: string, keys: ClusterKeys, homes: string
     for (const secret of secrets) assert.equal(openContent(envelope, secret), undefined);
   }
   // The same attack with the one key that is right: it opens, so it would have been noticed.
-  const bob = await DeviceKeys.fromPem(await Deno.readTextFile(join(homes, "bob", "device.pem")));
+  const bob = (await inHome(join(homes, "bob"), ({ credentials }) => credentials.deviceKeys()))!;
   let opened = 0;
   for (const body of bodies) {
     const read = readEnvelope(body);
@@ -357,6 +357,8 @@ async function lieAboutStretching(port: number, dataDir: string, keys: ClusterKe
     },
   });
   const front = relay.map("127.0.0.1", port);
+  // Her home was made with the tests' cheap stretching, which a real client would refuse there, too.
+  const unlock = await inHome(join(homes, "alice"), ({ vault }) => vault.key());
   const open = (home: string) =>
     ChatClient.login({
       server: formatHostPort(front.host, front.port),
@@ -364,6 +366,7 @@ async function lieAboutStretching(port: number, dataDir: string, keys: ClusterKe
       name: "alice",
       password: PASSWORD,
       timeoutMs: 10_000,
+      ...(home === "alice" && { unlock }),
     });
   const refused = async (opening: () => Promise<unknown>, reason: RegExp) => {
     liar.asked.length = 0;

@@ -36,10 +36,27 @@ async function run(...args: string[]): Promise<string> {
   return stdout;
 }
 
-/** `fastchat WORDS` on a terminal. */
+/** `fastchat WORDS` on a terminal, in a session of its own: what is unlocked by hand stays so in it. */
 function chat(...words: string[]): Promise<Terminal> {
-  const data = { XDG_DATA_HOME: join(folder, "xdg") };
-  return Terminal.open([Deno.execPath(), ...runArguments("client"), ...words], data);
+  return Terminal.open([Deno.execPath(), ...runArguments("client"), ...words], session());
+}
+
+/** The same, by somebody whose password the environment has. */
+function chatAs(name: string): Promise<Terminal> {
+  const env = { ...session(), FASTCHAT_PASSWORD: PASSWORD };
+  return Terminal.open([Deno.execPath(), ...runArguments("client"), ...at(name)], env);
+}
+
+function session(): Record<string, string> {
+  const env = { XDG_DATA_HOME: join(folder, "xdg"), XDG_RUNTIME_DIR: join(folder, "run") };
+  Deno.mkdirSync(env.XDG_RUNTIME_DIR, { recursive: true, mode: 0o700 });
+  return env;
+}
+
+/** Ends the agent that a person's password has started. */
+async function lock(...words: string[]): Promise<void> {
+  const { code, stdout, stderr } = await fastchat(["lock", ...words], { env: session() });
+  assert.deepEqual([code, stdout], [0, "Locked\n"], stderr);
 }
 
 /** What every screen of the chat must be: nothing cut, the input line last, the cursor in it. */
@@ -54,7 +71,8 @@ async function tidy(terminal: Terminal, prompt: string): Promise<void> {
 }
 
 Deno.test({
-  name: "terminal: the first chat asks for a name and a password, the second for nothing",
+  name:
+    "terminal: the first chat asks for a name and a password, the second for nothing, one behind `lock` for the password",
   ignore,
   async fn() {
     const address = [cluster.host, String(cluster.port)];
@@ -93,6 +111,19 @@ Deno.test({
       await terminal.type("", "C-d");
       await terminal.shows(/ended 0, modes restored/);
     }
+    await lock("-u", "dora");
+    {
+      await using terminal = await chat(...address);
+      await terminal.shows(/Password of dora, to unlock this home:$/);
+      await terminal.type("wrong horse battery", "Enter");
+      await terminal.shows(/That is not it. Once more.\nPassword of dora, to unlock this home:$/);
+      await terminal.type(PASSWORD, "Enter");
+      await terminal.shows(/Unlocked until you log out of this machine/);
+      await terminal.shows(/\[-\]$/);
+      await terminal.type("/quit", "Enter");
+      await terminal.shows(/ended 0, modes restored/);
+    }
+    await lock("-u", "dora");
   },
 });
 
@@ -100,7 +131,7 @@ Deno.test({
   name: "terminal: a name that is taken is logged in to; a wrong password is asked again",
   ignore,
   async fn() {
-    await using terminal = await chat(cluster.host, String(cluster.port), ...at("bob-2"));
+    await using terminal = await chat(cluster.host, String(cluster.port), "--no-agent", ...at("bob-2"));
     await terminal.shows(/Your name:$/);
     await terminal.type("carol", "Enter");
     await terminal.shows(/carol is taken. If it is you, log in.*\nPassword of carol:$/);
@@ -122,7 +153,7 @@ Deno.test({
   name: "terminal: messages come in above the line that is being typed, and every command answers",
   ignore,
   async fn() {
-    await using terminal = await chat(...at("bob"));
+    await using terminal = await chatAs("bob");
     await terminal.shows(/\[-\]$/);
     await terminal.type("half a li");
     await run("send", "bob", "are you there?", ...at("carol"));
@@ -194,11 +225,11 @@ Deno.test({
         "history",
         "carol",
         ...at("bob"),
-      ]);
+      ], { FASTCHAT_PASSWORD: PASSWORD });
       const all = (await terminal.shows(/ended 0/), await terminal.scrollback());
       assert(!posed.test(all), all);
     }
-    await using terminal = await chat(...at("bob"));
+    await using terminal = await chatAs("bob");
     await terminal.shows(/12:00 carol: send me[^]*\n\[carol\]$/);
     const all = await terminal.scrollback();
     assert(!posed.test(all), all);
@@ -209,7 +240,7 @@ Deno.test({
   name: "terminal: the server dies under a chat, and the chat goes on with the line that was being typed",
   ignore,
   async fn() {
-    await using terminal = await chat(...at("carol"));
+    await using terminal = await chatAs("carol");
     await terminal.shows(/\[\S+\]$/);
     await terminal.type("@bob before", "Enter");
     const screen = await terminal.shows(/me → bob: before ✓/);
@@ -239,7 +270,7 @@ Deno.test({
   ignore,
   async fn() {
     {
-      await using terminal = await chat(...at("carol"));
+      await using terminal = await chatAs("carol");
       await terminal.shows(/\[-\]$/);
       await terminal.type("unfinished");
       await terminal.shows(/unfinished$/);
@@ -265,7 +296,10 @@ Deno.test({
   ignore,
   async fn() {
     const words = [Deno.execPath(), ...runArguments("client"), ...at("carol")];
-    await using terminal = await Terminal.open(["bash", "--norc", "--noprofile", "-i"], { PS1: "shell> " });
+    await using terminal = await Terminal.open(["bash", "--norc", "--noprofile", "-i"], {
+      PS1: "shell> ",
+      FASTCHAT_PASSWORD: PASSWORD,
+    });
     await terminal.shows(/shell>$/);
     await terminal.type(words.join(" "), "Enter");
     await terminal.shows(/\[-\]$/);
@@ -293,8 +327,8 @@ Deno.test({
     await run("register", "ina", "--server", cluster.server, ...at("ina"));
     await run("register", "jan", "--server", cluster.server, ...at("jan"));
     await run("send", "jan", "hello", ...at("ina"));
-    await using ina = await chat(...at("ina"));
-    await using jan = await chat(...at("jan"));
+    await using ina = await chatAs("ina");
+    await using jan = await chatAs("jan");
     await jan.shows(/ina: hello\n[^]*\[ina\]$/);
     await ina.type("/to jan", "Enter");
     await ina.shows(/\[jan\]$/);
