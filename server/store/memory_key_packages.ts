@@ -38,6 +38,7 @@ export class MemoryKeyPackages {
   }
 
   take(wanted: WantedKeyPackages): TakenKeyPackage[] {
+    if (!this.#tables.users.has(wanted.user)) return [];
     return wanted.names.flatMap((name) => {
       const owner = this.#tables.users.get(name);
       const devices = [...owner?.devices ?? []].filter(({ id }) => id !== wanted.device);

@@ -6,6 +6,8 @@ import type { ConversationId } from "../../../shared/protocol/mod.ts";
 import { credentialsContract } from "./credentials_contract.ts";
 import { keysContract } from "./keys_contract.ts";
 import { receiptsContract } from "./receipts_contract.ts";
+import { groupsContract } from "./groups_contract.ts";
+import { keyPackagesContract } from "./key_packages_contract.ts";
 import { trimContract } from "./trim_contract.ts";
 import { befriend, bytesOf, deviceOf, directOf, nameOf, newDevice, newUser, recordOf, Told } from "./fixtures.ts";
 
@@ -478,6 +480,8 @@ export function storeContract(name: string, open: () => Promise<Opened>): void {
   credentialsContract(test);
 
   trimContract(test);
+  groupsContract(test);
+  keyPackagesContract(test);
 
   test("a new device reads on from the heads it began at", async (store) => {
     const id = await befriend(store);
