@@ -43,7 +43,7 @@ fastchat HOST:PORT#FINGERPRINT.
   fastchat chat.example.org 9000
   fastchat 127.0.0.1 9000 -u alice`,
     words: [0, 2],
-    options: ["no-server-backup"],
+    options: ["no-server-backup", "device-name"],
     run: async (words, options) => (await import("./commands/chat.ts")).chat(words, options),
   },
   register: {
@@ -62,7 +62,7 @@ prompt; leave it empty at the prompt to be offered one.
 
   fastchat register alice --server chat.example.org:9000`,
     words: [1, 1],
-    options: ["server", "json", "no-server-backup"],
+    options: ["server", "json", "no-server-backup", "device-name"],
     run: async (words, options) => (await account()).register(words, options),
   },
   login: {
@@ -74,7 +74,7 @@ person, with messages from now on.
 
   fastchat login alice --server chat.example.org:9000`,
     words: [1, 1],
-    options: ["server", "json"],
+    options: ["server", "json", "device-name"],
     run: async (words, options) => (await account()).login(words, options),
   },
   send: {
@@ -261,6 +261,46 @@ their key changes.
     words: [1, 1],
     options: ["number", "yes", "unverify", "no-qr", "json"],
     run: async (words, options) => (await import("./commands/verify.ts")).verify(words, options),
+  },
+  device: {
+    name: "device",
+    usage: "fastchat device [list | rename NAME | approve ID | revoke ID | policy [open|approve]]",
+    summary: "your devices: names, approval, revocation",
+    help: `Lists your devices as the key log has them. ID is the first digits of a
+device's id, or its name.
+
+  rename NAME      what this device is called; your other devices see it, and
+                   the server
+  approve ID       a device that was added by password alone is yours: it is no
+                   longer shown as one to look at
+  revoke ID        a device is yours no longer: its sessions end at once, nobody
+                   seals for it any more. Asks for your password. For good: to
+                   use that machine again, log in there from an empty home
+  policy approve   a new device counts for nothing until another one approves
+                   it. "policy open" takes that back. Asks for your password
+
+  --yes            revoke this very device without asking
+  --json           one JSON object a line
+
+  fastchat device list
+  fastchat device revoke 3fa91c22`,
+    words: [0, 16],
+    options: ["json", "yes"],
+    run: async (words, options) => (await import("./commands/devices.ts")).device(words, options),
+  },
+  identity: {
+    name: "identity",
+    usage: "fastchat identity rotate [--yes] [--json]",
+    summary: "a new identity, signed by the old one",
+    help: `Makes a new identity key and signs it with the old one: for when somebody may
+have had the old one. Your other devices must log in again; those you talk with
+are told, and send nothing until they accept it. Your recovery key is replaced,
+too. Asks for your password.
+
+  fastchat identity rotate`,
+    words: [1, 1],
+    options: ["json", "yes"],
+    run: async (words, options) => (await import("./commands/devices.ts")).identity(words, options),
   },
   fingerprint: {
     name: "fingerprint",

@@ -81,6 +81,7 @@ function toOptions(values: Values): Options {
     ...given("ackAfter", number("ack-after", text("ack-after"), 0.1, 1_000_000)),
     ...given("window", whole("window", number("window", text("window"), 1, 10_000))),
     ...given("number", text("number")),
+    ...given("deviceName", text("device-name")),
     yes: values["yes"] === true,
     unverify: values["unverify"] === true,
     noQr: values["no-qr"] === true,
@@ -170,6 +171,7 @@ const OPTIONS = {
   unverify: { type: "boolean" },
   "no-qr": { type: "boolean" },
   "no-server-backup": { type: "boolean" },
+  "device-name": { type: "string" },
   help: { type: "boolean", short: "h" },
   version: { type: "boolean", short: "V" },
 } satisfies ParseArgsConfig["options"];

@@ -289,9 +289,6 @@ export class KeyLog {
     const said = read(entry);
     const fault = said === undefined ? "it cannot be read" : await judgeStatement(before, said, { clusterId, user });
     return this.#db.transaction(() => {
-      const isFollowed =
-        this.#db.get("SELECT 1 FROM key_log WHERE user = ? AND number > ?", user, number) === undefined &&
-        this.#db.get("SELECT 1 FROM key_entries WHERE user = ?", user) !== undefined;
       const added = this.#db.run(
         "INSERT OR IGNORE INTO key_entries (number, user, entry, fault) VALUES (?, ?, ?, ?)",
         number,

@@ -26,6 +26,8 @@ export interface Options {
   readonly yes: boolean;
   readonly unverify: boolean;
   readonly noQr: boolean;
+  /** What this device is called; by default as its machine. */
+  readonly deviceName?: string;
   readonly datagramBytes?: number;
   readonly serverBackup: boolean;
   readonly help: boolean;

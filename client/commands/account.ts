@@ -8,7 +8,7 @@ import { defaultHome, explicitHome } from "../homes.ts";
 import { printLine } from "../output.ts";
 import { givenPassword, newPassword, passwordFor } from "../password.ts";
 import { parseServerAddress } from "../server_address.ts";
-import { printProgress, reach } from "./open.ts";
+import { deviceName, printProgress, reach } from "./open.ts";
 import { keepUnlocked } from "./unlocked.ts";
 
 export async function register(words: readonly string[], options: Options): Promise<void> {
@@ -24,6 +24,7 @@ export async function register(words: readonly string[], options: Options): Prom
       password,
       serverBackup: options.serverBackup,
       ...reach(options),
+      deviceName: deviceName(options),
       onProgress: printProgress,
     }),
   );
@@ -41,6 +42,7 @@ export async function login(words: readonly string[], options: Options): Promise
       name,
       password,
       ...reach(options),
+      deviceName: deviceName(options),
       onProgress: printProgress,
     }),
   );

@@ -11,7 +11,7 @@ import { givenPassword, newPassword, passwordFor } from "../password.ts";
 import { ask, canAsk, printNotice } from "../prompt.ts";
 import { formatPinnedAddress, formatServerAddress, parseServerAddress, type ServerAddress } from "../server_address.ts";
 import { parseName } from "./account.ts";
-import { printProgress, reach, untilInterrupted } from "./open.ts";
+import { deviceName, printProgress, reach, untilInterrupted } from "./open.ts";
 import { findWayIn, keepUnlocked } from "./unlocked.ts";
 
 export async function chat(words: readonly string[], options: Options): Promise<number> {
@@ -111,6 +111,7 @@ async function openNew(
     password,
     register,
     serverBackup: options.serverBackup,
+    deviceName: deviceName(options),
     ...reach(options),
     onProgress: printProgress,
   });

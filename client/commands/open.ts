@@ -1,5 +1,6 @@
 /** Opens the account a command means, and closes it again whatever happens. */
 import { ChatClient } from "../chat_client.ts";
+import { checkDeviceName } from "../devices.ts";
 import { type DialServer, dialUdp } from "../dialer.ts";
 import type { Options } from "../options.ts";
 import { chooseHome } from "../homes.ts";
@@ -21,6 +22,17 @@ export function reach(options: Options): { readonly timeoutMs: number; readonly 
     timeoutMs: timeoutMs(options),
     ...(datagramBytes === undefined ? {} : { dial: (request) => dialUdp({ ...request, datagramBytes }) }),
   };
+}
+
+/** What a new device is called: what was said, or what its machine is. */
+export function deviceName({ deviceName }: Options): string | undefined {
+  if (deviceName !== undefined) return checkDeviceName(deviceName);
+  try {
+    return checkDeviceName(Deno.hostname());
+  } catch {
+    // It has none, or none that would do.
+    return undefined;
+  }
 }
 
 /** Connects as the account that `--home` or `-u` names, runs `use`, closes. */

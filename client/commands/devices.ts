@@ -1,0 +1,150 @@
+/** `device list|rename|revoke|approve|policy`, `identity rotate`. */
+import type { ChatClient } from "../chat_client.ts";
+import type { DeviceInfo } from "../devices.ts";
+import { UsageError } from "../errors.ts";
+import { clock, localDay } from "../faces/lines.ts";
+import { textWidth } from "../faces/width.ts";
+import { shortDevice } from "../key_watch.ts";
+import type { Options } from "../options.ts";
+import { paint, printLine } from "../output.ts";
+import { passwordFor } from "../password.ts";
+import { ask, canAsk, printNotice } from "../prompt.ts";
+import { withClient } from "./open.ts";
+
+const ACTIONS: Readonly<Record<string, (words: readonly string[], options: Options) => Promise<void>>> = {
+  list,
+  rename,
+  revoke,
+  approve,
+  policy,
+};
+
+export async function device(words: readonly string[], options: Options): Promise<void> {
+  const [action = "list", ...rest] = words, act = Object.hasOwn(ACTIONS, action) ? ACTIONS[action] : undefined;
+  if (act === undefined) throw usage(`There is no "fastchat device ${action}"`);
+  await act(rest, options);
+}
+
+export async function identity(words: readonly string[], options: Options): Promise<void> {
+  if (words.length !== 1 || words[0] !== "rotate") throw new UsageError("Usage: fastchat identity rotate");
+  await withClient(options, async (chat) => {
+    if (!options.yes) await confirm(ROTATE_QUESTION, "--yes");
+    const password = await passwordFor(chat.name, options.passwordFile);
+    const { fingerprint, recoveryKey } = await chat.rotateIdentity(password);
+    if (options.json) {
+      return printLine(JSON.stringify({ type: "identity-rotated", fingerprint, recoveryKey: recoveryKey ?? null }));
+    }
+    printLine(`Your new identity is ${fingerprint}`);
+    printLine("Your other devices must log in again. Those you talk with are asked to compare the new one.");
+    printLine(
+      recoveryKey === undefined
+        ? 'Your recovery key is void, and no new one could be made: "fastchat recovery new"'
+        : `Your old recovery key is void. The new one, write it down: ${recoveryKey}`,
+    );
+  });
+}
+
+async function list(words: readonly string[], options: Options): Promise<void> {
+  if (words.length > 0) throw usage();
+  await withClient(options, async (chat) => {
+    const devices = (await chat.devices()).filter(({ state }) => state !== "revoked" || options.json);
+    const approval = await chat.needsApproval();
+    if (options.json) {
+      for (const { id, name = null, self, state, since } of devices) {
+        printLine(JSON.stringify({ type: "device", id, name, self, state, since }));
+      }
+      return printLine(JSON.stringify({ type: "device-policy", policy: approval ? "approve" : "open" }));
+    }
+    const columns = Math.max(0, ...devices.map(({ name }) => textWidth(name ?? "")));
+    for (const device of devices) printLine(lineOf(device, columns));
+    if (approval) printLine("New devices count for nothing until one of these approves them.");
+  });
+}
+
+function lineOf({ id, name = "", self, state, since }: DeviceInfo, columns: number): string {
+  const padded = name + " ".repeat(columns - textWidth(name)), when = `${localDay(since)} ${clock(since)}`;
+  const note = self ? [...NOTES[state], "this device"].join(", ") : NOTES[state].join(", ");
+  const line = `${shortDevice(id)}  ${padded}  since ${when}  ${note}`.trimEnd();
+  return state === "unapproved" || state === "waiting" ? paint("yellow", line) : line;
+}
+
+async function rename(words: readonly string[], options: Options): Promise<void> {
+  const name = words.join(" ");
+  if (name === "") throw usage();
+  await withClient(options, async (chat) => {
+    await chat.nameDevice(name);
+    tell(options, "device-renamed", { name }, `This device is called ${name}`);
+  });
+}
+
+async function approve(words: readonly string[], options: Options): Promise<void> {
+  await withClient(options, async (chat) => {
+    const id = await chat.approveDevice(one(words));
+    tell(options, "device-approved", { id }, `The device ${shortDevice(id as never)} is yours`);
+  });
+}
+
+async function revoke(words: readonly string[], options: Options): Promise<void> {
+  const which = one(words);
+  await withClient(options, async (chat) => {
+    if (!options.yes && await isSelf(chat, which)) await confirm(SELF_QUESTION, "--yes");
+    const id = await chat.revokeDevice(which, await passwordFor(chat.name, options.passwordFile));
+    tell(options, "device-revoked", { id }, `The device ${shortDevice(id as never)} is yours no longer`);
+  });
+}
+
+async function policy(words: readonly string[], options: Options): Promise<void> {
+  if (words.length > 1 || (words[0] !== undefined && words[0] !== "approve" && words[0] !== "open")) throw usage();
+  await withClient(options, async (chat) => {
+    if (words[0] !== undefined) {
+      await chat.setDevicePolicy(words[0] === "approve", await passwordFor(chat.name, options.passwordFile));
+    }
+    const policy = await chat.needsApproval() ? "approve" : "open";
+    tell(options, "device-policy", { policy }, POLICIES[policy]);
+  });
+}
+
+async function isSelf(chat: ChatClient, which: string): Promise<boolean> {
+  const word = which.toLowerCase();
+  return (await chat.devices()).some(({ id, name, self }) =>
+    self && (id.startsWith(word) || name?.toLowerCase() === word)
+  );
+}
+
+/** @throws UsageError unless somebody says yes. */
+async function confirm(question: string, option: string): Promise<void> {
+  if (!canAsk()) throw new UsageError(`${question} Say so with ${option}`);
+  printNotice(question);
+  if (!/^y(es)?$/i.test((await ask("Go on? [y/N] ")).trim())) throw new UsageError("Nothing was done");
+}
+
+function tell(options: Options, type: string, what: object, text: string): void {
+  printLine(options.json ? JSON.stringify({ type, ...what }) : text);
+}
+
+function one(words: readonly string[]): string {
+  if (words.length === 1) return words[0]!;
+  throw usage();
+}
+
+function usage(problem = "Something is missing, or too much"): UsageError {
+  return new UsageError(
+    `${problem}. Usage: fastchat device [list | rename NAME | approve ID | revoke ID | policy [open|approve]]`,
+  );
+}
+
+const NOTES: Readonly<Record<DeviceInfo["state"], readonly string[]>> = {
+  active: [],
+  unapproved: ["added by password: approve or revoke it"],
+  waiting: ["waits for approval: approve or revoke it"],
+  superseded: ["must log in again"],
+  revoked: ["revoked"],
+};
+const POLICIES = {
+  open: "New devices need name and password, and you are told of them",
+  approve: "New devices count for nothing until another one approves them",
+};
+const ROTATE_QUESTION =
+  "A new identity is made: your other devices must log in again, everybody you talk with is warned and compares keys with you anew.";
+const SELF_QUESTION =
+  "That is this device: it is logged out for good, and what is here cannot be used to log in again.";
