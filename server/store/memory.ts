@@ -83,9 +83,10 @@ export class MemoryStore implements Store {
   constructor(listener?: CommitListener) {
     this.#listener = listener;
     const users = this.#users, devices = this.#devices, conversations = this.#conversations, records = this.#records;
-    const keyPackages = this.#keyPackages = new MemoryKeyPackages({ users, devices });
+    const live = (id: DeviceId) => isLive(devices.get(id)!);
+    const keyPackages = this.#keyPackages = new MemoryKeyPackages({ users, devices, isLive: live });
     this.#groups = new MemoryGroups(
-      { users, devices, conversations, records, listener },
+      { users, devices, conversations, records, listener, isLive: live },
       (conversation, device) => keyPackages.used(conversation, device),
     );
   }
@@ -204,7 +205,7 @@ export class MemoryStore implements Store {
         device!.approved = true;
         break;
       case "revoke":
-        device!.ended = "revoked";
+        this.#end(device!, "revoked");
         device!.named = undefined;
         for (const [hash, session] of this.#sessions) if (session.device === id) this.#sessions.delete(hash);
         this.#listener?.sessionsEnded({ user: name, generation: user.generation, keep: undefined, device: id });
@@ -213,7 +214,7 @@ export class MemoryStore implements Store {
         user.approval = effect.approval;
         break;
       case "rotate":
-        for (const other of user.devices) other.ended ??= "superseded";
+        for (const other of user.devices) if (other.ended === undefined) this.#end(other, "superseded");
         Object.assign(device!, { certificate: effect.device.certificate, ended: undefined, approved: true });
         // By the old identity, both: a recovery key would bring that one back.
         Object.assign(user, { recovery: undefined, password: undefined });
@@ -627,6 +628,12 @@ export class MemoryStore implements Store {
     const conversations = [...user.conversations].filter(({ kind }) => kind === ConversationKind.Direct).toSorted(byId)
       .map(({ id, epoch, members }) => ({ id, epoch, members }));
     this.#listener?.devicesChanged({ user: user.name, conversations, keyLogLength: this.#keyLog.length });
+  }
+
+  #end(device: Device, how: NonNullable<Device["ended"]>): void {
+    device.ended = how;
+    this.#keyPackages.forget(device.id);
+    this.#groups.forget(device.id);
   }
 
   #deviceOf(user: User, id: DeviceId | undefined): Device | undefined {

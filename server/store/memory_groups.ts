@@ -126,6 +126,8 @@ export interface MemoryTables {
   /** All of them, in the order in which they came. */
   readonly records: Record[];
   readonly listener: CommitListener | undefined;
+  /** Whether it is its user's now: neither ended nor waiting to be approved. */
+  readonly isLive: (device: DeviceId) => boolean;
 }
 
 type Part =
@@ -213,7 +215,9 @@ export class MemoryGroups implements AtOnce {
     const conversation = this.#ofMember(user, id), device = this.#tables.devices.get(welcome.device);
     if (conversation === undefined) return { status: "not-member" };
     if (lastCommit !== conversation.commit) return { status: "stale-epoch", epoch: conversation.epoch };
-    if (!conversation.isMember(device?.user)) return { status: "unknown-device" };
+    if (!conversation.isMember(device?.user) || !this.#tables.isLive(welcome.device)) {
+      return { status: "unknown-device" };
+    }
     this.#welcome(conversation, [welcome], { isInvitation: true, tree, nowMs });
     return { status: "invited" };
   }
@@ -261,6 +265,14 @@ export class MemoryGroups implements AtOnce {
     }
     const kept = this.#tables.records.filter((record) => record.conversation !== conversation.id);
     this.#tables.records.splice(0, this.#tables.records.length, ...kept);
+  }
+
+  /** A device has ended. */
+  forget(id: DeviceId): void {
+    for (const { welcomes, asks } of this.#tables.conversations.values()) {
+      welcomes.delete(id);
+      asks.delete(id);
+    }
   }
 
   sweep(nowMs: number): void {
@@ -327,7 +339,7 @@ export class MemoryGroups implements AtOnce {
     const told = new Map<DeviceId, UserName>();
     for (const { device, body } of welcomes) {
       const user = this.#tables.devices.get(device)?.user;
-      if (!conversation.isMember(user)) continue;
+      if (!conversation.isMember(user) || !this.#tables.isLive(device)) continue;
       const { commit } = conversation;
       conversation.welcomes.set(device, { isInvitation, commit, body, tree, timeMs, isFetched: false });
       conversation.asks.delete(device);

@@ -15,12 +15,12 @@ import {
 import type { MemoryDevice, MemoryTables } from "./memory_groups.ts";
 
 export class MemoryKeyPackages {
-  readonly #tables: Pick<MemoryTables, "users" | "devices">;
+  readonly #tables: Pick<MemoryTables, "users" | "devices" | "isLive">;
   readonly #stocks = new Map<DeviceId, Stock>();
   /** In the order in which they were taken. */
   #taken: Taken[] = [];
 
-  constructor(tables: Pick<MemoryTables, "users" | "devices">) {
+  constructor(tables: Pick<MemoryTables, "users" | "devices" | "isLive">) {
     this.#tables = tables;
   }
 
@@ -41,7 +41,7 @@ export class MemoryKeyPackages {
     if (!this.#tables.users.has(wanted.user)) return [];
     return wanted.names.flatMap((name) => {
       const owner = this.#tables.users.get(name);
-      const devices = [...owner?.devices ?? []].filter(({ id }) => id !== wanted.device);
+      const devices = [...owner?.devices ?? []].filter(({ id }) => id !== wanted.device && this.#tables.isLive(id));
       return devices.flatMap((device) => {
         const taken = this.#again(device, wanted) ?? this.#next(device, wanted);
         if (taken === undefined) return [];
@@ -56,6 +56,12 @@ export class MemoryKeyPackages {
     for (const taken of this.#taken) {
       if (taken.conversation === conversation && taken.device === device) taken.isUsed = true;
     }
+  }
+
+  /** A device has ended. */
+  forget(device: DeviceId): void {
+    this.#stocks.delete(device);
+    this.#taken = this.#taken.filter((taken) => taken.device !== device);
   }
 
   sweep(nowMs: number): void {

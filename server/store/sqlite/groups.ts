@@ -84,7 +84,7 @@ export class Groups {
     const conversation = rows.conversation(id);
     if (conversation === undefined || !isMember(conversation, user)) return { status: "not-member" };
     if (lastCommit !== conversation.commit) return { status: "stale-epoch", epoch: conversation.epoch };
-    const device = rows.device(welcome.device);
+    const device = welcomes.liveDevice(welcome.device);
     if (device === undefined || !isMember(conversation, device.user)) return { status: "unknown-device" };
     welcomes.put(id, conversation, { welcomes: [welcome], tree, isInvitation: true, nowMs }, notices);
     return { status: "invited" };

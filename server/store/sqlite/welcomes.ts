@@ -4,7 +4,7 @@ import { fromHex } from "../../../shared/codec/mod.ts";
 import type { ConversationId, DeviceId, UserName, Welcome } from "../../../shared/protocol/mod.ts";
 import { KEPT_MS, type StoredWelcome } from "../groups.ts";
 import type { Notices } from "../notices.ts";
-import { type Conversation, isMember, type Rows } from "./rows.ts";
+import { type Conversation, type Device, isMember, type Rows } from "./rows.ts";
 
 export interface WelcomesToKeep {
   readonly welcomes: readonly Welcome[];
@@ -27,9 +27,9 @@ export class Welcomes {
     const { isInvitation, nowMs } = given, told = new Map<DeviceId, UserName>();
     let tree: number | bigint | undefined;
     for (const { device: deviceKey, body } of given.welcomes) {
-      const device = this.#sql.liveDevice.get(fromHex(deviceKey)), user = device?.["name"] as UserName;
-      if (device === undefined || !isMember(conversation, user)) continue;
-      const id = device["id"] as number;
+      const device = this.liveDevice(deviceKey);
+      if (device === undefined || !isMember(conversation, device.user)) continue;
+      const { id, user } = device;
       if (given.tree.length > 0) tree ??= this.#sql.insertTree.run(given.tree).lastInsertRowid;
       this.#sql.put.run(conversation.id, id, Number(isInvitation), conversation.commit, nowMs, tree ?? null, body);
       this.#sql.answered.run(conversation.id, id);
@@ -39,6 +39,12 @@ export class Welcomes {
     if (told.size === 0) return;
     const devices = [...told].map(([device, user]) => ({ user, device }));
     notices.groupNews({ type: "welcomed", conversation: key, devices });
+  }
+
+  /** One that is somebody's now: neither ended nor waiting to be approved. */
+  liveDevice(key: DeviceId): Device | undefined {
+    const row = this.#sql.liveDevice.get(fromHex(key));
+    return row && { id: row["id"] as number, user: row["name"] as UserName };
   }
 
   of(user: UserName, key: DeviceId, id: ConversationId): { welcome: StoredWelcome; isFetched: boolean } | undefined {
@@ -81,7 +87,7 @@ function prepare(database: DatabaseSync) {
   return {
     liveDevice: sql(
       `SELECT devices.id, users.name FROM devices JOIN users ON users.id = devices.user
-       WHERE devices.key = ? AND ended = 0`,
+       WHERE devices.key = ? AND ended = 0 AND (approved = 1 OR approval = 0)`,
     ),
     insertTree: sql("INSERT INTO trees (body) VALUES (?)"),
     put: sql(

@@ -1,6 +1,12 @@
 /** What every store must do with key packages; part of the contract's suite. */
 import assert from "node:assert/strict";
-import { KEPT_MS, PACKAGE_CONVERSATIONS_MAX, PACKAGES_PER_HOUR_MAX, TAKEN_MS } from "../../../server/store/groups.ts";
+import {
+  AskKind,
+  KEPT_MS,
+  PACKAGE_CONVERSATIONS_MAX,
+  PACKAGES_PER_HOUR_MAX,
+  TAKEN_MS,
+} from "../../../server/store/groups.ts";
 import type { Store } from "../../../server/store/store.ts";
 import { KEY_PACKAGES_MAX } from "../../../shared/limits.ts";
 import type { ConversationId } from "../../../shared/protocol/mod.ts";
@@ -103,6 +109,33 @@ export function keyPackagesContract(test: Test): void {
     await store.commit(commit("alice", { add: ["bob"], welcomes }));
     await store.commit(commit("alice", { lastCommit: 1, remove: ["bob"] }));
     assert.deepEqual(await take(store, "alice", "bob"), ["two"]);
+  });
+
+  test("a device that has ended leaves nothing behind, and nothing is kept for it", async (store) => {
+    await signUp(store, "alice", "bob");
+    await store.addDevice(nameOf("bob"), newDevice("bob", 2));
+    await store.createGroup(GROUP, nameOf("alice"), deviceOf("alice"));
+    await put(store, "bob", ["one"], "last", { device: 2 });
+    const welcomes = [{ device: deviceOf("bob", 2), body: bytesOf("welcome") }];
+    await store.commit(commit("alice", { add: ["bob"], welcomes }));
+    const place = { conversation: GROUP, user: nameOf("bob"), device: deviceOf("bob", 2) };
+    await store.ask({ ...place, kind: AskKind.Member, body: bytesOf("let me in"), timeMs: NOW });
+    const after = (await store.keyEntriesOf(nameOf("bob"))).at(-1)!.number;
+    const effect = { type: "revoke", device: deviceOf("bob", 2) } as const;
+    assert.equal(await store.changeKeys({ user: nameOf("bob"), after, entry: bytesOf("revoked"), effect }), "done");
+    assert.deepEqual(await take(store, "alice", "bob"), []);
+    assert.deepEqual(await store.asks(nameOf("alice"), GROUP, undefined, 10), []);
+    assert.deepEqual(await store.welcomesWaiting(nameOf("bob"), deviceOf("bob", 2), 10), []);
+    const invitation = {
+      user: nameOf("alice"),
+      conversation: GROUP,
+      lastCommit: 1,
+      tree: new Uint8Array(),
+      nowMs: NOW,
+    };
+    assert.deepEqual(await store.invite({ ...invitation, welcome: welcomes[0]! }), { status: "unknown-device" });
+    await store.commit(commit("alice", { lastCommit: 1, welcomes }));
+    assert.equal(await store.welcome(nameOf("bob"), deviceOf("bob", 2), GROUP), undefined);
   });
 
   test("key packages are kept for 30 days", async (store) => {
