@@ -244,56 +244,6 @@ export interface KeyChange {
       readonly backup: Uint8Array;
       /** The device that did it, with the certificate by the new identity. */
       readonly device: NewDevice;
-      /** Hash of the session token that stays, 32 bytes. */
-      readonly keep: Uint8Array;
-    };
-}
-
-export interface DeviceStanding {
-  readonly certificate: Uint8Array;
-  /** `superseded`: its identity was replaced, and it has no certificate by the new one yet. */
-  readonly standing: "live" | "unapproved" | "revoked" | "superseded";
-}
-
-export interface DeviceName {
-  readonly device: DeviceId;
-  readonly name: string;
-  /** By the device's leaf key, 64 bytes. */
-  readonly signature: Uint8Array;
-}
-
-export interface KeyLogPage {
-  readonly entries: readonly { readonly user: UserName; /** SHA-256 of the entry. */ readonly hash: Uint8Array }[];
-  /** Behind the last of them. */
-  readonly head: Uint8Array;
-  /** Of the whole log. */
-  readonly length: number;
-}
-
-export interface KeyEntry {
-  /** From 1, without gaps. */
-  readonly number: number;
-  /** An encoded statement (docs/PROTOCOL.md §16). */
-  readonly entry: Uint8Array;
-}
-
-/** An entry, already judged by the caller, and what it means here. */
-export interface KeyChange {
-  readonly user: UserName;
-  /** Number of the user's newest entry when it was judged. */
-  readonly after: number;
-  readonly entry: Uint8Array;
-  readonly effect:
-    | { readonly type: "approve"; readonly device: DeviceId }
-    | { readonly type: "revoke"; readonly device: DeviceId }
-    | { readonly type: "policy"; readonly approval: boolean }
-    | {
-      readonly type: "rotate";
-      readonly identityKey: Uint8Array;
-      /** As in {@linkcode NewUser}. */
-      readonly backup: Uint8Array;
-      /** The device that did it, with the certificate by the new identity. */
-      readonly device: NewDevice;
       /** Hash of the session token that stays, 32 bytes: all others end. */
       readonly keep: Uint8Array;
     };
