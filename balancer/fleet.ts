@@ -2,8 +2,8 @@
  * The server processes of one data directory: performs what the supervisor decides and tells it what happens. Knows each
  * server's port, status and load, and decides nothing about them.
  */
-import { dataPaths, type ServerStatus } from "../shared/cluster/mod.ts";
-import { callControl } from "../shared/host/mod.ts";
+import { dataPaths, readMigration, type ServerStatus } from "../shared/cluster/mod.ts";
+import { callControl, watchControl } from "../shared/host/mod.ts";
 import type { Logger } from "../shared/log.ts";
 import { monotonicClock } from "../shared/net/mod.ts";
 import { askStatus, type FoundServer, holderOf } from "./adoption.ts";
@@ -59,6 +59,7 @@ export class Fleet {
       this.#place(number).port = port;
       this.#supervisor.found(number, pid, fitness, nowUs);
       if (status) this.#answered(number, pid, status);
+      this.#watch(number, pid);
       options.logger.log("info", "server-found", { number, pid, port, fitness });
     }
     this.#supervisor.handleTimeout(nowUs);
@@ -134,6 +135,10 @@ export class Fleet {
       // Our own children tell us when they end. Others hold a lock until they do.
       const adopted = place.child !== pid;
       if (adopted && await holderOf(this.#options.settings.dataDir, number) !== pid) return this.#exited(number, pid);
+      if ((await readMigration(this.#options.settings.dataDir))?.pid === pid) {
+        this.#supervisor.migrating(number, pid, monotonicClock.nowUs());
+        return this.#drain();
+      }
       // What is counted is seconds without an answer.
       const nowMs = performance.now();
       if (nowMs - place.missedMs >= TICK_MS_MIN) {
@@ -142,6 +147,23 @@ export class Fleet {
       }
     }
     this.#drain();
+  }
+
+  /** The system tells of the end of our own children only. That of others ends what we have open to them. */
+  async #watch(number: number, pid: number): Promise<void> {
+    const { dataDir } = this.#options.settings;
+    try {
+      const watched = await watchControl(dataPaths(dataDir).server(number).socket);
+      this.#place(number).watched = watched;
+      await watched.ended;
+      // Its locks go with it, most likely in this very moment; a stop takes longer, and is asked for every beat.
+      for (let attempt = 0; attempt < ENDED_ATTEMPTS && this.#supervisor.pidOf(number) === pid; attempt++) {
+        if (await holderOf(dataDir, number) !== pid) return this.#exited(number, pid);
+        await new Promise((resolve) => setTimeout(resolve, ENDED_PAUSE_MS));
+      }
+    } catch (error) {
+      this.#options.logger.log("debug", "server-unwatched", { number, pid, error });
+    }
   }
 
   #answered(number: number, pid: number, status: ServerStatus): void {
@@ -167,6 +189,8 @@ export class Fleet {
     if (this.#supervisor.pidOf(number) !== pid) return;
     const place = this.#place(number);
     if (place.child === pid) place.child = undefined;
+    place.watched?.close();
+    place.watched = undefined;
     place.status = undefined;
     place.load.clear();
     this.#options.logger.log(this.#stopping ? "info" : "warn", "server-exited", { number, pid, ...how });
@@ -263,6 +287,7 @@ export class Fleet {
   #finish(): void {
     clearTimeout(this.#pulse);
     clearTimeout(this.#alarm);
+    for (const place of this.#places) place.watched?.close();
     this.#gone.resolve();
   }
 
@@ -279,6 +304,8 @@ class Place {
   /** The pid where it is our own child. */
   child: number | undefined;
   status: ServerStatus | undefined;
+  /** What is open to a process that is not our child. */
+  watched: { close(): void } | undefined;
   readonly load = new Load();
   /** A question is under way. */
   asking = false;
@@ -290,6 +317,9 @@ class Place {
 
 const BEAT_MS = 1000;
 const BEAT_MS_RESTLESS = 100;
+/** From the end of an adopted server's connection to that of its locks. */
+const ENDED_ATTEMPTS = 10;
+const ENDED_PAUSE_MS = 10;
 /** Within a beat, so that no beat is missed by a question still under way. */
 const ASK_MS_MAX = 800;
 /** Questions come faster than once a second at times; what counts them does not. */

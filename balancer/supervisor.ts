@@ -2,8 +2,9 @@
  * Keeps one process per server number alive. PURE: events and the time in, actions out.
  *
  * A slot is one server number. It holds at most one process: a new one is asked for only when nothing runs there, and what runs
- * there is gone only when its exit was seen. A process that dies or falls silent is replaced after a pause that doubles with each
- * failure in a row and is forgotten once a process has lived for a while.
+ * there is gone only when its exit was seen. A process that served for a while and dies, whatever of, is replaced at once: the next
+ * one will most likely serve as long. One that does not get as far is replaced after a pause that doubles with each such failure in a
+ * row.
  *
  * A silent process may be stopped, or spin, and then it still holds its port and, where it leads, the store's lock: it is killed,
  * for it could not hear anything milder. But where the machine stood still, or this program, nobody is to blame: silence is
@@ -70,6 +71,7 @@ export class Supervisor {
     assert(slot.phase === "empty", `Slot ${number} is found occupied once`);
     slot.occupy(pid, nowUs);
     slot.phase = "running";
+    slot.served = true;
     if (fitness === "deaf") this.#stop(slot, nowUs, "signal");
     else if (!slot.wanted || fitness === "other") this.#stop(slot, nowUs);
   }
@@ -98,7 +100,17 @@ export class Supervisor {
       slot.phase = "running";
       slot.readyAtUs = nowUs;
     }
-    if (slot.phase === "running" && nowUs - slot.readyAtUs >= STABLE_US) slot.failures = 0;
+    if (slot.phase !== "running" || nowUs - slot.readyAtUs < SERVED_US) return;
+    slot.served = true;
+    slot.failures = 0;
+  }
+
+  /** It answers nothing because it brings the data up to date, and says so in another way: it is waited for. */
+  migrating(number: number, pid: number, nowUs: number): void {
+    const slot = this.#slot(number);
+    if (slot.pid !== pid || slot.phase !== "starting") return;
+    slot.missed = 0;
+    slot.deadlineUs = nowUs + START_US_MAX;
   }
 
   /** Everybody is being asked now. Questions that come late are about us: what was missed before them is forgiven. */
@@ -127,8 +139,10 @@ export class Supervisor {
     const slot = this.#slot(number);
     if (slot.pid !== pid) return;
     const asked = slot.phase === "stopping" && !slot.silent;
+    const { served } = slot;
     slot.vacate(nowUs);
-    if (!asked && slot.wanted) this.#failed(slot, nowUs);
+    // An empty slot that is wanted is filled at the next look.
+    if (!served && !asked && slot.wanted) this.#failed(slot, nowUs);
   }
 
   /** Nothing is wanted from now on. `done` tells when all are gone. */
@@ -245,6 +259,8 @@ class Slot {
   missed = 0;
   ready = false;
   readyAtUs = 0;
+  /** Was ready and answered for long enough. */
+  served = false;
   /** Told to end because it did not answer: its end is a failure. */
   silent = false;
   /** Signals sent to the process that is being stopped. */
@@ -263,6 +279,7 @@ class Slot {
     this.missed = 0;
     this.ready = false;
     this.readyAtUs = nowUs;
+    this.served = false;
     this.silent = false;
     this.deadlineUs = nowUs + START_US_MAX;
   }
@@ -275,11 +292,11 @@ class Slot {
   }
 }
 
-/** The first restart comes at once for a person's eye; the pause never exceeds what an operator would wait for. */
+/** For those that never serve: the first restart comes at once for a person's eye; the pause never exceeds what an operator would wait for. */
 export const PAUSE_US_MIN = 100_000;
 export const PAUSE_US_MAX = 15_000_000;
-/** A process that was ready this long starts with a clean record. */
-export const STABLE_US = 30_000_000;
+/** A process that was ready this long has served: what ends it now is no fault of how it is started. */
+export const SERVED_US = 3_000_000;
 /** Failures in a row from which on somebody should know. */
 export const FAILURES_REPORTED = 5;
 /** A process that answers nothing this long after its start is given up. One that answers "not ready" is waited for. */

@@ -2,6 +2,7 @@
  * Store and bus of one server of a cluster, whoever leads: takes the lead when nobody has it, follows otherwise, and
  * begins anew whenever that changes.
  */
+import { readMigration } from "../../shared/cluster/mod.ts";
 import type { Logger } from "../../shared/log.ts";
 import type { Bus } from "../bus/bus.ts";
 import { ClusterBus } from "../bus/cluster_bus.ts";
@@ -33,6 +34,8 @@ export interface BackendOptions {
   readonly logger: Logger;
   /** What this server does with old messages while it leads; everything is kept where it is not given. */
   readonly retention?: RetentionSettings;
+  /** How long to wait for a leader that holds the lock and does not answer. */
+  readonly startMsMax?: number;
 }
 
 /**
@@ -72,8 +75,11 @@ class ClusterBackend implements Backend {
 
   /** The first time a fault is the operator's to hear; later ones are tried again. */
   async start(): Promise<void> {
-    const deadlineMs = performance.now() + START_MS_MAX;
+    const patienceMs = this.#options.startMsMax ?? START_MS_MAX;
+    let deadlineMs = performance.now() + patienceMs;
     while (!await this.#join()) {
+      // There will be one: it brings the database up to date.
+      if (await readMigration(this.#options.dataDir) !== undefined) deadlineMs = performance.now() + patienceMs;
       if (performance.now() > deadlineMs) {
         this.#calls.close();
         throw new StoreUnavailableError(

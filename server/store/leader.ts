@@ -5,6 +5,7 @@
 import { join } from "node:path";
 import { DecodeError, read, type Reader, write, type Writer } from "../../shared/codec/mod.ts";
 import { bool } from "../../shared/codec/mod.ts";
+import { removeMigration, writeMigration } from "../../shared/cluster/mod.ts";
 import {
   ensurePrivateDirectory,
   FileLock,
@@ -115,7 +116,19 @@ export class Leader implements Served {
     try {
       await ensurePrivateDirectory(paths.run);
       const reserve = new FileReserve(paths.reserve);
-      database = openWith(reserve, paths.database);
+      const onMigrating = (from: number, to: number) => {
+        options.logger.log("warn", "store.migrating", { from, to });
+        // Every log may be read late; who sits in front of it waits now.
+        console.error(
+          `Bringing the database from version ${from} to ${to}. This may take minutes; nobody is served until then`,
+        );
+        writeMigration(options.dataDir, { pid: Deno.pid, from, to });
+      };
+      try {
+        database = openWith(reserve, paths.database, onMigrating);
+      } finally {
+        await removeMigration(options.dataDir);
+      }
       // A killed leader's socket stays behind; holding the lock, we know that nobody listens on it.
       await removeStaleSocket(paths.socket);
       return new Leader(lock, await listenLocal(paths.socket), database, paths.database, reserve, options);
@@ -354,8 +367,12 @@ class FollowerPort implements HubPort {
 }
 
 /** Beginning to lead is a change too: on a full disk it takes the room that is held back. */
-function openWith(reserve: Reserve, path: string): SqliteDatabase {
-  const open = () => new SqliteDatabase(path, { walBytes: WAL_BYTES });
+function openWith(
+  reserve: Reserve,
+  path: string,
+  onMigrating: (from: number, to: number) => void,
+): SqliteDatabase {
+  const open = () => new SqliteDatabase(path, { walBytes: WAL_BYTES, onMigrating });
   try {
     // Before the WAL takes its room.
     reserve.take();

@@ -8,6 +8,8 @@ export interface DataPaths {
   readonly run: string;
   /** 0700: bounded log files. */
   readonly log: string;
+  /** Says that the store's leader is busy bringing an older database up to date (state.ts). */
+  readonly migration: string;
   /** The balancer's lock, control socket, state file and log. */
   readonly balancer: ProgramPaths;
   /** The same of the server with this number; its lock is what keeps two servers from one number (SECURITY H3). */
@@ -33,6 +35,7 @@ export function dataPaths(dataDir: string): DataPaths {
     keys: join(dataDir, "keys"),
     run,
     log,
+    migration: join(run, "migration.json"),
     balancer: program("balancer"),
     server: (number) => program(`server-${number}`),
   };

@@ -59,6 +59,38 @@ export interface BalancerState {
   readonly serverArguments: readonly string[];
 }
 
+/**
+ * DIR/run/migration.json, while the store's leader brings an older database up to date. That may take minutes, in which it answers
+ * nobody: the file says to the balancer that it is not hung, and to the other servers that there will be a leader.
+ */
+export interface Migration {
+  readonly pid: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Synchronous, like what follows on it. */
+export function writeMigration(dataDir: string, migration: Migration): void {
+  Deno.writeTextFileSync(dataPaths(dataDir).migration, JSON.stringify(migration) + "\n", { mode: 0o600 });
+}
+
+/** Only for the holder of the store's lock: whoever else left one behind is dead. */
+export async function removeMigration(dataDir: string): Promise<void> {
+  await removeQuietly(dataPaths(dataDir).migration);
+}
+
+export async function readMigration(dataDir: string): Promise<Migration | undefined> {
+  let text: string;
+  try {
+    text = await Deno.readTextFile(dataPaths(dataDir).migration);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+  const { pid, from, to } = parseObject(text) ?? {};
+  return isCount(pid, 1) && isCount(from, 0) && isCount(to, 0) ? { pid, from, to } : undefined;
+}
+
 export async function writeServerState(dataDir: string, state: ServerState): Promise<void> {
   await writePrivateFile(dataPaths(dataDir).server(state.number).state, JSON.stringify(state) + "\n");
 }

@@ -84,6 +84,28 @@ export async function callControl(
   }
 }
 
+/**
+ * Stays connected to the program that listens on `path` and asks nothing.
+ *
+ * @returns `ended` resolves when the connection does: the system closes it with the process, whatever that dies of.
+ * @throws ControlError where nobody listens.
+ */
+export async function watchControl(path: string): Promise<{ readonly ended: Promise<void>; close(): void }> {
+  let conn: Deno.Conn;
+  try {
+    conn = await connectLocal(path);
+  } catch (cause) {
+    throw new ControlError(`Cannot watch ${path}: ${(cause as Error).message}`, { cause });
+  }
+  const ended = (async () => {
+    try {
+      for await (const _ of readLines(conn)) { /* nothing was asked */ }
+    } catch { /* a reset is an end, too */ }
+    closeQuietly(conn);
+  })();
+  return { ended, close: () => closeQuietly(conn) };
+}
+
 class Server implements ControlServer {
   readonly path: string;
   readonly #listener: LocalListener;

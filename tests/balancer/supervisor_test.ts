@@ -7,7 +7,7 @@ import {
   PAUSE_US_MAX,
   PAUSE_US_MIN,
 } from "../../balancer/supervisor.ts";
-import { SIGNAL_US_MAX, STABLE_US, START_US_MAX, STOP_US_MAX } from "../../balancer/supervisor.ts";
+import { SERVED_US, SIGNAL_US_MAX, START_US_MAX, STOP_US_MAX } from "../../balancer/supervisor.ts";
 import { Supervisor, type SupervisorAction, UNHEALTHY_MISSED } from "../../balancer/supervisor.ts";
 
 Deno.test("Supervisor spawns every server at once and is healthy when all are ready", () => {
@@ -25,14 +25,28 @@ Deno.test("Supervisor spawns every server at once and is healthy when all are re
   assert.equal(supervisor.nextDeadlineUs(), undefined);
 });
 
-Deno.test("Supervisor replaces a dead server at once for a person's eye, and not before its exit was seen", () => {
+Deno.test("Supervisor replaces a server that served at once, and not before its exit was seen", () => {
   const supervisor = running(2);
-  supervisor.exited(1, 101, STABLE_US);
+  assert.deepEqual(step(supervisor, SERVED_US), []);
+  supervisor.answered(1, 101, true, SERVED_US);
+  supervisor.exited(1, 101, SERVED_US);
   assert.equal(supervisor.healthy(1), false);
   assert.equal(supervisor.healthy(0), true);
-  assert.deepEqual(step(supervisor, STABLE_US), []);
-  assert.equal(supervisor.nextDeadlineUs(), STABLE_US + PAUSE_US_MIN);
-  assert.deepEqual(step(supervisor, STABLE_US + PAUSE_US_MIN), [{ type: "spawn", number: 1 }]);
+  assert.equal(supervisor.nextDeadlineUs(), SERVED_US);
+  assert.deepEqual(step(supervisor, SERVED_US), [{ type: "spawn", number: 1 }]);
+});
+
+Deno.test("Supervisor fills every slot at once in a storm of kills, as long as servers get to serve", () => {
+  const supervisor = running(1);
+  let nowUs = 0;
+  for (let pid = 100; pid < 120; pid++) {
+    nowUs += SERVED_US;
+    supervisor.answered(0, pid, true, nowUs);
+    supervisor.exited(0, pid, nowUs);
+    assert.deepEqual(step(supervisor, nowUs), [{ type: "spawn", number: 0 }]);
+    supervisor.spawned(0, pid + 1, nowUs);
+    supervisor.answered(0, pid + 1, true, nowUs);
+  }
 });
 
 Deno.test("Supervisor waits twice as long after each failure in a row, up to a bound, and reports from the fifth on", () => {
@@ -60,7 +74,7 @@ Deno.test("Supervisor waits twice as long after each failure in a row, up to a b
 });
 
 Deno.test("Supervisor forgets failures once a server was ready for a while, and not before", () => {
-  for (const [livedUs, pauseUs] of [[STABLE_US, PAUSE_US_MIN], [STABLE_US - 1, 8 * PAUSE_US_MIN]] as const) {
+  for (const [livedUs, pauseUs] of [[SERVED_US, 0], [SERVED_US - 1, 8 * PAUSE_US_MIN]] as const) {
     const supervisor = new Supervisor(1, 0);
     let nowUs = 0;
     for (let pid = 1; pid <= 3; pid++) {
@@ -145,6 +159,24 @@ Deno.test("Supervisor waits for a server that starts slowly, and longer for one 
   assert.deepEqual(step(supervisor, START_US_MAX - 1), []);
   supervisor.missed(0, 100, START_US_MAX);
   assert.deepEqual(step(supervisor, START_US_MAX).map(({ type }) => type), ["hung", "signal"]);
+});
+
+Deno.test("Supervisor waits for a server that says to bring the data up to date, however long, and for silence after it no longer", () => {
+  const supervisor = new Supervisor(1, 0);
+  step(supervisor, 0);
+  supervisor.spawned(0, 100, 0);
+  let nowUs = 0;
+  for (; nowUs < 10 * START_US_MAX; nowUs += 1_000_000) {
+    supervisor.migrating(0, 100, nowUs);
+    assert.deepEqual(step(supervisor, nowUs), []);
+  }
+  // Somebody else's word changes nothing.
+  const saidUs = nowUs - 1_000_000;
+  supervisor.migrating(0, 99, nowUs);
+  for (let count = 0; count < 2 * MISSED_MAX; count++) supervisor.missed(0, 100, saidUs + START_US_MAX - 1);
+  assert.deepEqual(step(supervisor, saidUs + START_US_MAX - 1), []);
+  supervisor.missed(0, 100, saidUs + START_US_MAX);
+  assert.deepEqual(step(supervisor, saidUs + START_US_MAX).map(({ type }) => type), ["hung", "signal"]);
 });
 
 Deno.test("Supervisor adopts what it finds fit, replaces the rest, and stops what is beyond the number wanted", () => {

@@ -4,7 +4,17 @@ import { setImmediate } from "node:timers";
 import { type Backend, openBackend } from "../../../server/store/backend.ts";
 import { MIGRATIONS, StoreVersionError } from "../../../server/store/migrations.ts";
 import { type Store, StoreUnavailableError } from "../../../server/store/store.ts";
-import type { BusListener, Committed, DevicesChanged, GroupNews, SessionsEnded, TypingHint } from "../../../server/bus/bus.ts";
+import type {
+  BusListener,
+  Committed,
+  DevicesChanged,
+  GroupNews,
+  SessionsEnded,
+  TypingHint,
+} from "../../../server/bus/bus.ts";
+import { storePaths } from "../../../server/store/leader.ts";
+import { removeMigration, writeMigration } from "../../../shared/cluster/mod.ts";
+import { FileLock } from "../../../shared/host/mod.ts";
 import { silentLogger } from "../../../shared/log.ts";
 import type { Record } from "../../../shared/protocol/mod.ts";
 import { befriend, deviceOf, directOf, nameOf, newDevice, recordOf } from "./fixtures.ts";
@@ -306,6 +316,33 @@ async function allOf(store: Store, id: Parameters<Store["read"]>[1]) {
 async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   while (!await condition()) await new Promise((resolve) => setImmediate(resolve));
 }
+
+Deno.test("openBackend() waits for a leader that brings the database up to date, and for a silent one not for ever", async () => {
+  const dataDir = await Deno.makeTempDir({ prefix: "fastchat-store-" });
+  try {
+    await Deno.mkdir(`${dataDir}/run`, { mode: 0o700 });
+    const lock = await FileLock.tryAcquire(storePaths(dataDir).lock);
+    const enter = () => openBackend({ dataDir, serverNumber: 1, logger: silentLogger, startMsMax: 50 });
+    await assert.rejects(enter(), StoreUnavailableError);
+    const elsewhere = await Deno.makeTempDir({ dir: dataDir });
+    const held = await FileLock.tryAcquire(storePaths(elsewhere).lock);
+    const besides = () => openBackend({ dataDir: elsewhere, serverNumber: 1, logger: silentLogger, startMsMax: 100 });
+    writeMigration(dataDir, { pid: Deno.pid, from: 1, to: MIGRATIONS.length });
+    let ended = false;
+    const waiting = enter().finally(() => ended = true);
+    // Several times as long as it would wait otherwise.
+    for (let round = 0; round < 3; round++) await assert.rejects(besides(), StoreUnavailableError);
+    assert.equal(ended, false);
+    await removeMigration(dataDir);
+    lock!.release();
+    const backend = await waiting;
+    assert.equal(backend.role(), "leader");
+    await backend.close();
+    held!.release();
+  } finally {
+    await Deno.remove(dataDir, { recursive: true });
+  }
+});
 
 async function inCluster(count: number, run: (backends: Backend[]) => Promise<void>): Promise<void> {
   const dataDir = await Deno.makeTempDir({ prefix: "fastchat-store-" });

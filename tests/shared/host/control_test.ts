@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { callControl, ControlError, ControlRefusedError, serveControl } from "../../../shared/host/mod.ts";
-import { connectLocal } from "../../../shared/host/mod.ts";
+import { connectLocal, watchControl } from "../../../shared/host/mod.ts";
 import { inDirectory } from "../../temporary.ts";
 
 Deno.test("callControl() gets what the handler answers, over either kind of socket", async () => {
@@ -17,6 +17,23 @@ Deno.test("callControl() gets what the handler answers, over either kind of sock
     });
   }
 });
+
+Deno.test("watchControl() hears of the end of whoever listens, and holds nobody up", () =>
+  inDirectory(async (directory) => {
+    const path = join(directory, "c.sock");
+    await assert.rejects(watchControl(path), ControlError);
+    const server = await serveControl(path, { status: () => ({ pid: 1 }) });
+    const watched = await watchControl(path), other = await watchControl(path);
+    let ended = false;
+    watched.ended.then(() => ended = true);
+    assert.deepEqual(await callControl(path, { command: "status" }), { pid: 1 });
+    assert.equal(ended, false);
+    other.close();
+    await other.ended;
+    assert.equal(ended, false);
+    await server.close();
+    await watched.ended;
+  }));
 
 Deno.test("callControl() tells a refusal from silence", () =>
   inDirectory(async (directory) => {
