@@ -20,6 +20,7 @@ export interface Command {
 }
 
 const account = () => import("./commands/account.ts");
+const credentials = () => import("./commands/credentials.ts");
 const states = () => import("./commands/states.ts");
 const messages = () => import("./commands/messages.ts");
 const locks = () => import("./commands/locks.ts");
@@ -43,7 +44,7 @@ fastchat HOST:PORT#FINGERPRINT.
   fastchat chat.example.org 9000
   fastchat 127.0.0.1 9000 -u alice`,
     words: [0, 2],
-    options: ["no-server-backup", "device-name"],
+    options: ["no-server-backup", "recovery-file", "device-name"],
     run: async (words, options) => (await import("./commands/chat.ts")).chat(words, options),
   },
   register: {
@@ -56,13 +57,19 @@ server's FINGERPRINT, which its balancer prints at start, the first contact is
 proven too. The password comes from --password-file, FASTCHAT_PASSWORD or a
 prompt; leave it empty at the prompt to be offered one.
 
-  --no-server-backup    keep the identity on this machine only: name and
-                        password are not enough to log in elsewhere then
+It also makes a recovery key and prints it, this once: write it down. With it
+"fastchat recover" gets the account back when password and devices are lost.
+
+  --recovery-file FILE  write the recovery key to FILE (for you alone), and do
+                        not print it
+  --no-server-backup    keep the identity on this machine and under the recovery
+                        key only: name and password are not enough to log in
+                        elsewhere then
   --json                one JSON object instead of text
 
   fastchat register alice --server chat.example.org:9000`,
     words: [1, 1],
-    options: ["server", "json", "no-server-backup", "device-name"],
+    options: ["server", "json", "no-server-backup", "recovery-file", "device-name"],
     run: async (words, options) => (await account()).register(words, options),
   },
   login: {
@@ -76,6 +83,59 @@ person, with messages from now on.
     words: [1, 1],
     options: ["server", "json", "device-name"],
     run: async (words, options) => (await account()).login(words, options),
+  },
+  recover: {
+    name: "recover",
+    usage: "fastchat recover NAME --server HOST:PORT[#FINGERPRINT]",
+    summary: "get your account back by its recovery key",
+    help: `For when the password is lost: asks for the recovery key and for a new password,
+brings your identity back and adds this device. Use an empty home. What was
+written before is not brought back: it was sealed for your other devices, and
+there is no archive. The recovery key comes from --recovery-file, a prompt or a
+line on standard input; the new password from FASTCHAT_NEW_PASSWORD,
+--password-file, FASTCHAT_PASSWORD, a prompt or the next line. A slip in the
+key is found before anything is sent. Your other devices are told.
+
+  --recovery-file FILE  the recovery key is its first line
+  --sign-out-others     end all other sessions: they need the new password
+
+  fastchat recover alice --server chat.example.org:9000`,
+    words: [1, 1],
+    options: ["server", "json", "recovery-file", "sign-out-others", "device-name"],
+    run: async (words, options) => (await credentials()).recover(words, options),
+  },
+  recovery: {
+    name: "recovery",
+    usage: "fastchat recovery [new] [--json]",
+    summary: "whether there is a recovery key; make another",
+    help: `Says since when there is a recovery key. "new" asks for the password, makes
+another one and prints it, this once; the one before is void.
+
+  --recovery-file FILE  write it to FILE (for you alone), and do not print it
+
+  fastchat recovery new`,
+    words: [0, 1],
+    options: ["json", "recovery-file"],
+    run: async (words, options) => (await credentials()).recovery(words, options),
+  },
+  passwd: {
+    name: "passwd",
+    usage: "fastchat passwd [--sign-out-others] [--json]",
+    summary: "change your password",
+    help: `Asks for the old password and twice for the new one, and seals everything anew:
+the backup at the server, identity.pem and this home, all or nothing. The old
+password comes from --password-file, FASTCHAT_PASSWORD, a prompt or a line on
+standard input; the new one from FASTCHAT_NEW_PASSWORD, a prompt or the next
+line. Where it is cut off in the middle, both open this home until the next
+connection tells which one counts. Homes on your other machines stay sealed by
+the old one until you log in there with the new.
+
+  --sign-out-others     end all other sessions: they need the new password
+
+  fastchat passwd`,
+    words: [0, 0],
+    options: ["json", "sign-out-others"],
+    run: async (words, options) => (await credentials()).passwd(words, options),
   },
   send: {
     name: "send",

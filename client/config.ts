@@ -88,6 +88,8 @@ function toOptions(values: Values): Options {
     json: values["json"] === true,
     presence: values["presence"] === true,
     serverBackup: values["no-server-backup"] !== true,
+    ...given("recoveryFile", text("recovery-file")),
+    signOutOthers: values["sign-out-others"] === true,
     help: values["help"] === true,
     version: values["version"] === true,
   };
@@ -171,6 +173,8 @@ const OPTIONS = {
   unverify: { type: "boolean" },
   "no-qr": { type: "boolean" },
   "no-server-backup": { type: "boolean" },
+  "recovery-file": { type: "string" },
+  "sign-out-others": { type: "boolean" },
   "device-name": { type: "string" },
   help: { type: "boolean", short: "h" },
   version: { type: "boolean", short: "V" },

@@ -30,6 +30,10 @@ export interface Options {
   readonly deviceName?: string;
   readonly datagramBytes?: number;
   readonly serverBackup: boolean;
+  /** Where a recovery key is written, or read from. */
+  readonly recoveryFile?: string;
+  /** Whether another password ends all other sessions. */
+  readonly signOutOthers: boolean;
   readonly help: boolean;
   readonly version: boolean;
 }

@@ -30,9 +30,17 @@ export async function passwordFor(name: string, file: string | undefined): Promi
   return await askHidden(`Password of ${name}: `);
 }
 
-/** A new password, twice; an empty answer is offered a generated one. Weak ones are refused with the reason. */
-export async function newPassword(name: string, file: string | undefined): Promise<string> {
-  const given = await givenPassword(file);
+/**
+ * A new password, twice; an empty answer is offered a generated one. Weak ones are refused with the reason.
+ *
+ * @param options.given Whether one that was given without a prompt is the new one; it is, unless it may be the old one.
+ */
+export async function newPassword(
+  name: string,
+  file: string | undefined,
+  options: { readonly given: boolean } = { given: true },
+): Promise<string> {
+  const given = options.given ? await givenPassword(file) : undefined;
   if (given !== undefined || !canAsk()) {
     if (given === undefined) return await passwordFor(name, file);
     const problem = passwordProblem(given, name);
@@ -53,4 +61,26 @@ export async function newPassword(name: string, file: string | undefined): Promi
     else if (await askHidden("The same again: ") === password) return password;
     else printNotice("The two differ. Once more.");
   }
+}
+
+/** Passwords on standard input, a line each, where nobody can be asked: nothing else of the program reads there. */
+export class InputLines {
+  #lines: AsyncIterator<string> | undefined;
+
+  /** @returns `undefined` at the end, and for an empty line. */
+  async next(): Promise<string | undefined> {
+    this.#lines ??= linesOf(Deno.stdin.readable);
+    const { value, done } = await this.#lines.next();
+    return done === true || value === "" ? undefined : value;
+  }
+}
+
+async function* linesOf(bytes: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+  let rest = "";
+  for await (const piece of bytes.pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>)) {
+    const lines = (rest + piece).split(/\r?\n/);
+    rest = lines.pop()!;
+    yield* lines;
+  }
+  if (rest !== "") yield rest;
 }

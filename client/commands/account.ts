@@ -9,10 +9,12 @@ import { printLine } from "../output.ts";
 import { givenPassword, newPassword, passwordFor } from "../password.ts";
 import { parseServerAddress } from "../server_address.ts";
 import { deviceName, printProgress, reach } from "./open.ts";
+import { RecoveryFile, recoveryJson, recoveryLines } from "./recovery_file.ts";
 import { keepUnlocked } from "./unlocked.ts";
 
 export async function register(words: readonly string[], options: Options): Promise<void> {
   const { name, server, home } = target("register", words, options);
+  using recoveryFile = RecoveryFile.open(options.recoveryFile);
   const password = await newPassword(name, options.passwordFile);
   await finish(
     "registered",
@@ -27,6 +29,7 @@ export async function register(words: readonly string[], options: Options): Prom
       deviceName: deviceName(options),
       onProgress: printProgress,
     }),
+    recoveryFile,
   );
 }
 
@@ -55,7 +58,8 @@ export function parseName(input: string): UserName {
   return name;
 }
 
-function target(command: string, words: readonly string[], options: Options) {
+/** Where somebody who has no account here yet signs up or logs in. */
+export function target(command: string, words: readonly string[], options: Options) {
   const name = parseName(words[0]!);
   if (options.server === undefined) {
     throw new UsageError(`Say which server: fastchat ${command} ${name} --server HOST:PORT`);
@@ -64,19 +68,32 @@ function target(command: string, words: readonly string[], options: Options) {
   return { name, server: options.server, home: explicitHome(options.home) ?? defaultHome(name, address) };
 }
 
-async function finish(type: string, options: Options, chat: ChatClient): Promise<void> {
+/** Says who somebody has become; closes the client. */
+export async function finish(
+  type: "registered" | "logged-in" | "recovered",
+  options: Options,
+  chat: ChatClient,
+  recoveryFile?: RecoveryFile,
+): Promise<void> {
   try {
+    const key = chat.takeRecoveryKey();
+    if (key !== undefined) recoveryFile?.write(key);
     if (await givenPassword(options.passwordFile) === undefined) await keepUnlocked(chat.home, chat.key(), options);
     const fingerprint = formatFingerprint(chat.serverFingerprint);
     if (options.json) {
-      printLine(JSON.stringify({ type, name: chat.name, server: chat.server, fingerprint, home: chat.home }));
+      const { name, server, home } = chat, recovery = key === undefined ? {} : recoveryJson(key, recoveryFile);
+      printLine(JSON.stringify({ type, name, server, fingerprint, home, ...recovery }));
     } else {
-      printLine(`${type === "registered" ? "Signed up" : "Logged in"} as ${chat.name} on ${chat.server}`);
+      printLine(`${DONE[type]} as ${chat.name} on ${chat.server}`);
       const isNamed = options.server?.includes("#") ?? false;
       printLine(`Server key ${fingerprint}${isNamed ? "" : ": compare it with the one that its balancer printed"}`);
       printLine(`Your things are in ${chat.home}`);
+      if (key !== undefined) { for (const line of recoveryLines(key, recoveryFile)) printLine(line); }
+      else if (type === "registered") printLine('No recovery key could be made now: "fastchat recovery new" makes one');
     }
   } finally {
     await chat.close();
   }
 }
+
+const DONE = { registered: "Signed up", "logged-in": "Logged in", recovered: "Recovered" };

@@ -11,6 +11,7 @@ import { givenPassword, newPassword, passwordFor } from "../password.ts";
 import { ask, canAsk, printNotice } from "../prompt.ts";
 import { formatPinnedAddress, formatServerAddress, parseServerAddress, type ServerAddress } from "../server_address.ts";
 import { parseName } from "./account.ts";
+import { hintRecovery, RecoveryFile, recoveryLines } from "./recovery_file.ts";
 import { deviceName, printProgress, reach, untilInterrupted } from "./open.ts";
 import { findWayIn, keepUnlocked } from "./unlocked.ts";
 
@@ -104,6 +105,7 @@ async function openNew(
   password: string,
   register: boolean,
 ): Promise<ChatClient> {
+  using file = register ? RecoveryFile.open(options.recoveryFile) : undefined;
   const chat = await ChatClient.open({
     server: formatPinnedAddress(at),
     home: explicitHome(options.home) ?? defaultHome(name, at),
@@ -116,6 +118,11 @@ async function openNew(
     onProgress: printProgress,
   });
   if (await givenPassword(options.passwordFile) === undefined) await keepUnlocked(chat.home, chat.key(), options);
+  const key = chat.takeRecoveryKey();
+  if (key === undefined) return chat;
+  file?.write(key);
+  if (canAsk() || file !== undefined) { for (const line of recoveryLines(key, file)) printNotice(line); }
+  else hintRecovery();
   return chat;
 }
 

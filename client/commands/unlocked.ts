@@ -21,12 +21,13 @@ export interface WayIn {
 /**
  * Finds what unlocks a home that has an account.
  *
+ * @param supplied A password that somebody gave in another way.
  * @throws LockedError where there is nothing and nobody to ask, WrongPasswordError, UsageError.
  */
-export async function findWayIn(home: string, options: Options): Promise<WayIn> {
+export async function findWayIn(home: string, options: Options, supplied?: string): Promise<WayIn> {
   const parts = openHome(home);
   try {
-    const { vault } = parts, given = await givenPassword(options.passwordFile);
+    const { vault } = parts, given = supplied ?? await givenPassword(options.passwordFile);
     const password = given === undefined ? {} : { password: given };
     if (!vault.isLocked) {
       if (vault.isOpen && given === undefined && Deno.stderr.isTerminal()) printError(NOT_SEALED);
