@@ -109,10 +109,11 @@ class ClusterBackend implements Backend {
   async #run(): Promise<void> {
     while (!this.#stop.signal.aborted) {
       await this.#serve();
-      while (!this.#stop.signal.aborted) {
+      // A leader's connections end a moment before its lock does: at first it is tried often.
+      for (let attempt = 0; !this.#stop.signal.aborted; attempt++) {
         try {
           if (await this.#join()) break;
-          await this.#pause(POLL_MS);
+          await this.#pause(Math.min(POLL_MS, POLL_MS_FIRST * 2 ** Math.min(attempt, 10)));
         } catch (error) {
           // The lock was ours and the database would not open: somebody else may do better.
           this.#options.logger.log("error", "store.lead", { error });
@@ -202,5 +203,6 @@ class ClusterBackend implements Backend {
 
 /** How often the lock and the socket are tried while there is no leader. */
 const POLL_MS = 50;
+const POLL_MS_FIRST = 2;
 const LEAD_RETRY_MS = 1000;
 const START_MS_MAX = 15_000;
