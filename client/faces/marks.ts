@@ -19,6 +19,9 @@ export function mark(state: MessageState): string {
   }
 }
 
+/** Stands for an identity that was compared. */
+export const LOCK = "🔒";
+
 /** How far somebody's identity is known, in as few words; nothing of whom one never met, and of oneself. */
 export function trustMark(trust: TrustState): string {
   switch (trust) {
@@ -55,5 +58,3 @@ export function stateLine({ id, to, state, delivered, read, members, reason }: S
       return `${mark(state)} to ${to}: ${reason} (${id})`;
   }
 }
-
-const LOCK = "🔒";

@@ -1,0 +1,86 @@
+/** Groups for people: a title, who is in it, how many of them are verified. Also what `--json` prints of one. */
+import { aRole, type GroupView } from "../group_acts.ts";
+import type { PeerTrust } from "../people.ts";
+import { paint, paintName } from "../output.ts";
+import { LOCK, trustMark } from "./marks.ts";
+import { textWidth } from "./width.ts";
+
+/** The others of a group: how many of how many are verified, and whose key changed. */
+export interface GroupTrust {
+  readonly verified: number;
+  readonly others: number;
+  readonly changed: readonly string[];
+}
+
+/** @param trusts Of all members. */
+export function groupTrust(trusts: readonly PeerTrust[]): GroupTrust {
+  const others = trusts.filter(({ trust }) => trust !== "self");
+  return {
+    verified: others.filter(({ trust }) => trust === "verified").length,
+    others: others.length,
+    changed: others.filter(({ trust }) => trust === "changed").map(({ name }) => name),
+  };
+}
+
+/** Behind the group's name where there is room for no more. */
+export function groupSign({ verified, others, changed }: GroupTrust): string {
+  if (changed.length > 0) return " !";
+  return verified === 0 ? "" : ` ${LOCK} ${verified}/${others}`;
+}
+
+/** What whoever turns to a group should know. */
+export function groupTitle(view: GroupView, trust: GroupTrust): string {
+  const { address, topic, ended } = view;
+  if (ended) return paint("dim", `* ${address}: you are no longer in it; what was said can still be read`);
+  const verified = trust.others === 0 ? "nobody but you" : `${LOCK} ${trust.verified}/${trust.others} verified`;
+  const title = `* ${address}${topic === "" ? "" : `: ${topic}`}   ${
+    trust.verified > 0 ? paint("green", verified) : paint("dim", verified)
+  }`;
+  if (trust.changed.length === 0) return title;
+  const names = trust.changed.map((name) => `/verify ${name}`).join(", ");
+  return `${title}\n${
+    paint(
+      ["bold", "red"],
+      `* KEY CHANGED: ${trust.changed.join(", ")}. Nothing is sent here until it is compared: ${names}`,
+    )
+  }`;
+}
+
+/** One row for each member, heads first. @param trusts Of the members, in their order. */
+export function memberRows({ members }: GroupView, trusts: readonly PeerTrust[]): string[] {
+  const rank = { owner: 0, admin: 1, member: 2 };
+  const columns = Math.max(0, ...members.map(({ name }) => textWidth(name)));
+  return members
+    .map(({ name, role }, i) => ({ name, role, trust: trusts[i]!.trust }))
+    .sort((a, b) => rank[a.role] - rank[b.role] || (a.name < b.name ? -1 : 1))
+    .map(({ name, role, trust }) => {
+      const padding = " ".repeat(columns - textWidth(name));
+      return `  ${paintName(name)}${padding}  ${role.padEnd(6)}  ${trust === "self" ? "(you)" : trustMark(trust)}`
+        .trimEnd();
+    });
+}
+
+/** One row for each group of a list. */
+export function groupRows(groups: readonly { readonly view: GroupView; readonly trust: GroupTrust }[]): string[] {
+  const columns = Math.max(0, ...groups.map(({ view }) => textWidth(view.address)));
+  return groups.map(({ view, trust }) => {
+    const { address, members, role, topic, ended } = view;
+    const padded = address + " ".repeat(columns - textWidth(address));
+    if (ended) return `${padded}  ${paint("dim", "no longer in it")}`;
+    const count = `${members.length} member${members.length === 1 ? "" : "s"}`.padEnd(12);
+    const verified = `${LOCK} ${trust.verified}/${trust.others}`.padEnd(8);
+    return `${padded}  ${count}  ${verified}  you are ${aRole(role).padEnd(8)}  ${paint("dim", topic)}`.trimEnd();
+  });
+}
+
+/** A group as `--json` prints it. */
+export function groupJson(view: GroupView, trusts: readonly PeerTrust[]): object {
+  const { address, members, ...facts } = view, { verified, others } = groupTrust(trusts);
+  return {
+    group: address,
+    ...facts,
+    members: members.map((member, i) => ({ ...member, trust: trusts[i]!.trust })),
+    verified,
+    others,
+  };
+}
