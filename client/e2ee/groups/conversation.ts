@@ -137,6 +137,16 @@ export class Conversation {
     await taken;
   }
 
+  /** This device begins behind that row: what is before will not be taken. */
+  async begin(cursor: number): Promise<void> {
+    await this.exclusive(() => {
+      if (this.#group === undefined && this.#state.seq < cursor) {
+        this.change({ state: { ...this.#state, seq: cursor } });
+      }
+      return Promise.resolve();
+    });
+  }
+
   /** It is not the true one any more: whoever waits here is told, and begins again. */
   end(reason: Error): void {
     this.#ended = reason;

@@ -228,6 +228,7 @@ class GroupEngine implements Engine {
     for (const id of pending.all()) this.#settleLater(id);
     for (const head of heads) {
       const here = await this.#here(head.conversation);
+      await here.begin(head.cursor);
       if (here.sound === undefined && isPerhapsGroup(head)) joiner.wantsIn(here);
       if (head.kind === KIND_GROUP) this.#compareLater(here, head.head);
     }
@@ -418,7 +419,7 @@ class GroupEngine implements Engine {
       const committer = new Committer(context, loaded), joiner = new Joiner(context, loaded, committer);
       const newcomers = new Newcomers(context, loaded);
       const chores = new Chores({ context, loaded, committer, asks, newcomers });
-      const taker = new Taker(context, loaded, joiner), sealing = new Sealing(context, loaded);
+      const taker = new Taker(context, loaded, { joiner, asks }), sealing = new Sealing(context, loaded);
       const changes = new Changes(context, loaded, newcomers), leaving = new Leaving(context, loaded, sealing);
       return this.#ready = { loaded, committer, joiner, taker, newcomers, chores, sealing, changes, leaving };
     });

@@ -53,7 +53,8 @@ export class Joiner {
 
   /** This device can neither read nor write: whatever lets it in is sought, in the background. */
   wantsIn(here: Conversation): void {
-    this.seek(here).catch(() => {
+    // Behind what goes on here now: the row that shows it may change the state first.
+    here.exclusive(() => Promise.resolve()).then(() => this.seek(here)).catch(() => {
       // Without a connection: it is sought again with the next one.
     });
   }
@@ -91,7 +92,10 @@ export class Joiner {
     const { state } = here, seen = { ...state, lastCommit: seq };
     const failed = (reason: string): Result => {
       this.wantsIn(here);
-      return { taken: { kind: "nothing", warnings: [welcomeRefused(reason)] }, next: { state: seen } };
+      return {
+        taken: { kind: "nothing", warnings: [welcomeRefused(reason)] },
+        next: { state: { ...seen, trouble: Trouble.none } },
+      };
     };
     const letter = await openLetter({
       self,

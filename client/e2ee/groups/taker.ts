@@ -6,6 +6,7 @@ import { InnerType, openEnvelope, readEnvelope } from "../../../shared/crypto/mo
 import type { Record } from "../../../shared/protocol/mod.ts";
 import type { Step, Taken, Warning } from "../engine.ts";
 import type { Member, Outcome } from "../mls/mod.ts";
+import type { Asks } from "./asks.ts";
 import { Kind, readBody } from "./body.ts";
 import type { Context } from "./context.ts";
 import type { Conversation, Next } from "./conversation.ts";
@@ -29,13 +30,15 @@ export class Taker {
   readonly #context: Context;
   readonly #loaded: Loaded;
   readonly #joiner: Joiner;
+  readonly #asks: Asks;
   /** Rows for which the key log was asked. */
   readonly #askedFor = new Set<string>();
 
-  constructor(context: Context, loaded: Loaded, joiner: Joiner) {
+  constructor(context: Context, loaded: Loaded, { joiner, asks }: { readonly joiner: Joiner; readonly asks: Asks }) {
     this.#context = context;
     this.#loaded = loaded;
     this.#joiner = joiner;
+    this.#asks = asks;
   }
 
   async take(here: Conversation, record: Record): Promise<{ readonly taken: Taken; readonly step: Step }> {
@@ -229,6 +232,8 @@ export class Taker {
     const { group, by, change, notes, own, wipe, lost } = outcome;
     const before = lib.rosterOf(here.group!), after = lib.rosterOf(group);
     const left = here.state.leaves.filter(({ seq }) => notes.leaves.includes(seq)).map(({ user }) => user);
+    // Who came in has what they asked for: an invitation now would take the place of the Welcome that they have not read yet.
+    for (const { device } of change.added) this.#asks.drop(here.id, device);
     const isFounded = here.isFounding;
     const lines = linesOf({ before, after, change, left });
     const state: ConversationState = {

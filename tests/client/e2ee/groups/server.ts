@@ -192,6 +192,7 @@ export class TestServer {
     for (const { device: to, body } of request.welcomes) {
       log.welcomes.set(to, { isInvitation: false, commit: next, body, tree: request.tree });
       log.asks.delete(to);
+      for (const key of this.#given.keys()) if (key.endsWith(`${request.conversation} ${to}`)) this.#given.delete(key);
     }
     const seq = this.put(log, { ...request, user, device });
     for (const name of request.remove as UserName[]) this.#dismiss(request.conversation, log, name, seq);
