@@ -22,28 +22,29 @@ export function groupTrust(trusts: readonly PeerTrust[]): GroupTrust {
   };
 }
 
-/** Behind the group's name where there is room for no more. */
+/** In front of the group's name where there is room for no more. */
 export function groupSign({ verified, others, changed }: GroupTrust): string {
-  if (changed.length > 0) return " !";
-  return verified === 0 ? "" : ` ${LOCK} ${verified}/${others}`;
+  if (changed.length > 0) return "! ";
+  return verified === 0 ? "" : `${LOCK} ${verified}/${others} `;
 }
 
-/** What whoever turns to a group should know. */
-export function groupTitle(view: GroupView, trust: GroupTrust): string {
-  const { address, topic, ended } = view;
-  if (ended) return paint("dim", `* ${address}: you are no longer in it; what was said can still be read`);
-  const verified = trust.others === 0 ? "nobody but you" : `${LOCK} ${trust.verified}/${trust.others} verified`;
-  const title = `* ${address}${topic === "" ? "" : `: ${topic}`}   ${
-    trust.verified > 0 ? paint("green", verified) : paint("dim", verified)
+/** A group's name or topic: others chose it, so it cannot hold what only this program may say. */
+export function groupWords(text: string): string {
+  return text.replaceAll(LOCK, "·");
+}
+
+/** What whoever turns to a group should know. What this program says stands in front of what others have written. */
+export function groupTitle({ address, topic, ended }: GroupView, { verified, others, changed }: GroupTrust): string {
+  const name = groupWords(address);
+  if (ended) return paint("dim", `* you are no longer in ${name}; what was said can still be read`);
+  const known = others === 0 ? "nobody but you" : `${LOCK} ${verified}/${others} verified`;
+  const title = `* ${paint(verified > 0 ? "green" : "dim", known)}  ${name}${
+    topic === "" ? "" : `: ${groupWords(topic)}`
   }`;
-  if (trust.changed.length === 0) return title;
-  const names = trust.changed.map((name) => `/verify ${name}`).join(", ");
-  return `${title}\n${
-    paint(
-      ["bold", "red"],
-      `* KEY CHANGED: ${trust.changed.join(", ")}. Nothing is sent here until it is compared: ${names}`,
-    )
-  }`;
+  if (changed.length === 0) return title;
+  const names = changed.map((name) => `/verify ${name}`).join(", ");
+  const warning = `* KEY CHANGED: ${changed.join(", ")}. Nothing is sent here until it is compared: ${names}`;
+  return `${title}\n${paint(["bold", "red"], warning)}`;
 }
 
 /** One row for each member, heads first. @param trusts Of the members, in their order. */
@@ -62,14 +63,15 @@ export function memberRows({ members }: GroupView, trusts: readonly PeerTrust[])
 
 /** One row for each group of a list. */
 export function groupRows(groups: readonly { readonly view: GroupView; readonly trust: GroupTrust }[]): string[] {
-  const columns = Math.max(0, ...groups.map(({ view }) => textWidth(view.address)));
+  const columns = Math.max(0, ...groups.map(({ view }) => textWidth(groupWords(view.address))));
   return groups.map(({ view, trust }) => {
     const { address, members, role, topic, ended } = view;
-    const padded = address + " ".repeat(columns - textWidth(address));
+    const padded = groupWords(address) + " ".repeat(columns - textWidth(groupWords(address)));
     if (ended) return `${padded}  ${paint("dim", "no longer in it")}`;
     const count = `${members.length} member${members.length === 1 ? "" : "s"}`.padEnd(12);
-    const verified = `${LOCK} ${trust.verified}/${trust.others}`.padEnd(8);
-    return `${padded}  ${count}  ${verified}  you are ${aRole(role).padEnd(8)}  ${paint("dim", topic)}`.trimEnd();
+    const verified = (trust.others === 0 ? "" : `${LOCK} ${trust.verified}/${trust.others}`).padEnd(8);
+    return `${padded}  ${count}  ${verified}  you are ${aRole(role).padEnd(8)}  ${paint("dim", groupWords(topic))}`
+      .trimEnd();
   });
 }
 
