@@ -10,6 +10,7 @@ import {
   CERTIFICATE_BYTES_MAX,
   COMMIT_BYTES_MAX,
   DEVICE_NAME_BYTES_MAX,
+  DEVICES_PER_USER_MAX,
   IDENTITY_KEY_BYTES_MAX,
   KEY_ENTRIES_MAX,
   KEY_ENTRY_BYTES_MAX,
@@ -17,6 +18,7 @@ import {
   KEY_PACKAGES_MAX,
   NAME_CHARS_MAX,
   PAGE_ENTRIES_MAX,
+  READ_BYTES_MAX,
   RECEIPTS_MAX,
   TREE_BYTES_MAX,
   WATCH_NAMES_MAX,
@@ -46,6 +48,8 @@ export interface Command<K extends RequestType> {
   readonly rights: RightsNeeded;
   /** Of the encoded request. */
   readonly bytesMax: number;
+  /** What the answer may hold, where that is much. */
+  readonly answerBytesMax?: number;
   /** Which of a connection's buckets it takes from. Handlers of accounts look at the address besides (SECURITY P7). */
   readonly rate: "request" | "append";
   readonly handle: Handler<K>;
@@ -87,7 +91,13 @@ export const commands: Commands = {
     handle: conversations.openDirect,
   },
   sync: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: conversations.sync },
-  read: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: log.read },
+  read: {
+    rights: "session",
+    bytesMax: FRAME_BYTES,
+    answerBytesMax: READ_BYTES_MAX,
+    rate: "request",
+    handle: log.read,
+  },
   append: { rights: "session", bytesMax: FRAME_BYTES + BODY_BYTES_MAX, rate: "append" },
   acknowledge: {
     rights: "session",
@@ -123,13 +133,20 @@ export const commands: Commands = {
   takeKeyPackages: {
     rights: "session",
     bytesMax: FRAME_BYTES + 17 * NAME_BYTES,
+    answerBytesMax: 16 * DEVICES_PER_USER_MAX * KEY_PACKAGE_BYTES_MAX,
     rate: "request",
     handle: keyPackages.takeKeyPackages,
   },
   createGroup: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: groups.createGroup },
   commit: { rights: "session", bytesMax: COMMIT_BYTES_MAX, rate: "request", handle: groups.commit },
   leave: { rights: "session", bytesMax: FRAME_BYTES + BODY_BYTES_MAX, rate: "request", handle: groups.leave },
-  welcome: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: groups.welcome },
+  welcome: {
+    rights: "session",
+    bytesMax: FRAME_BYTES,
+    answerBytesMax: WELCOME_BYTES_MAX + TREE_BYTES_MAX,
+    rate: "request",
+    handle: groups.welcome,
+  },
   ask: { rights: "session", bytesMax: FRAME_BYTES + ASK_BYTES_MAX, rate: "request", handle: groups.ask },
   asks: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: groups.asks },
   invite: {

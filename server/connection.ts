@@ -6,7 +6,7 @@
  */
 import { DecodeError, decodeOwn, write, Writer } from "../shared/codec/mod.ts";
 import { CloseCode, type CloseReason, ErrorCode, RequestError } from "../shared/errors.ts";
-import { STRANGER_BYTES_MAX } from "../shared/limits.ts";
+import { COMMIT_BYTES_MAX, STRANGER_BYTES_MAX } from "../shared/limits.ts";
 import type { Ticket } from "../shared/handshake/mod.ts";
 import type { Channel, ChannelHandler, ChannelStream, StreamHandler } from "../shared/net/channel.ts";
 import {
@@ -408,23 +408,23 @@ class RequestStream implements StreamHandler, Appender, Held {
     }
     const { turns } = this.#connection;
     while (!this.#busy && this.#queue.length > 0) {
-      const { request, bytes } = this.#queue[0]!;
+      const { request, bytes } = this.#queue[0]!, weight = bytes + (commands[request.type].answerBytesMax ?? 0);
       if (request.type !== "append" && this.#appending > 0) return;
-      if (request.type === "append" ? turns.isBehind : !turns.isFree) return turns.hold(this);
+      if (request.type === "append" ? turns.isBehind : !turns.isFreeFor(weight)) return turns.hold(this);
       this.#queue.shift();
       turns.queuedBytes -= bytes;
       if (request.type === "append") {
         this.#append(request);
       } else {
         this.#busy = true;
-        turns.begin();
-        this.#answer(request);
+        turns.begin(weight);
+        this.#answer(request, weight);
       }
     }
     this.#finishIfDone();
   }
 
-  async #answer(request: Exclude<Request, { type: "append" }>): Promise<void> {
+  async #answer(request: Exclude<Request, { type: "append" }>, weight: number): Promise<void> {
     let response: Response;
     try {
       response = await this.#perform(request);
@@ -438,7 +438,7 @@ class RequestStream implements StreamHandler, Appender, Held {
       // An answer that its own schema refuses is our bug; it must not end the connections of everybody else.
       this.#connection.failed(error);
     }
-    this.#connection.turns.done();
+    this.#connection.turns.done(weight);
     this.#advance();
   }
 
@@ -531,7 +531,7 @@ const NO_DEVICE = "" as DeviceId;
 const WRITER = new Writer(4096);
 /** Requests that may wait on one stream, and their bytes on all streams of a connection. */
 const QUEUE_MAX = 1024;
-const QUEUE_BYTES_MAX = 8 << 20;
+const QUEUE_BYTES_MAX = COMMIT_BYTES_MAX + (8 << 20);
 /** How many seconds' worth of its rate a connection may use at once. */
 const BURST_SECONDS = 4;
 const BUSY_MS = 500;

@@ -3,7 +3,7 @@
  * have missed something, and reads the log. One pass at a time; a gap during a pass makes another.
  */
 import { CloseCode } from "../shared/errors.ts";
-import { PAGE_ENTRIES_MAX } from "../shared/limits.ts";
+import { ASKS_PAGE_MAX, PAGE_ENTRIES_MAX } from "../shared/limits.ts";
 import type { Logger } from "../shared/log.ts";
 import type { ConversationId } from "../shared/protocol/mod.ts";
 import type { Server } from "./server.ts";
@@ -11,7 +11,7 @@ import type { Session } from "./sessions.ts";
 import type { Store } from "./store/store.ts";
 
 export class GapRepair {
-  readonly #store: Pick<Store, "conversations" | "session">;
+  readonly #store: Pick<Store, "conversations" | "session" | "asks" | "welcomesWaiting">;
   readonly #server: Server;
   readonly #logger: Logger;
   readonly #pause: (ms: number) => Promise<void>;
@@ -22,7 +22,7 @@ export class GapRepair {
 
   constructor(
     options: {
-      store: Pick<Store, "conversations" | "session">;
+      store: Pick<Store, "conversations" | "session" | "asks" | "welcomesWaiting">;
       server: Server;
       logger: Logger;
       pause: (ms: number) => Promise<void>;
@@ -80,14 +80,28 @@ export class GapRepair {
         for (const { conversation, head, cursor } of heads) {
           if (head > cursor) this.#server.fanout.hint(session, conversation, head);
         }
-        if (heads.length < PAGE_ENTRIES_MAX) return true;
+        if (heads.length < PAGE_ENTRIES_MAX) break;
         after = heads.at(-1)!.conversation;
       }
+      await this.#tellWaiting(session);
+      return true;
     } catch (error) {
       this.#logger.log("warn", "gap-repair-failed", { error });
       return false;
     }
   }
+
+  /** What stands in no log: something to join by, and devices that wait to be let in. */
+  async #tellWaiting(session: Session): Promise<void> {
+    const { user, device } = session, { fanout } = this.#server;
+    for (const conversation of await this.#store.welcomesWaiting(user, device, WELCOMES_TOLD_MAX)) {
+      fanout.groupNews({ type: "welcomed", conversation, devices: [{ user, device }] });
+    }
+    for (const ask of await this.#store.asks(user, undefined, undefined, ASKS_PAGE_MAX)) {
+      fanout.groupNews({ type: "asked", ask, members: [user] });
+    }
+  }
 }
 
+const WELCOMES_TOLD_MAX = 256;
 const RETRY_MS = 500;

@@ -1,7 +1,7 @@
 /**
  * What one connection may have under way: requests that wait, that are being answered, and answers that it has not fetched. Pure.
  *
- * Who asks without reading would otherwise fill the memory: a `read` of a few bytes brings a megabyte. Beyond the bounds
+ * Who asks without reading would otherwise fill the memory: a `read` of a few bytes brings a megabyte, and a commit holds eight. Beyond the bounds
  * streams wait for their turn, which comes when an answer is done or, by {@linkcode Turns.resume} with the ticking of the
  * server, when the client has fetched what was there.
  */
@@ -18,6 +18,8 @@ export class Turns {
   readonly #waiting: Set<Turns>;
   readonly #held = new Set<Held>();
   #answering = 0;
+  /** Of the requests that are being answered, and of what their answers may hold. */
+  #answeringBytes = 0;
   /** Bytes of requests that wait, over all streams. */
   queuedBytes = 0;
 
@@ -32,17 +34,20 @@ export class Turns {
     return this.#channel.bufferedBytes > UNFETCHED_BYTES_MAX;
   }
 
-  /** Whether one more request may be answered now, beside those that are. */
-  get isFree(): boolean {
-    return this.#answering < ANSWERING_MAX && !this.isBehind;
+  /** Whether one more request of this weight may be answered now, beside those that are; alone it may have any. */
+  isFreeFor(bytes: number): boolean {
+    return this.#answering < ANSWERING_MAX && !this.isBehind &&
+      (this.#answering === 0 || this.#answeringBytes + bytes <= ANSWERING_BYTES_MAX);
   }
 
-  begin(): void {
+  begin(bytes: number): void {
     this.#answering++;
+    this.#answeringBytes += bytes;
   }
 
-  done(): void {
+  done(bytes: number): void {
     this.#answering--;
+    this.#answeringBytes -= bytes;
     if (this.#held.size > 0) this.resume();
   }
 
@@ -55,7 +60,7 @@ export class Turns {
   /** Gives turns as far as there are any, in the order in which they were asked for. */
   resume(): void {
     for (const held of [...this.#held]) {
-      if (!this.isFree) return;
+      if (!this.isFreeFor(0)) return;
       this.#held.delete(held);
       held.resume();
     }
@@ -72,3 +77,4 @@ export class Turns {
 /** As much as is delivered live to a client that does not read, once more. */
 const UNFETCHED_BYTES_MAX = 2 * SEND_BUFFER_BYTES_MAX;
 const ANSWERING_MAX = 16;
+const ANSWERING_BYTES_MAX = 16 << 20;

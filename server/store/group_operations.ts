@@ -134,6 +134,7 @@ export const groupOperations = {
     struct({ user: userName, device: deviceId, conversation: conversationId }),
     optional(storedWelcome),
     ({ store }, { user, device, conversation }) => store.welcome(user, device, conversation),
+    WELCOME_BYTES_MAX + TREE_BYTES_MAX,
   ),
   welcomesWaiting: operation(
     25,
@@ -153,6 +154,7 @@ export const groupOperations = {
     wanted,
     array(taken, PACKAGE_NAMES_MAX * DEVICES_PER_USER_MAX),
     ({ store }, wanted) => store.takeKeyPackages(wanted),
+    PACKAGE_NAMES_MAX * DEVICES_PER_USER_MAX * KEY_PACKAGE_BYTES_MAX,
   ),
   ask: operation(
     29,

@@ -187,6 +187,8 @@ class FollowerPort implements HubPort {
   #server: number | undefined;
   #openBytes = 0;
   #open = 0;
+  /** Until the follower has taken what was answered. */
+  #isWaiting = false;
   #leaving: PromiseWithResolvers<void> | undefined;
 
   constructor(stream: Deno.Conn, leader: Leader, logger: Logger, onClosed: () => void) {
@@ -317,11 +319,12 @@ class FollowerPort implements HubPort {
     if (operation === undefined) throw new DecodeError(`Unknown operation ${tag}`);
     const args = read(operation.args, reader);
     reader.finish();
+    const weight = bytes + (operation.resultBytesMax ?? 0);
     this.#open++;
-    if ((this.#openBytes += bytes) > OPEN_BYTES_MAX) this.#link.pause();
+    if ((this.#openBytes += weight) > OPEN_BYTES_MAX) this.#link.pause();
     operation.perform(this.#leader, args).then(
-      (result) => this.#answer(id, AnswerStatus.Ok, (writer) => operation.writeResult(writer, result), bytes),
-      (error) => this.#fail(id, error, bytes),
+      (result) => this.#answer(id, AnswerStatus.Ok, (writer) => operation.writeResult(writer, result), weight),
+      (error) => this.#fail(id, error, weight),
     );
   }
 
@@ -355,13 +358,24 @@ class FollowerPort implements HubPort {
     }
   }
 
+  /** Large results are answered faster than the follower reads them. */
+  async #whenTaken(): Promise<void> {
+    if (this.#isWaiting) return;
+    this.#isWaiting = true;
+    this.#link.pause();
+    while (!this.#link.closed && this.#link.bufferedBytes >= OPEN_BYTES_MAX / 2) await pause(TAKEN_LOOK_MS);
+    this.#isWaiting = false;
+    if (this.#leaving === undefined && this.#openBytes < OPEN_BYTES_MAX / 2) this.#link.resume();
+  }
+
   #done(bytes: number): void {
     this.#open--;
     this.#openBytes -= bytes;
     if (this.#leaving !== undefined) {
       if (this.#open === 0) this.#leaving.resolve();
     } else if (this.#openBytes < OPEN_BYTES_MAX / 2) {
-      this.#link.resume();
+      if (this.#link.bufferedBytes >= OPEN_BYTES_MAX / 2) void this.#whenTaken();
+      else if (!this.#isWaiting) this.#link.resume();
     }
   }
 }
@@ -399,7 +413,7 @@ function pause(ms: number): Promise<void> {
 /** Twice what a checkpoint begins at, so that a WAL in use seldom grows. */
 const WAL_BYTES = 32 << 20;
 const KEEP_ALL: RetentionSettings = { days: 0, mebibytes: 0 };
-/** Bytes of one server's requests in work; beyond it the leader reads no more of them. */
+/** Bytes of one server's requests in work, and of what answers to them may hold; beyond it the leader reads no more of them. */
 const OPEN_BYTES_MAX = 32 << 20;
 const NOTICE_BYTES_MAX = 4 << 20;
 const NOTICE_ROW_BYTES = 128;
@@ -407,5 +421,6 @@ const NOTICE_CONVERSATIONS_MAX = 4096;
 const NOTICE_RECEIPTS_MAX = 4096;
 const REASON_BYTES_MAX = 1024;
 const LEAVE_MS_MAX = 2000;
+const TAKEN_LOOK_MS = 5;
 const ACCEPT_RETRY_MS = 50;
 const PRESENCE_TICK_MS = 250;

@@ -83,6 +83,11 @@ export class Link {
     this.#read().then(() => this.close(), (error) => this.close(error));
   }
 
+  /** Bytes that the peer has not taken yet, but for what is being written. */
+  get bufferedBytes(): number {
+    return this.#out.length;
+  }
+
   get closed(): boolean {
     return this.#closed;
   }

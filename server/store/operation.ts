@@ -13,6 +13,8 @@ export interface Operation<A, R> {
   /** Number on the link; never reused. */
   readonly tag: number;
   readonly args: Schema<A>;
+  /** What its result may hold, where that is much. */
+  readonly resultBytesMax?: number;
   perform(served: Served, args: A): Promise<R>;
   writeResult(writer: Writer, result: R): void;
   readResult(reader: Reader): R;
@@ -23,10 +25,12 @@ export function operation<A, R>(
   args: Schema<A>,
   result: Schema<R>,
   perform: (served: Served, args: A) => Promise<R>,
+  resultBytesMax = 0,
 ): Operation<A, R> {
   return {
     tag,
     args,
+    resultBytesMax,
     perform,
     writeResult: (writer, value) => write(result, writer, value),
     readResult: (reader) => read(result, reader),

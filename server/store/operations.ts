@@ -17,6 +17,7 @@ import {
   KEY_ENTRIES_PER_USER_MAX,
   KEY_ENTRY_BYTES_MAX,
   KEY_LOG_PAGE_MAX,
+  READ_BYTES_MAX,
   RECEIPTS_MAX,
   RECEIPTS_PAGE_MAX,
 } from "../../shared/limits.ts";
@@ -253,6 +254,7 @@ export const operations = {
     struct({ user: userName, conversation: conversationId, after: varint, ...page }),
     optional(logPage),
     ({ store }, { user, conversation, after, limit }) => store.read(user, conversation, after, limit),
+    READ_BYTES_MAX,
   ),
   setCursors: operation(
     13,

@@ -3,6 +3,7 @@ import { CloseCode } from "../../shared/errors.ts";
 import { silentLogger } from "../../shared/log.ts";
 import { GapRepair } from "../../server/gap.ts";
 import { StoreUnavailableError } from "../../server/store/store.ts";
+import type { MessageId } from "../../shared/protocol/mod.ts";
 import { TEST_NOW_MS, testKeys } from "../keys.ts";
 import { expectType, Harness, message, until } from "./harness.ts";
 
@@ -23,6 +24,7 @@ Deno.test("GapRepair tells subscribed sessions of the conversations in which the
       return harness.store.conversations(...args);
     },
     session: harness.store.session.bind(harness.store),
+    ...NOTHING_WAITS,
   };
   const { server } = harness;
   const repair = new GapRepair({
@@ -55,6 +57,7 @@ Deno.test("GapRepair makes another pass for a gap during a pass, and ends when i
         return Promise.resolve([]);
       },
       session: harness.store.session.bind(harness.store),
+      ...NOTHING_WAITS,
     },
     server: harness.server,
     logger: silentLogger,
@@ -87,3 +90,29 @@ Deno.test("GapRepair closes connections whose session ended while nobody could t
   await repair.stop();
   assert.equal(b.closed, undefined);
 });
+
+Deno.test("GapRepair tells of what waits in no log: Welcomes, and devices that want to be let in", async () => {
+  const harness = await Harness.open(), { alice, bob } = await testKeys();
+  const a = await harness.signedUp(alice), b = await harness.signedUp(bob);
+  const { head } = expectType(await a.ask({ type: "openDirect", peer: "bob" }), "conversation");
+  const { conversation } = head, body = new Uint8Array([1]);
+  const entry = { conversation, messageId: "11".repeat(16) as MessageId, lastCommit: 0, body, add: [], remove: [] };
+  const welcomes = [{ device: bob.id, body }];
+  expectType(await a.ask({ type: "commit", ...entry, welcomes, tree: body }), "stored");
+  expectType(await b.ask({ type: "acknowledge", cursors: [{ conversation, seq: 1 }] }), "ok");
+  expectType(await a.ask({ type: "ask", conversation, kind: 1, body }), "ok");
+  expectType(await b.ask({ type: "subscribe" }), "ok");
+  const { server, store } = harness;
+  const options = { store, server, logger: silentLogger, pause: () => Promise.resolve(), nowMs: () => TEST_NOW_MS };
+  const repair = new GapRepair(options);
+  repair.start();
+  await until(() => b.events.length === 2);
+  const timeMs = harness.services.nowMs();
+  assert.deepEqual(structuredClone(b.events), [
+    { type: "welcomed", conversation },
+    { type: "asked", ask: { conversation, user: "alice", device: alice.id, kind: 1, body, timeMs } },
+  ]);
+  await repair.stop();
+});
+
+const NOTHING_WAITS = { asks: () => Promise.resolve([]), welcomesWaiting: () => Promise.resolve([]) };
