@@ -3,15 +3,23 @@ import type { MessageState, StateEvent } from "../events.ts";
 import { paint } from "../output.ts";
 import type { TrustState } from "../people.ts";
 
-/** Behind a line of one's own: ✓ stored, ✓✓ delivered, ✓✓ read. */
-export function mark(state: MessageState): string {
+/** How many of the other members have a message, and have read it. */
+export interface Reach {
+  readonly delivered: number;
+  readonly read: number;
+  readonly members: number;
+}
+
+/** Behind a line of one's own: ✓ stored, ✓✓ delivered, ✓✓ read; in a group with how many of how many while it is not all. */
+export function mark(state: MessageState, reach?: Reach): string {
+  const some = (count: number) => reach !== undefined && reach.members > 1 && count > 0 && count < reach.members;
   switch (state) {
     case "queued":
       return paint("dim", "queued");
     case "stored":
-      return paint("green", "✓");
+      return paint("green", some(reach?.delivered ?? 0) ? `✓✓ ${reach!.delivered}/${reach!.members}` : "✓");
     case "delivered":
-      return paint("green", "✓✓");
+      return some(reach?.read ?? 0) ? paint("cyan", `✓✓ read ${reach!.read}/${reach!.members}`) : paint("green", "✓✓");
     case "read":
       return paint("cyan", "✓✓ read");
     case "failed":
