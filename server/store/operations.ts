@@ -4,7 +4,7 @@
  * All of them may be repeated: a call whose leader died before it answered is made again to the next one.
  */
 import { array, bool, bytes, optional, read, type Reader, type Schema, struct } from "../../shared/codec/mod.ts";
-import { fixedBytes, text, u48, union, varint, write, type Writer } from "../../shared/codec/mod.ts";
+import { fixedBytes, text, u48, union, varint, type Writer } from "../../shared/codec/mod.ts";
 import { DecodeError } from "../../shared/codec/mod.ts";
 import {
   BACKUP_BYTES_MAX,
@@ -50,7 +50,6 @@ import type {
   NewRecovery,
   NewUser,
   Session,
-  Store,
   StoreAppend,
   StoredCredentials,
 } from "./store.ts";
