@@ -3,7 +3,8 @@
  *
  * 200-byte bodies of 100 users in 50 conversations, each append its own call, `synchronous=FULL`. `direct` is the leader's own
  * store in this process; `link` is the leader in another process, reached over the local socket, with all records coming back
- * as notices (as where both ends of every conversation are on this server). `CPU` is the leader's user and system time.
+ * as notices (as where both ends of every conversation are on this server). `CPU` is the leader's user and system time. `worker` is the
+ * same leader in a Worker of this process, so its `CPU` is that of both ends. `pause` is how late timers of this process were.
  */
 import { openBackend } from "../server/store/backend.ts";
 import { Leader } from "../server/store/leader.ts";
@@ -17,6 +18,7 @@ const BODY_BYTES = 200;
 const OUTSTANDING = [1, 64, 1024];
 const WARM_UP_MS = 500;
 const MEASURED_MS = 3000;
+const TICK_MS = 2;
 
 async function direct(): Promise<Row[]> {
   const directory = await Deno.makeTempDir({ prefix: "fastchat-bench-" });
@@ -64,6 +66,27 @@ async function link(): Promise<Row[]> {
   }
 }
 
+async function worker(): Promise<Row[]> {
+  const directory = await Deno.makeTempDir({ prefix: "fastchat-bench-" });
+  const thread = new Worker(new URL("./store_worker.ts", import.meta.url), { type: "module" });
+  const tell = (message: string) =>
+    new Promise<void>((resolve) => {
+      thread.onmessage = () => resolve();
+      thread.postMessage(message);
+    });
+  await tell(directory);
+  const backend = await openBackend({ dataDir: directory, serverNumber: 1, logger: silentLogger });
+  try {
+    if (backend.role() !== "follower") throw new Error("The Worker does not lead");
+    return await measure("worker", backend.store, Deno.pid);
+  } finally {
+    await backend.close();
+    await tell("");
+    thread.terminate();
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
 /** Leads until its input ends. */
 export async function lead(dataDir: string): Promise<void> {
   const backend = await openBackend({ dataDir, serverNumber: 0, logger: silentLogger });
@@ -78,7 +101,7 @@ async function measure(subject: string, store: Store, leaderPid: number, transac
   for (const outstanding of OUTSTANDING) {
     await run(store, appends, outstanding, WARM_UP_MS);
     const cpuUs = processCpuUs(leaderPid) ?? NaN, begun = transactions?.() ?? NaN;
-    const { latenciesMs, seconds } = await run(store, appends, outstanding, MEASURED_MS);
+    const { latenciesMs, seconds, pauseMs } = await run(store, appends, outstanding, MEASURED_MS);
     const count = latenciesMs.length;
     rows.push({
       bench: "store",
@@ -88,6 +111,7 @@ async function measure(subject: string, store: Store, leaderPid: number, transac
       "p50 ms": percentile(latenciesMs, 0.5),
       "p99 ms": percentile(latenciesMs, 0.99),
       "max ms": percentile(latenciesMs, 1),
+      "pause p99 ms": percentile(pauseMs, 0.99),
       "CPU µs/row": ((processCpuUs(leaderPid) ?? NaN) - cpuUs) / count,
       ...(transactions === undefined ? {} : { "rows/commit": count / (transactions() - begun) }),
     });
@@ -98,7 +122,13 @@ async function measure(subject: string, store: Store, leaderPid: number, transac
 /** Keeps `outstanding` appends under way. */
 async function run(store: Store, appends: readonly StoreAppend[], outstanding: number, ms: number) {
   const latenciesMs: number[] = [], beginMs = performance.now(), endMs = beginMs + ms;
-  let next = 0;
+  const pauseMs: number[] = [];
+  let next = 0, tickMs = beginMs;
+  const ticking = setInterval(() => {
+    const nowMs = performance.now();
+    pauseMs.push(Math.max(0, nowMs - tickMs - TICK_MS));
+    tickMs = nowMs;
+  }, TICK_MS);
   await Promise.all(Array.from({ length: outstanding }, async () => {
     for (let nowMs = performance.now(); nowMs < endMs;) {
       const [result] = await store.append([{ ...appends[next++ % appends.length]!, messageId: freshId<MessageId>() }]);
@@ -108,7 +138,8 @@ async function run(store: Store, appends: readonly StoreAppend[], outstanding: n
       nowMs = doneMs;
     }
   }));
-  return { latenciesMs, seconds: (performance.now() - beginMs) / 1000 };
+  clearInterval(ticking);
+  return { latenciesMs, pauseMs, seconds: (performance.now() - beginMs) / 1000 };
 }
 
 /** Signs up the users, opens their conversations, and returns one append of each. */
@@ -146,5 +177,5 @@ export function freshId<T extends string>(): T {
 
 if (import.meta.main) {
   if (Deno.args[0] === "--leader") await lead(Deno.args[1]!);
-  else report([...await direct(), ...await link()]);
+  else report([...await direct(), ...await worker(), ...await link()]);
 }
