@@ -3,13 +3,14 @@
  * (SECURITY M11), by asking the members and joining by itself with what one of them hands over.
  */
 import { directConversationId, InnerType } from "../../../shared/crypto/mod.ts";
-import type { ConversationId, MessageId, Record, RequestOf, ResponseOf } from "../../../shared/protocol/mod.ts";
+import type { ConversationId, MessageId, RequestOf, ResponseOf } from "../../../shared/protocol/mod.ts";
 import type { Warning } from "../engine.ts";
 import type { Roster } from "../mls/mod.ts";
 import { mlsBody } from "./body.ts";
 import type { Committer } from "./committer.ts";
 import type { Context } from "./context.ts";
 import type { Conversation } from "./conversation.ts";
+import { historyOf } from "./history.ts";
 import { identityWarnings } from "./identities.ts";
 import { openLetter } from "./letter.ts";
 import type { Loaded } from "./library.ts";
@@ -61,18 +62,25 @@ export class Joiner {
 
   /** A new connection, or news of a Welcome: what was asked may have been answered meanwhile. */
   forget(id?: ConversationId): void {
-    if (id === undefined) this.#asked.clear();
-    else this.#asked.delete(id);
+    for (const known of [this.#asked, this.#looked]) {
+      if (id === undefined) known.clear();
+      else known.delete(id);
+    }
   }
 
-  /** What was found for a row: nothing known yet, nothing there, or a Welcome that belongs to it. */
+  /** What was found for a commit's row: nothing known yet, nothing there, or a Welcome that belongs to it. */
   foundFor(id: ConversationId, seq: number): Found | "none" | undefined {
-    const looked = this.#looked.get(id);
+    const looked = this.#looked.get(id), found = looked?.found;
     if (looked === undefined) return undefined;
-    const { found } = looked;
     if (found !== undefined && !found.isInvitation && found.commit === seq) return found;
-    if (looked.seq === seq || (found !== undefined && found.commit > seq)) return "none";
-    return undefined;
+    return looked.seq === seq || (found !== undefined && found.commit > seq) ? "none" : undefined;
+  }
+
+  /** The same for a message's row: a Welcome that is older, whose own row was not for this device to read. */
+  foundBefore({ id, state }: Conversation, seq: number): Found | "none" | undefined {
+    const looked = this.#looked.get(id), found = looked?.found;
+    if (looked === undefined) return undefined;
+    return isWelcome(found) && found.commit >= state.lastCommit && found.commit < seq ? found : "none";
   }
 
   /** Asks for a Welcome. Never rejects: without a connection it takes a while, and the row is offered again. */
@@ -86,10 +94,23 @@ export class Joiner {
     }
   }
 
-  /** Joins by the Welcome that belongs to a commit's row. */
-  async joined(here: Conversation, found: Found, { seq }: Pick<Record, "seq">): Promise<Result> {
+  /** Joins by a Welcome whose row is not taken here. Never rejects for what others wrote. */
+  async joinLate(here: Conversation, found: Found): Promise<void> {
+    await here.exclusive(async () => {
+      if (here.group !== undefined) return;
+      const { next, taken } = await this.joined(here, found);
+      here.change(next);
+      // A Welcome that was no good is not looked at again.
+      if (here.group === undefined) this.#looked.set(here.id, { seq: here.state.seq, found: undefined });
+      if (taken.kind === "change" || taken.kind === "nothing") this.#context.options.onJoined(here.id, taken);
+    });
+    if (here.sound !== undefined) this.#context.options.onChanged(here.id);
+  }
+
+  /** What joining by a Welcome makes of a conversation. */
+  async joined(here: Conversation, found: Found): Promise<Result> {
     const { lib, mls } = this.#loaded, { options: { self, nowMs }, device, shelf, pending, traces } = this.#context;
-    const { state } = here, seen = { ...state, lastCommit: seq };
+    const { state } = here, seq = found.commit, seen = { ...state, lastCommit: Math.max(state.lastCommit, seq) };
     const failed = (reason: string): Result => {
       this.wantsIn(here);
       return {
@@ -123,7 +144,10 @@ export class Joiner {
     if (fault !== undefined) return failed(fault);
     const next = {
       ...NEW_STATE,
-      seq: state.seq,
+      seq: Math.max(state.seq, seq),
+      history: historyOf(lib, seq, group),
+      // What was passed by meanwhile is not in it.
+      isTraced: state.seq <= seq,
       lastCommit: seq,
       joined: seq,
       authenticators: [{ epoch: lib.epochOf(group), value: lib.authenticatorOf(group) }],
@@ -136,6 +160,7 @@ export class Joiner {
       ...identityWarnings(this.#context, roster.members),
     ];
     const writes = [
+      () => traces.setHistory(here.id, seq, next.history),
       () => shelf.use(keyPackage),
       () => pending.drop(here.id),
       () => traces.restartOwn(here.id),
@@ -165,21 +190,14 @@ export class Joiner {
 
   async #seek(here: Conversation): Promise<void> {
     const { options: { ask, onReaches } } = this.#context;
-    if (here.sound !== undefined || here.isFounding || here.state.trouble === Trouble.removed) return;
+    if (here.sound !== undefined || here.isFounding) return;
     const { welcome } = await ask<"welcome">({ type: "welcome", conversation: here.id });
     const isUsable = welcome !== undefined && welcome.commit >= here.state.lastCommit;
     if (isUsable && welcome.isInvitation) return await this.#joinByItself(here, welcome);
-    if (isUsable && welcome.commit > here.state.seq) return onReaches(here.id, welcome.commit);
-    if (isUsable && here.group === undefined && welcome.commit === here.state.lastCommit) {
-      // Its row was passed before it was known.
-      await here.exclusive(async () => {
-        if (here.group !== undefined) return;
-        const { next } = await this.joined(here, welcome, { seq: welcome.commit });
-        here.change(next);
-      });
-      if (here.sound !== undefined) return;
-    }
-    await this.#ask(here);
+    if (isUsable && here.group === undefined) await this.joinLate(here, welcome);
+    else if (isUsable && welcome.commit > here.state.seq) return onReaches(here.id, welcome.commit);
+    // Who was removed does not ask, but may have been brought back.
+    if (here.sound === undefined && here.state.trouble !== Trouble.removed) await this.#ask(here);
   }
 
   async #ask({ id }: Conversation): Promise<void> {
@@ -256,6 +274,10 @@ export class Joiner {
       members.every(({ user }) => user === self.name || user === peer);
     return isTheirs ? undefined : "others are in it";
   }
+}
+
+function isWelcome(found: Found | undefined): found is Found {
+  return found !== undefined && !found.isInvitation;
 }
 
 const RETRY_MS = 1_000;

@@ -30,6 +30,8 @@ export interface EngineOptions {
   onReaches(conversation: ConversationId, seq: number): void;
   /** Told apart from a row: by a timer, or while something is prepared. */
   onWarning(conversation: ConversationId, warning: Warning): void;
+  /** This device came into a conversation apart from its rows: by a Welcome whose row is not for it to read. */
+  onJoined(conversation: ConversationId, taken: Extract<Taken, { kind: "change" | "nothing" }>): void;
   /** Something about a conversation has changed that is not told by a row: what waits in it may be tried again. */
   onChanged(conversation: ConversationId): void;
   /** Milliseconds since 1970. */

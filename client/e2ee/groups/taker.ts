@@ -11,6 +11,7 @@ import { Kind, readBody } from "./body.ts";
 import type { Context } from "./context.ts";
 import type { Conversation, Next } from "./conversation.ts";
 import { groundsOf } from "./grounds.ts";
+import { historyOf } from "./history.ts";
 import { identityWarnings } from "./identities.ts";
 import type { Joiner } from "./joiner.ts";
 import type { Loaded } from "./library.ts";
@@ -76,8 +77,8 @@ export class Taker {
     const { lib } = this.#loaded, { traces } = this.#context, { seq, body } = record;
     const before = next.state ?? here.state, isNext = seq === here.state.seq + 1;
     // Rows that the server has removed are not in the hash of who did not see them.
-    const isTraced = begins || (before.isTraced && isNext);
-    const history = isTraced ? lib.nextHistory(begins ? lib.NO_HISTORY : before.history, seq, body) : lib.NO_HISTORY;
+    const isTraced = begins ? before.isTraced : before.isTraced && isNext;
+    const history = begins ? before.history : isTraced ? lib.nextHistory(before.history, seq, body) : lib.NO_HISTORY;
     const write = () => isTraced && traces.setHistory(here.id, seq, history);
     return { ...next, state: { ...before, seq, history, isTraced }, writes: [...next.writes ?? [], write] };
   }
@@ -94,7 +95,7 @@ export class Taker {
     if (!read.ok) return refused(REFUSED.damaged);
     const { header } = read.envelope;
     if (header.innerType !== InnerType.mls) return refused(REFUSED.newer);
-    if (here.group === undefined || here.isFounding) return this.#outside(here);
+    if (here.group === undefined || here.isFounding) return await this.#outside(here, record);
     if (header.senderDevice === self.keys.id && record.device === self.keys.id) {
       // Nothing is wrapped for this device. One that it does not know is later than its state.
       const isKnown = this.#context.traces.isSeen(here.id, self.keys.id, record.messageId);
@@ -125,7 +126,7 @@ export class Taker {
     const isCommit = lib.isCommit(bytes);
     if (isCommit && here.joining !== undefined && here.isPending(bytes)) return this.#joinedByItself(here, record);
     if (here.group === undefined || (here.isFounding && !here.isPending(bytes))) {
-      return isCommit ? await this.#commitOutside(here, record) : this.#outside(here);
+      return isCommit ? await this.#commitOutside(here, record) : await this.#outside(here, record);
     }
     const notes = isCommit ? lib.peekNotes(bytes) : undefined;
     if (notes !== undefined && notes.keyLogEntries > keyLog.length && this.#isFirstTry(record)) {
@@ -280,7 +281,8 @@ export class Taker {
     const { lib } = this.#loaded;
     const authenticator = { epoch: lib.epochOf(group), value: lib.authenticatorOf(group) };
     const authenticators = [...state.authenticators, authenticator].slice(-AUTHENTICATORS_KEPT);
-    return { ...state, lastCommit: seq, skipped: [], authenticators };
+    const history = historyOf(lib, seq, group);
+    return { ...state, lastCommit: seq, skipped: [], authenticators, history, isTraced: true };
   }
 
   #removed(here: Conversation, record: Record, { by }: Extract<Outcome, { kind: "removed" }>): Result {
@@ -347,9 +349,14 @@ export class Taker {
     return { taken, next };
   }
 
-  /** A message while this device is not in the group. */
-  #outside(here: Conversation): Result {
-    const { state } = here;
+  /** A message while this device is not in the group: one placeholder stands for all of them. */
+  async #outside(here: Conversation, { seq }: Record): Promise<Result> {
+    const { state } = here, found = this.#joiner.foundBefore(here, seq);
+    const reason = "There may be a Welcome for this device";
+    if (found === undefined) return { taken: wait(this.#joiner.look(here.id, seq), reason), next: {} };
+    if (found !== "none" && !here.isFounding) {
+      return { taken: wait(this.#joiner.joinLate(here, found), reason), next: {} };
+    }
     if (state.trouble === Trouble.removed) return { taken: nothing(), next: {} };
     this.#joiner.wantsIn(here);
     const next = { state: { ...state, gapShown: true, missed: state.missed + 1 } };
@@ -367,7 +374,7 @@ export class Taker {
       };
     }
     if (found === "none") return { taken: nothing(), next: { state: seen } };
-    return await this.#joiner.joined(here, found, record);
+    return await this.#joiner.joined(here, found);
   }
 
   /** The commit by which this device came in by itself. */

@@ -1,14 +1,11 @@
-/**
- * The server as the engine of groups knows it: a log for each conversation, key packages, Welcomes and requests to be let in, in
- * memory and without a network. Tests make it lie through `shown`.
- */
-import { ErrorCode } from "../../../../shared/errors.ts";
+/** The store in memory as a server for engines: requests become its calls, its news become events. Tests make it lie. */
+import { MemoryStore } from "../../../../server/store/memory.ts";
+import type { CommitListener } from "../../../../server/bus/bus.ts";
+import { ErrorCode, RequestError } from "../../../../shared/errors.ts";
 import type {
-  Ask,
   ConversationHead,
   ConversationId,
   DeviceId,
-  DirectoryEntry,
   Event,
   MessageId,
   Record,
@@ -22,257 +19,197 @@ import { ServerRefusal } from "../../../../client/remote.ts";
 export interface Peer {
   readonly user: UserName;
   readonly device: DeviceId;
-  /** Not called while it is offline. */
   onEvent(event: Event): void;
   /** There is more in a conversation's log. */
   onLog(conversation: ConversationId): void;
   readonly isOnline: boolean;
 }
 
-interface Log {
-  readonly kind: "direct" | "group";
-  /** Up to which row each member reads; open where it is a member now. */
-  readonly members: Map<UserName, { from: number; to: number }>;
-  readonly rows: Record[];
-  readonly numbers: Map<string, number>;
-  lastCommit: number;
-  readonly welcomes: Map<DeviceId, { isInvitation: boolean; commit: number; body: Uint8Array; tree: Uint8Array }>;
-  readonly asks: Map<DeviceId, Ask>;
-}
-
 export class TestServer {
-  readonly logs = new Map<ConversationId, Log>();
-  readonly directory = new Map<UserName, DirectoryEntry>();
+  readonly store: MemoryStore;
   readonly peers = new Set<Peer>();
   /** What one device is shown of a row; `undefined` hides it. */
   shown: (device: DeviceId, record: Record) => Record | undefined = (_, record) => record;
-  readonly #packages = new Map<DeviceId, { oneTime: Uint8Array[]; last: Uint8Array | undefined }>();
-  readonly #given = new Map<string, { keyPackage: Uint8Array; lastResort: boolean }>();
   /** How many commits were refused because another one was first. */
   lostRaces = 0;
+  readonly #nowMs: () => number;
 
-  constructor(readonly nowMs: () => number) {}
-
-  openDirect(conversation: ConversationId, users: readonly UserName[]): void {
-    if (!this.logs.has(conversation)) this.#open(conversation, "direct", users);
+  constructor(nowMs: () => number) {
+    this.#nowMs = nowMs;
+    const listener: CommitListener = {
+      committed: (batch) => {
+        for (const { record, members } of batch) this.#each(members, (peer) => peer.onLog(record.conversation));
+      },
+      receipts: () => {},
+      devicesChanged: ({ user, conversations }) => {
+        for (const { id, epoch, members } of conversations) {
+          const event: Event = { type: "devicesChanged", name: user, conversation: id, epoch };
+          this.#each(members, (peer) => peer.onEvent(event));
+        }
+      },
+      sessionsEnded: () => {},
+      groupNews: (news) => {
+        if (news.type === "asked") {
+          const { ask, members } = news;
+          this.#each(members, (peer) => peer.device === ask.device || peer.onEvent({ type: "asked", ask }));
+        } else if (news.type === "welcomed") {
+          const { conversation } = news;
+          for (const { user, device } of news.devices) {
+            this.#each([user], (peer) => peer.device === device && peer.onEvent({ type: "welcomed", conversation }));
+          }
+        } else {
+          const { conversation, seq, users } = news;
+          this.#each(users, (peer) => peer.onEvent({ type: "dismissed", conversation, seq }));
+        }
+      },
+    };
+    this.store = new MemoryStore(listener);
   }
 
-  heads(user: UserName): ConversationHead[] {
-    return [...this.logs].filter(([, { members }]) => members.has(user)).map(([conversation, log]) => ({
-      conversation,
-      kind: log.kind === "direct" ? 1 : 2,
-      members: log.kind === "direct" ? [...log.members.keys()] : [],
-      head: log.rows.length,
-      begins: 0,
-      cursor: 0,
-      epoch: log.lastCommit,
-    }));
+  async enrol(user: UserName, device: DeviceId, certificate: Uint8Array, identityKey: Uint8Array): Promise<void> {
+    const outcome = await this.store.createUser({
+      name: user,
+      stretching: { salt: new Uint8Array(16), log2N: 17 },
+      passwordHash: new Uint8Array(8),
+      identityKey,
+      backup: new Uint8Array(),
+      device: { id: device, certificate },
+      nowMs: this.#nowMs(),
+    });
+    if (outcome === "name-taken") await this.store.addDevice(user, { id: device, certificate });
   }
 
-  /** Rows behind a cursor, as this device is shown them. */
-  read(user: UserName, device: DeviceId, conversation: ConversationId, after: number): Record[] {
-    const log = this.logs.get(conversation), member = log?.members.get(user);
-    if (log === undefined || member === undefined) return [];
-    return log.rows.filter(({ seq }) => seq > after && seq > member.from && seq <= member.to)
-      .flatMap((record) => this.shown(device, record) ?? []);
+  async heads(user: UserName, device: DeviceId): Promise<ConversationHead[]> {
+    return await this.store.conversations(user, device, undefined, 500);
   }
 
-  append(user: UserName, device: DeviceId, request: RequestOf<"append">): number {
-    const log = this.#member(request.conversation, user);
-    const known = log.numbers.get(`${device}/${request.messageId}`);
-    if (known !== undefined) return known;
-    if (request.expectedEpoch !== log.lastCommit) throw refusal(ErrorCode.staleEpoch, log.lastCommit);
-    return this.put(log, { ...request, user, device });
+  /** The next row behind a cursor, as this device is shown it. */
+  async next(
+    user: UserName,
+    device: DeviceId,
+    conversation: ConversationId,
+    after: number,
+  ): Promise<Record | undefined> {
+    const page = await this.store.read(user, conversation, after, 100);
+    for (const record of page?.records ?? []) {
+      const shown = this.shown(device, record);
+      if (shown !== undefined) return shown;
+    }
+    return undefined;
   }
 
-  // deno-lint-ignore require-await
+  /** All that is stored of a conversation, in order. */
+  async rows(user: UserName, conversation: ConversationId): Promise<Record[]> {
+    const rows: Record[] = [];
+    for (;;) {
+      const page = await this.store.read(user, conversation, rows.at(-1)?.seq ?? 0, 256);
+      if (page === undefined || page.records.length === 0) return rows;
+      rows.push(...page.records);
+    }
+  }
+
+  async append(user: UserName, device: DeviceId, request: RequestOf<"append">): Promise<number> {
+    const [result] = await this.store.append([{ ...request, user, device, nowMs: this.#nowMs() }]);
+    if (result?.status === "stored") return result.seq;
+    throw result?.status === "stale-epoch" ? stale(result.epoch) : refusal(ErrorCode.forbidden);
+  }
+
   async answer(user: UserName, device: DeviceId, request: Request): Promise<Response> {
+    const { store } = this, nowMs = this.#nowMs();
     switch (request.type) {
       case "directory":
-        return {
-          type: "directory",
-          entries: request.names.flatMap((name) => this.directory.get(name as UserName) ?? []),
-        };
-      case "putKeyPackages": {
-        const left = this.#packages.get(device) ?? { oneTime: [], last: undefined };
-        this.#packages.set(device, left);
-        left.oneTime.push(...request.oneTime);
-        left.last = request.lastResort ?? left.last;
-        return { type: "keyPackageStock", oneTime: left.oneTime.length, lastResort: left.last !== undefined };
+        return { type: "directory", entries: await store.directory(request.names as UserName[]) };
+      case "putKeyPackages":
+        return { type: "keyPackageStock", ...await store.putKeyPackages({ ...request, user, device, nowMs }) };
+      case "takeKeyPackages": {
+        const { conversation, names } = request;
+        const packages = await store.takeKeyPackages({ user, device, conversation, names: names as UserName[], nowMs });
+        return { type: "keyPackages", packages };
       }
-      case "takeKeyPackages":
-        return { type: "keyPackages", packages: this.#takePackages(user, device, request) };
       case "createGroup":
-        if (!this.logs.has(request.conversation)) this.#open(request.conversation, "group", [user]);
-        return {
-          type: "conversation",
-          head: this.heads(user).find((head) => head.conversation === request.conversation)!,
-        };
+        return { type: "conversation", head: (await store.createGroup(request.conversation, user, device))! };
       case "commit":
-        return this.#commit(user, device, request);
       case "leave": {
-        const log = this.#member(request.conversation, user);
-        const known = log.numbers.get(`${device}/${request.messageId}`);
-        if (known === undefined && request.lastCommit !== log.lastCommit) {
-          throw refusal(ErrorCode.staleEpoch, log.lastCommit);
-        }
-        const seq = known ?? this.put(log, { ...request, user, device });
-        this.#dismiss(request.conversation, log, user, seq);
-        return { type: "stored", messageId: request.messageId, seq, timeMs: this.nowMs() };
+        const result = request.type === "leave"
+          ? await store.leave({ ...request, user, device, nowMs })
+          : await store.commit({
+            ...request,
+            user,
+            device,
+            nowMs,
+            add: request.add as UserName[],
+            remove: request.remove as UserName[],
+          });
+        if (result.status === "stored") return { ...result, type: "stored", messageId: request.messageId };
+        if (result.status !== "stale-epoch") throw refusal(ErrorCode.forbidden, result.status);
+        this.lostRaces++;
+        throw stale(result.epoch);
       }
       case "welcome":
-        return { type: "welcome", welcome: this.#log(request.conversation).welcomes.get(device) };
+        return { type: "welcome", welcome: await store.welcome(user, device, request.conversation) };
       case "ask": {
-        const log = this.#log(request.conversation);
-        const ask: Ask = { ...request, user, device, timeMs: this.nowMs() };
-        log.asks.set(device, ask);
-        this.#tell(log, { type: "asked", ask }, device);
+        const outcome = await store.ask({ ...request, user, device, timeMs: nowMs });
+        if (outcome !== "waits") throw refusal(ErrorCode.forbidden, outcome);
         return { type: "ok" };
       }
-      case "asks": {
-        const asks = [...this.logs.values()].filter(({ members }) => members.has(user))
-          .flatMap(({ asks }) => [...asks.values()]);
-        return { type: "asks", asks, more: false };
-      }
+      case "asks":
+        return { type: "asks", asks: await store.asks(user, request.conversation, request.after, 500), more: false };
       case "invite": {
-        const log = this.#member(request.conversation, user);
-        if (request.lastCommit !== log.lastCommit) throw refusal(ErrorCode.staleEpoch, log.lastCommit);
-        const { welcome: { device: to, body }, tree } = request;
-        log.welcomes.set(to, { isInvitation: true, commit: log.lastCommit, body, tree });
-        log.asks.delete(to);
-        this.#tellDevice(to, { type: "welcomed", conversation: request.conversation });
+        const result = await store.invite({ ...request, user, nowMs });
+        if (result.status === "stale-epoch") throw stale(result.epoch);
+        if (result.status !== "invited") throw refusal(ErrorCode.forbidden, result.status);
         return { type: "ok" };
       }
       case "dropAsk":
-        this.#log(request.conversation).asks.delete(request.device);
+        await store.dropAsk(user, request.conversation, request.device);
         return { type: "ok" };
-      case "members":
-        return {
-          type: "users",
-          users: [...this.#log(request.conversation).members].filter(([, { to }]) => to === Infinity)
-            .map(([name]) => ({ name, online: false })),
-          more: false,
-        };
+      case "members": {
+        const names = await store.members(user, request.conversation, request.after, 500);
+        if (names === undefined) throw refusal(ErrorCode.forbidden);
+        return { type: "users", users: names.map((name) => ({ name, online: false })), more: false };
+      }
       default:
         throw new TypeError(`The test's server knows no ${request.type}`);
     }
   }
 
-  /** A row as it is, whoever wrote it: for tests that put in what no honest server would. */
-  put(
-    log: Log,
-    { user, device, messageId, body, conversation }: {
-      user: UserName;
-      device: DeviceId;
-      messageId: MessageId;
-      body: Uint8Array;
-      conversation: ConversationId;
+  /** Puts a row in as if somebody had sent it: what a lying server, or a member with a changed client, can do. */
+  async plant(
+    { user, device, conversation, body, isCommit }: {
+      readonly user: UserName;
+      readonly device: DeviceId;
+      readonly conversation: ConversationId;
+      readonly body: Uint8Array;
+      readonly isCommit: boolean;
     },
-  ): number {
-    const seq = log.rows.length + 1;
-    log.rows.push({ conversation, seq, timeMs: this.nowMs(), sender: user, device, messageId, body });
-    log.numbers.set(`${device}/${messageId}`, seq);
-    for (const peer of this.peers) if (peer.isOnline && log.members.has(peer.user)) peer.onLog(conversation);
-    return seq;
-  }
-
-  #commit(user: UserName, device: DeviceId, request: RequestOf<"commit">): Response {
-    const log = this.#member(request.conversation, user), { messageId } = request;
-    const known = log.numbers.get(`${device}/${messageId}`);
-    if (known !== undefined) return { type: "stored", messageId, seq: known, timeMs: this.nowMs() };
-    if (request.lastCommit !== log.lastCommit) {
-      this.lostRaces++;
-      throw refusal(ErrorCode.staleEpoch, log.lastCommit);
+  ): Promise<number> {
+    const messageId = crypto.getRandomValues(new Uint8Array(16)).toHex() as MessageId, nowMs = this.#nowMs();
+    const head = (await this.heads(user, device)).find((head) => head.conversation === conversation)!;
+    const entry = { user, device, conversation, messageId, body, nowMs };
+    if (!isCommit) {
+      return await this.append(user, device, { type: "append", ...entry, expectedEpoch: head.epoch } as never);
     }
-    const next = log.rows.length + 1;
-    log.lastCommit = next;
-    for (const name of request.add as UserName[]) {
-      if (log.members.get(name)?.to !== Infinity) log.members.set(name, { from: next - 1, to: Infinity });
-    }
-    for (const { device: to, body } of request.welcomes) {
-      log.welcomes.set(to, { isInvitation: false, commit: next, body, tree: request.tree });
-      log.asks.delete(to);
-      for (const key of this.#given.keys()) if (key.endsWith(`${request.conversation} ${to}`)) this.#given.delete(key);
-    }
-    const seq = this.put(log, { ...request, user, device });
-    for (const name of request.remove as UserName[]) this.#dismiss(request.conversation, log, name, seq);
-    for (const { device: to } of request.welcomes) {
-      this.#tellDevice(to, { type: "welcomed", conversation: request.conversation });
-    }
-    return { type: "stored", messageId, seq, timeMs: this.nowMs() };
-  }
-
-  #dismiss(conversation: ConversationId, log: Log, name: UserName, seq: number): void {
-    const member = log.members.get(name);
-    if (member === undefined || member.to !== Infinity) return;
-    member.to = seq;
-    for (const peer of this.peers) {
-      if (peer.user === name && peer.isOnline) peer.onEvent({ type: "dismissed", conversation, seq });
-    }
-  }
-
-  #takePackages(user: UserName, device: DeviceId, { conversation, names }: RequestOf<"takeKeyPackages">) {
-    return names.flatMap((name) => {
-      const entry = this.directory.get(name as UserName);
-      const devices = [...this.#packages.keys()].filter((id) => this.userOf(id) === entry?.name && id !== device);
-      return devices.flatMap((id) => {
-        const key = `${user} ${device} ${conversation} ${id}`, left = this.#packages.get(id)!;
-        let given = this.#given.get(key);
-        if (given === undefined) {
-          const one = left.oneTime.shift();
-          if (one !== undefined) given = { keyPackage: one, lastResort: false };
-          else if (left.last !== undefined) given = { keyPackage: left.last, lastResort: true };
-          else return [];
-          this.#given.set(key, given);
-        }
-        return [{ user: entry!.name, device: id, ...given }];
-      });
+    const result = await this.store.commit({
+      ...entry,
+      lastCommit: head.epoch,
+      add: [],
+      remove: [],
+      welcomes: [],
+      tree: new Uint8Array(),
     });
+    if (result.status !== "stored") throw new RequestError(ErrorCode.internal, result.status);
+    return result.seq;
   }
 
-  /** An hour has passed: whoever asks for packages gets new ones. */
-  forgetGiven(): void {
-    this.#given.clear();
-  }
-
-  userOf: (device: DeviceId) => UserName | undefined = () => undefined;
-
-  #open(conversation: ConversationId, kind: Log["kind"], users: readonly UserName[]): void {
-    this.logs.set(conversation, {
-      kind,
-      members: new Map(users.map((name) => [name, { from: 0, to: Infinity }])),
-      rows: [],
-      numbers: new Map(),
-      lastCommit: 0,
-      welcomes: new Map(),
-      asks: new Map(),
-    });
-  }
-
-  #log(conversation: ConversationId): Log {
-    const log = this.logs.get(conversation);
-    if (log === undefined) throw refusal(ErrorCode.forbidden);
-    return log;
-  }
-
-  #member(conversation: ConversationId, user: UserName): Log {
-    const log = this.#log(conversation);
-    if (log.members.get(user)?.to !== Infinity) throw refusal(ErrorCode.forbidden);
-    return log;
-  }
-
-  #tell(log: Log, event: Event, except: DeviceId): void {
-    for (const peer of this.peers) {
-      const isMember = log.members.get(peer.user)?.to === Infinity;
-      if (peer.isOnline && peer.device !== except && isMember) peer.onEvent(event);
-    }
-  }
-
-  #tellDevice(device: DeviceId, event: Event): void {
-    for (const peer of this.peers) if (peer.device === device && peer.isOnline) peer.onEvent(event);
+  #each(users: readonly UserName[], tell: (peer: Peer) => void): void {
+    for (const peer of this.peers) if (peer.isOnline && users.includes(peer.user)) tell(peer);
   }
 }
 
-function refusal(code: number, epoch = 0): ServerRefusal {
-  return new ServerRefusal({ type: "error", code, message: "No", retryAfterMs: 0, epoch, messageId: undefined });
+function stale(epoch: number): ServerRefusal {
+  return refusal(ErrorCode.staleEpoch, "Another commit came first", epoch);
+}
+
+function refusal(code: number, message = "No", epoch = 0): ServerRefusal {
+  return new ServerRefusal({ type: "error", code, message, retryAfterMs: 0, epoch, messageId: undefined });
 }

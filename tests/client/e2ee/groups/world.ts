@@ -22,6 +22,7 @@ import { directConversationId, Ed25519KeyPair, makeCertificate, pkcs8ToPem } fro
 import { ErrorCode } from "../../../../shared/errors.ts";
 import type { RandomSource } from "../../../../shared/primitives.ts";
 import type {
+  ConversationHead,
   ConversationId,
   DeviceId,
   DirectoryEntry,
@@ -80,7 +81,6 @@ export class World {
   private constructor(readonly suite: SuiteName, seed: number) {
     this.random = new Prng(seed);
     this.folder = Deno.makeTempDirSync({ prefix: "fastchat-groups-" });
-    this.server.userOf = (device) => this.homes.find((home) => home.device === device)?.user;
   }
 
   static async run(
@@ -117,26 +117,21 @@ export class World {
       notAfterMs: TEST_NOT_AFTER_MS,
       serial: 1,
     }, signer.privateKey);
-    const entry = this.server.directory.get(user as UserName);
-    this.server.directory.set(user as UserName, {
-      name: user as UserName,
-      identityKey: signer.spki,
-      deviceRevision: (entry?.deviceRevision ?? 0) + 1,
-      certificates: [...entry?.certificates ?? [], certificate],
-    });
     const home = new Home(this, { user: user as UserName, keys, certificate, identity: signer });
     this.homes.push(home);
     this.server.peers.add(home);
+    await this.server.enrol(home.user, device, certificate, signer.spki);
     home.start();
-    for (const { conversation, head } of this.server.heads(home.user)) home.cursors.set(conversation, head);
-    this.#devicesChanged(home.user);
     if (online) await home.connect();
     return home;
   }
 
-  direct(a: Home, b: Home): ConversationId {
+  async direct(a: Home, b: Home): Promise<ConversationId> {
     const id = directConversationId(TEST_CLUSTER, a.user, b.user);
-    this.server.openDirect(id, [a.user, b.user]);
+    await this.server.store.openDirect(id, a.user, b.user);
+    for (const home of this.homes) {
+      if (home.user === a.user || home.user === b.user) home.peers.set(id, home.user === a.user ? b.user : a.user);
+    }
     return id;
   }
 
@@ -151,16 +146,6 @@ export class World {
       if (this.clock.waiting === 0) return;
       this.clock.pass(1_000);
       quiet = 0;
-    }
-  }
-
-  #devicesChanged(name: UserName): void {
-    for (const { conversation, epoch } of this.server.heads(name)) {
-      for (const home of this.homes) {
-        if (home.isOnline && this.server.logs.get(conversation)!.members.has(home.user)) {
-          home.onEvent({ type: "devicesChanged", name, conversation, epoch });
-        }
-      }
     }
   }
 }
@@ -187,6 +172,7 @@ export class Home {
   readonly pins = new Map<UserName, Uint8Array>();
   readonly entries = new Map<UserName, DirectoryEntry>();
   readonly cursors = new Map<ConversationId, number>();
+  readonly peers = new Map<ConversationId, UserName>();
   readonly shown = new Map<ConversationId, Shown[]>();
   readonly lines: ChangeLine[] = [];
   readonly warnings: Warning[] = [];
@@ -258,11 +244,8 @@ export class Home {
         if (run.database !== this.database || this.#stopped) return Promise.reject(lost());
         return this.ask(request);
       }) as Remote["ask"],
-      peerOf: (id) => {
-        const log = world.server.logs.get(id);
-        if (log?.kind !== "direct") return undefined;
-        return [...log.members.keys()].find((name) => name !== this.user) ?? this.user;
-      },
+      peerOf: (id) => this.peers.get(id),
+      onJoined: (_, taken) => this.#note(undefined, taken),
       takeText: () => Promise.reject(new Error("No envelopes with texts here")),
       onReaches: (id) => this.onLog(id),
       onWarning: (_, warning) => this.warnings.push(warning),
@@ -292,10 +275,20 @@ export class Home {
 
   async connect(): Promise<void> {
     this.isOnline = true;
-    const heads = this.#world.server.heads(this.user);
+    const heads = await this.#heads();
     for (const { conversation } of heads) this.onLog(conversation);
-    await this.engine.connected(heads.map((head) => ({ ...head, cursor: this.cursors.get(head.conversation) ?? 0 })));
+    await this.engine.connected(heads);
     this.pump();
+  }
+
+  /** The list of conversations, as a client reads it: what is new begins at the cursor. */
+  async #heads(): Promise<ConversationHead[]> {
+    const heads = await this.#world.server.heads(this.user, this.device);
+    for (const { conversation, cursor, members, kind } of heads) {
+      if (!this.cursors.has(conversation)) this.cursors.set(conversation, cursor);
+      if (kind === 1) this.peers.set(conversation, members.find((name) => name !== this.user) ?? this.user);
+    }
+    return heads;
   }
 
   disconnect(): void {
@@ -374,7 +367,7 @@ export class Home {
         await delay(this.#world.random);
         if (!this.isOnline) return;
         const { body, epoch } = row.sealed;
-        const seq = this.#world.server.append(this.user, this.device, {
+        const seq = await this.#world.server.append(this.user, this.device, {
           type: "append",
           conversation,
           messageId: row.id,
@@ -460,8 +453,9 @@ export class Home {
           this.#dirty.add(conversation);
           return;
         }
+        if (!this.cursors.has(conversation)) await this.#heads();
         const cursor = this.cursors.get(conversation) ?? 0;
-        const [record] = this.#world.server.read(this.user, this.device, conversation, cursor);
+        const record = await this.#world.server.next(this.user, this.device, conversation, cursor);
         if (record === undefined) break;
         await this.#takeOne(record);
       }
@@ -481,9 +475,9 @@ export class Home {
     this.#note(record, taken);
   }
 
-  #note(record: Record, taken: Exclude<Taken, { kind: "wait" }>): void {
+  #note(record: Record | undefined, taken: Exclude<Taken, { kind: "wait" }>): void {
     this.warnings.push(...taken.warnings);
-    if (taken.kind === "message") {
+    if (taken.kind === "message" && record !== undefined) {
       this.show(record.conversation, { seq: record.seq, from: taken.from, text: taken.text });
     } else if (taken.kind === "change") this.lines.push(...taken.lines);
     else if (taken.kind === "refused") this.refused.push(taken.reason);
