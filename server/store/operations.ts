@@ -3,7 +3,7 @@
  *
  * All of them may be repeated: a call whose leader died before it answered is made again to the next one.
  */
-import { array, bool, bytes, optional, read, type Reader, type Schema, struct } from "../../shared/codec/mod.ts";
+import { array, bool, bytes, optional, type Reader, type Schema, struct } from "../../shared/codec/mod.ts";
 import { fixedBytes, text, u48, union, varint, type Writer } from "../../shared/codec/mod.ts";
 import { DecodeError } from "../../shared/codec/mod.ts";
 import {
