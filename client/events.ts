@@ -21,6 +21,10 @@ export interface MessageEvent {
   readonly seq: number;
   /** Of one's own messages, where they are asked for: how far it has come. */
   readonly state?: MessageState;
+  /** Beside it in a group: how many of the other members have it, how many say that they have read it, and how many there are. */
+  readonly delivered?: number;
+  readonly read?: number;
+  readonly members?: number;
 }
 
 /**

@@ -2,39 +2,19 @@
  * What people do with groups: one table for `fastchat group VERB …` and the chat's slash commands, their help and their completion.
  * What an act says of itself afterwards is a sentence; where it changed something, the change is in the conversation too.
  */
-import { type ConversationId, parseUserName, type UserName } from "../shared/protocol/mod.ts";
+import { parseUserName, type UserName } from "../shared/protocol/mod.ts";
 import { checkGroupName } from "./addresses.ts";
 import type { GroupChange } from "./e2ee/engine.ts";
 import { UsageError } from "./errors.ts";
+import type { Group, Role } from "./groups.ts";
 import { checkName } from "./local_home.ts";
 import { nearest } from "./suggest.ts";
-
-/** Somebody in a group. */
-export interface GroupMember {
-  readonly name: UserName;
-  readonly role: "member" | "admin" | "owner";
-}
-
-/** What acts need to know of a group. */
-export interface GroupView {
-  readonly conversation: ConversationId;
-  /** What one types to mean it: `#name`. */
-  readonly address: string;
-  readonly name: string;
-  readonly topic: string;
-  readonly members: readonly GroupMember[];
-  /** This person's. */
-  readonly role: GroupMember["role"];
-  readonly membersMayAdd: boolean;
-  /** This device is no longer in it. */
-  readonly ended: boolean;
-}
 
 /** What acts ask for: `ChatClient` has it. */
 export interface GroupClient {
   readonly name: UserName;
   /** @throws UsageError where there is no such group here. */
-  group(address: string): GroupView;
+  group(address: string): Group;
   /** @returns Its address. */
   createGroup(name: string): Promise<string>;
   changeGroup(address: string, change: GroupChange): Promise<void>;
@@ -284,7 +264,7 @@ async function giveRole(chat: GroupClient, group: string, word: string, role: "a
 }
 
 /** @throws UsageError for somebody who is not in it, naming whom one may have meant. */
-function memberOf({ address, members }: GroupView, word: string): UserName {
+function memberOf({ address, members }: Group, word: string): UserName {
   const name = checkName(word.replace(/^@/, ""));
   if (members.some((member) => member.name === name)) return name;
   const guess = nearest(name, members.map((member) => member.name));
@@ -316,7 +296,7 @@ export function listed(names: readonly string[]): string {
   return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
 }
 
-export function aRole(role: GroupMember["role"]): string {
+export function aRole(role: Role): string {
   return role === "member" ? "a member" : role === "admin" ? "an admin" : "an owner";
 }
 

@@ -322,7 +322,8 @@ export class LocalHome {
 
   #withState<T extends MessageEvent | ChangeEvent>(event: T): T {
     if (event.type !== "message" || event.from !== this.#name) return event;
-    return { ...event, state: stateOf(this.parts.states.counts(event.conversation, event.seq)) };
+    const counts = this.parts.states.counts(event.conversation, event.seq);
+    return { ...event, state: stateOf(counts), ...(event.group !== undefined && counts) };
   }
 
   #groups(): Groups {

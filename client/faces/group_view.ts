@@ -1,5 +1,6 @@
 /** Groups for people: a title, who is in it, how many of them are verified. Also what `--json` prints of one. */
-import { aRole, type GroupView } from "../group_acts.ts";
+import { aRole } from "../group_acts.ts";
+import type { Group } from "../groups.ts";
 import type { PeerTrust } from "../people.ts";
 import { paint, paintName } from "../output.ts";
 import { LOCK, trustMark } from "./marks.ts";
@@ -34,7 +35,7 @@ export function groupWords(text: string): string {
 }
 
 /** What whoever turns to a group should know. What this program says stands in front of what others have written. */
-export function groupTitle({ address, topic, ended }: GroupView, { verified, others, changed }: GroupTrust): string {
+export function groupTitle({ address, topic, ended }: Group, { verified, others, changed }: GroupTrust): string {
   const name = groupWords(address);
   if (ended) return paint("dim", `* you are no longer in ${name}; what was said can still be read`);
   const known = others === 0 ? "nobody but you" : `${LOCK} ${verified}/${others} verified`;
@@ -48,7 +49,7 @@ export function groupTitle({ address, topic, ended }: GroupView, { verified, oth
 }
 
 /** One row for each member, heads first. @param trusts Of the members, in their order. */
-export function memberRows({ members }: GroupView, trusts: readonly PeerTrust[]): string[] {
+export function memberRows({ members }: Group, trusts: readonly PeerTrust[]): string[] {
   const rank = { owner: 0, admin: 1, member: 2 };
   const columns = Math.max(0, ...members.map(({ name }) => textWidth(name)));
   return members
@@ -62,7 +63,7 @@ export function memberRows({ members }: GroupView, trusts: readonly PeerTrust[])
 }
 
 /** One row for each group of a list. */
-export function groupRows(groups: readonly { readonly view: GroupView; readonly trust: GroupTrust }[]): string[] {
+export function groupRows(groups: readonly { readonly view: Group; readonly trust: GroupTrust }[]): string[] {
   const columns = Math.max(0, ...groups.map(({ view }) => textWidth(groupWords(view.address))));
   return groups.map(({ view, trust }) => {
     const { address, members, role, topic, ended } = view;
@@ -70,13 +71,15 @@ export function groupRows(groups: readonly { readonly view: GroupView; readonly 
     if (ended) return `${padded}  ${paint("dim", "no longer in it")}`;
     const count = `${members.length} member${members.length === 1 ? "" : "s"}`.padEnd(12);
     const verified = (trust.others === 0 ? "" : `${LOCK} ${trust.verified}/${trust.others}`).padEnd(8);
-    return `${padded}  ${count}  ${verified}  you are ${aRole(role).padEnd(8)}  ${paint("dim", groupWords(topic))}`
+    return `${padded}  ${count}  ${verified}  ${role === undefined ? "" : `you are ${aRole(role)}`.padEnd(16)}  ${
+      paint("dim", groupWords(topic))
+    }`
       .trimEnd();
   });
 }
 
 /** A group as `--json` prints it. */
-export function groupJson(view: GroupView, trusts: readonly PeerTrust[]): object {
+export function groupJson(view: Group, trusts: readonly PeerTrust[]): object {
   const { address, members, ...facts } = view, { verified, others } = groupTrust(trusts);
   return {
     group: address,

@@ -38,7 +38,8 @@ export function historyLine(event: MessageEvent, me: string): string {
 function messageLine(event: MessageEvent, me: string): string {
   const who = event.from === me ? paint("bold", "me") : paintName(event.from);
   const from = event.from === me || event.group !== undefined ? `${who} → ${event.to}` : who;
-  const state = event.state === undefined ? "" : ` ${mark(event.state)}`;
+  const { delivered = 0, read = 0, members = 1 } = event;
+  const state = event.state === undefined ? "" : ` ${mark(event.state, { delivered, read, members })}`;
   return `${clock(event.time)} ${from}: ${event.text.replaceAll("\n", CONTINUED)}${state}`;
 }
 

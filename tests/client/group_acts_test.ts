@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import { UsageError } from "../../client/errors.ts";
 import type { GroupChange } from "../../client/e2ee/engine.ts";
-import { GROUP_ACTS, groupAct, type GroupClient, type GroupMember, type GroupView } from "../../client/group_acts.ts";
+import { GROUP_ACTS, groupAct, type GroupClient } from "../../client/group_acts.ts";
+import type { Group } from "../../client/groups.ts";
 import { parseGroupLine, slashUsage } from "../../client/faces/group_line.ts";
 import type { ConversationId, UserName } from "../../shared/protocol/mod.ts";
 
 const alice = "alice" as UserName, bob = "bob" as UserName, carol = "carol" as UserName;
 
-function viewOf(members: readonly GroupMember[], self = alice): GroupView {
+function viewOf(members: readonly Member[], self = alice): Group {
   return {
     conversation: "00".repeat(16) as ConversationId,
     address: "#dev",
@@ -15,13 +16,12 @@ function viewOf(members: readonly GroupMember[], self = alice): GroupView {
     topic: "release week",
     members,
     role: members.find(({ name }) => name === self)!.role,
-    membersMayAdd: false,
     ended: false,
   };
 }
 
 /** Writes down what is asked of it. */
-function clientOf(...members: GroupMember[]): GroupClient & { readonly asked: unknown[] } {
+function clientOf(...members: Member[]): GroupClient & { readonly asked: unknown[] } {
   const asked: unknown[] = [];
   return {
     asked,
@@ -35,11 +35,13 @@ function clientOf(...members: GroupMember[]): GroupClient & { readonly asked: un
   };
 }
 
-const OWNER: GroupMember = { name: alice, role: "owner" };
-const MEMBER: GroupMember = { name: bob, role: "member" };
-const ADMIN: GroupMember = { name: carol, role: "admin" };
+type Member = Group["members"][number];
 
-async function refused(verb: string, members: GroupMember[], words: string[], why: RegExp): Promise<void> {
+const OWNER: Member = { name: alice, role: "owner" };
+const MEMBER: Member = { name: bob, role: "member" };
+const ADMIN: Member = { name: carol, role: "admin" };
+
+async function refused(verb: string, members: Member[], words: string[], why: RegExp): Promise<void> {
   const client = clientOf(...members);
   await assert.rejects(async () => await groupAct(verb).run(client, "#dev", words), (error) => {
     assert(error instanceof UsageError, String(error));

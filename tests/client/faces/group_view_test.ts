@@ -9,7 +9,7 @@ import {
 } from "../../../client/faces/group_view.ts";
 import { textWidth } from "../../../client/faces/width.ts";
 import { wrap } from "../../../client/faces/wrap.ts";
-import type { GroupView } from "../../../client/group_acts.ts";
+import type { Group } from "../../../client/groups.ts";
 import type { PeerTrust, TrustState } from "../../../client/people.ts";
 import type { ConversationId, UserName } from "../../../shared/protocol/mod.ts";
 import { looksLike, plain } from "../../golden.ts";
@@ -23,16 +23,15 @@ const PEOPLE: readonly Person[] = [
   ["dave", "member", "verified"],
 ];
 
-function group(people: readonly Person[], facts: Partial<GroupView> = {}): { view: GroupView; trusts: PeerTrust[] } {
+function group(people: readonly Person[], facts: Partial<Group> = {}): { view: Group; trusts: PeerTrust[] } {
   const members = people.map(([name, role]) => ({ name: name as UserName, role }));
-  const view: GroupView = {
+  const view: Group = {
     conversation: "0f".repeat(16) as ConversationId,
     address: "#dev",
     name: "dev",
     topic: "release week, CI is green",
     members,
     role: people.find(([, , trust]) => trust === "self")?.[1] ?? "member",
-    membersMayAdd: false,
     ended: false,
     ...facts,
   };
@@ -77,7 +76,6 @@ Deno.test("groupJson() has the members with how far each is known", () => {
     name: "dev",
     topic: "release week, CI is green",
     role: "owner",
-    membersMayAdd: false,
     ended: false,
     members: [{ name: "alice", role: "owner", trust: "self" }, { name: "bob", role: "member", trust: "verified" }],
     verified: 1,
