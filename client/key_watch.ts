@@ -1,5 +1,5 @@
 /** What a person is told of the key log: what it says of themselves, and what of others does not hold (SECURITY M13, P9). */
-import { decodeCertificate, formatFingerprint, type KeyHistory } from "../shared/crypto/mod.ts";
+import { decodeCertificate, equalBytes, type KeyHistory, sha256 } from "../shared/crypto/mod.ts";
 import type { DeviceId } from "../shared/protocol/mod.ts";
 import type { NoticeEvent } from "./events.ts";
 import type { KeyLog, KeyLogNews } from "./key_log.ts";
@@ -25,14 +25,15 @@ export function unacknowledged(keyLog: KeyLog, self: Self): NoticeEvent[] {
 
 /** Whether an identity is the one that follows on a pinned one by statements that each earlier one has signed. */
 export function isSuccessor(history: KeyHistory | undefined, pinned: Uint8Array, offered: Uint8Array): boolean {
-  if (history === undefined || formatFingerprint(history.identity) !== formatFingerprint(offered)) return false;
-  return history.earlier.some((earlier) => formatFingerprint(earlier) === formatFingerprint(pinned));
+  return history !== undefined && equalBytes(history.identity, offered) &&
+    history.earlier.some((earlier) => equalBytes(earlier, pinned));
 }
 
-/** Whether an entry replaces the identity by which this home goes, from this very device. */
+/** Whether an entry replaces the identity by which this session goes, from this very device. */
 export function isReplaced({ user, said, fault }: KeyLogNews, self: Self): boolean {
-  return user === self.name && fault === undefined && said?.type === "rotate" &&
-    decodeCertificate(said.certificate).device === self.keys.id;
+  if (user !== self.name || fault !== undefined || said?.type !== "rotate") return false;
+  const { device, identityKey } = decodeCertificate(said.certificate);
+  return device === self.keys.id && !equalBytes(sha256(identityKey), self.identity);
 }
 
 function ofOneself({ number, said, fault }: KeyLogNews, self: Self): NoticeEvent[] {

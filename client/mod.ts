@@ -46,12 +46,14 @@ export type { GroupChange } from "./e2ee/engine.ts";
 export type { OutboxItem } from "./outbox.ts";
 export type { PeerTrust, Safety, TrustState } from "./people.ts";
 export {
+  ApprovalNeededError,
   CannotReachError,
+  DeviceRevokedError,
   FastChatError,
   type KeyChange,
   KeyChangedError,
-  LockedError,
   KeyLogError,
+  LockedError,
   NotAuthenticatedError,
   NumberDiffersError,
   RefusedError,

@@ -2,7 +2,7 @@
  * A home that is connected: joins login, link, inbox and sender, and tells those who wait what became of it.
  */
 import { join } from "node:path";
-import { formatFingerprint, systemRandom } from "../shared/crypto/mod.ts";
+import { equalBytes, formatFingerprint, systemRandom } from "../shared/crypto/mod.ts";
 import { CloseCode, ErrorCode, RequestError } from "../shared/errors.ts";
 import { FileLock } from "../shared/host/mod.ts";
 import { type ChannelStats, KeyMismatchError } from "../shared/net/mod.ts";
@@ -119,6 +119,8 @@ export class Session {
   #held: { readonly code: number; readonly message: string } | undefined;
   readonly #changeWaiters = new Set<() => void>();
   #working: Working | undefined;
+  /** Fingerprint of the identity that this session goes by. */
+  #identity: Uint8Array | undefined;
   #rotating = false;
   #caughtUp: Promise<void> = Promise.resolve();
   #remote: Remote | undefined;
@@ -189,6 +191,7 @@ export class Session {
       try {
         await this.#login.resumed();
         await this.#login.settleRotation(remote);
+        this.#requireSame();
         await remote.ask<"subscribe">({ type: "subscribe" });
         return;
       } catch (error) {
@@ -200,7 +203,15 @@ export class Session {
     await this.#login.run(remote);
     await this.#login.settle(remote);
     await this.#login.settleRotation(remote);
+    this.#requireSame();
     await remote.ask<"subscribe">({ type: "subscribe" });
+  }
+
+  /** Everything here goes by one identity, from the first connection on. */
+  #requireSame(): void {
+    const now = this.#login.self!.identity;
+    this.#identity ??= now;
+    if (!equalBytes(this.#identity, now)) throw new FastChatError(REPLACED);
   }
 
   static async start(parts: HomeParts, options: SessionOptions): Promise<Session> {
@@ -624,7 +635,7 @@ function caughtUpNotice(error: unknown): NoticeEvent {
   };
 }
 
-const REPLACED = "Your identity was replaced by another program of this home: start again";
+const REPLACED = "Your identity was replaced by a new one: start again";
 const NO_STATS: ChannelStats = {
   datagramsSent: 0,
   datagramsReceived: 0,
