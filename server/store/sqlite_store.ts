@@ -157,8 +157,9 @@ export class SqliteStore implements Store {
     device?: DeviceId,
   ): Promise<ConversationHead | undefined> {
     const open = () => {
-      this.#database.groups.giveWay(id);
-      return this.#database.conversations.openDirect(id, user, peer, device);
+      const { accounts, conversations, groups } = this.#database;
+      if (accounts.exists(user) && accounts.exists(peer)) groups.giveWay(id);
+      return conversations.openDirect(id, user, peer, device);
     };
     // Most often it is there already, and then nothing changes.
     return this.#database.conversations.isOpen(id) ? this.#read(open) : this.#write(ROW_BYTES, open);

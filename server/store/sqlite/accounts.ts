@@ -58,6 +58,10 @@ export class Accounts {
     return "created";
   }
 
+  exists(name: UserName): boolean {
+    return this.#sql.userByName.get(name) !== undefined;
+  }
+
   account(name: UserName): Account | undefined {
     const user = this.#sql.userByName.get(name);
     if (user === undefined) return undefined;
