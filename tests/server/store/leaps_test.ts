@@ -1,5 +1,8 @@
 /** A database that was restored from a copy older than what its clients have seen. */
 import assert from "node:assert/strict";
+import { dirname } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { openBackend } from "../../../server/store/backend.ts";
 import { makeReady } from "../../../server/store/backup.ts";
 import { checkDatabase, openToRead } from "../../../server/store/check.ts";
 import { SqliteDatabase } from "../../../server/store/sqlite/database.ts";
@@ -37,6 +40,37 @@ Deno.test("makeReady() lets conversations leap: readers are told at the edge, an
       assert.deepEqual(await read(base + 1), { records: [base + 2], begins: 0 });
     });
     assert.deepEqual(look(path).problems, []);
+  }));
+
+Deno.test("a server that follows hears of the edge as the leader does", () =>
+  withTalk(1, async (path) => {
+    makeReady(path, FIRST);
+    const options = { dataDir: dirname(path), logger: silentLogger };
+    const leader = await openBackend({ ...options, serverNumber: 0 });
+    const follower = await openBackend({ ...options, serverNumber: 1 });
+    try {
+      assert.deepEqual([leader.role(), follower.role()], ["leader", "follower"]);
+      const id = directOf("alice", "bob"), page = await follower.store.read(ALICE, id, 1, 10);
+      assert.deepEqual(structuredClone(page), await leader.store.read(ALICE, id, 1, 10));
+      assert.equal(page?.restored?.restoredMs, FIRST.restoredMs);
+      assert.equal((await follower.store.read(ALICE, id, 0, 10))?.restored, undefined);
+    } finally {
+      await follower.close();
+      await leader.close();
+    }
+  }));
+
+Deno.test("makeReady() takes one-time key packages away, and leaves the last resort", () =>
+  withTalk(0, async (path) => {
+    const database = new DatabaseSync(path);
+    for (const lastResort of [0, 0, 1]) {
+      database.prepare("INSERT INTO key_packages (device, last_resort, put_ms, body) VALUES (1, ?, 1, x'01')").run(
+        lastResort,
+      );
+    }
+    database.close();
+    makeReady(path, FIRST);
+    assert.equal(look(path).counts["key_packages"], 1);
   }));
 
 Deno.test("a message that the backup has is still a repeat, and one that it lost is stored once more", () =>
