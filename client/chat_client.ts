@@ -11,6 +11,7 @@ import { provenFingerprint } from "./enquiry.ts";
 import { UsageError } from "./errors.ts";
 import type { ChatEvent, LogEvent } from "./events.ts";
 import { timeText } from "./history.ts";
+import { KeyLog } from "./key_log.ts";
 import { checkName, homeExists, type HomeParts, HomeTraces, LocalHome, openHome } from "./local_home.ts";
 import { compareNumber, type PeerTrust, type Safety } from "./people.ts";
 import { parseServerAddress } from "./server_address.ts";
@@ -94,6 +95,7 @@ export class ChatClient extends LocalHome {
     if (!homeExists(options.home)) throw new UsageError(`There is no account in ${options.home}`);
     const parts = openHome(options.home);
     try {
+      KeyLog.accept(parts.database);
       if (address.fingerprint === undefined && !parts.servers.hasOffer(address)) {
         const { timeoutMs = OPEN_TIMEOUT_MS, signal, dial } = options;
         const fingerprint = await provenFingerprint({ server: address, timeoutMs, signal, dial });

@@ -72,7 +72,7 @@ export class KeyLog {
     return this.#last()?.head ?? EMPTY_KEY_LOG;
   }
 
-  /** Why nothing may be sent, until a person says otherwise ({@linkcode forget}). */
+  /** Why nothing may be sent, until a person says otherwise ({@linkcode accept}). */
   get fork(): string | undefined {
     return this.#db.meta(FORK);
   }
@@ -179,9 +179,10 @@ export class KeyLog {
     if (isNews) this.#options.onFork(text);
   }
 
-  /** A person takes the log that the server shows now for the right one: it is read anew. */
-  static forget(database: Database): void {
+  /** A person takes what the server shows now for the right one: where there was a fork, the log is read anew. */
+  static accept(database: Database): void {
     database.transaction(() => {
+      if (database.meta(FORK) === undefined) return;
       for (const table of ["key_log", "key_entries"]) database.run(`DELETE FROM ${table}`);
       database.setMeta(FORK, undefined);
     });
@@ -304,7 +305,7 @@ export class KeyLog {
 
   #forked(text: string): KeyLogError {
     const whole = `${text}. Nothing is sent until you have asked whoever runs it why. ` +
-      `If it was set back to a backup, accept what it shows now with: fastchat trust --server`;
+      `If it was set back to a backup, accept what it shows now with: fastchat trust --server HOST:PORT`;
     this.reportFork(whole);
     return new KeyLogError(whole);
   }

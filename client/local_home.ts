@@ -18,6 +18,7 @@ import type { ChangeEvent, MessageEvent, StateEvent } from "./events.ts";
 import { type Group, Groups } from "./groups.ts";
 import { type ConversationSummary, History, type Positioned } from "./history.ts";
 import type { HomeVault } from "./home_vault.ts";
+import { KeyLog } from "./key_log.ts";
 import { KnownServers } from "./known_servers.ts";
 import { Outbox, type OutboxItem } from "./outbox.ts";
 import { compareNumber, type PeerTrust, People, type Safety } from "./people.ts";
@@ -306,6 +307,7 @@ export class LocalHome {
    * @returns The fingerprint trusted from now on; `undefined` for a server this home has never met.
    */
   trustServer(server: string): string | undefined {
+    KeyLog.accept(this.parts.database);
     const trusted = this.parts.servers.trust(parseServerAddress(server));
     return trusted && formatFingerprint(trusted);
   }
