@@ -5,6 +5,7 @@ import { GroupStore } from "./group_store.ts";
 import { libraryOf, type Loaded } from "./library.ts";
 import type { EngineOptions } from "./options.ts";
 import { PendingRows } from "./pending_rows.ts";
+import { Scrubber } from "./scrubber.ts";
 import { Shelf } from "./shelf.ts";
 import { StateRows } from "./state_row.ts";
 import { Traces } from "./traces.ts";
@@ -18,6 +19,7 @@ export interface Context {
   readonly traces: Traces;
   readonly pending: PendingRows;
   readonly shelf: Shelf;
+  readonly scrubber: Scrubber;
   load(): Promise<Loaded>;
 }
 
@@ -32,6 +34,7 @@ export function makeContext(options: EngineOptions): Context {
     traces: new Traces(database),
     pending: new PendingRows(database, vault),
     shelf: new Shelf(options),
+    scrubber: new Scrubber(options),
     load: libraryOf(self.clusterId, options.suite),
   };
 }

@@ -43,16 +43,17 @@ export class Conversation {
   #state: ConversationState;
   #group: Group | undefined;
   #joining: Group | undefined;
+  #isRead = false;
   #waiting: { seq: number; resolve: () => void; reject: (error: Error) => void }[] = [];
   #ended: Error | undefined;
+  /** Of the log, as it was listed. */
+  #head = 0;
 
   constructor(context: Context, loaded: Loaded, id: ConversationId) {
     this.id = id;
     this.#context = context;
     this.#loaded = loaded;
     this.#state = context.states.load(id) ?? NEW_STATE;
-    this.#group = context.groups.load(loaded, context.device, id);
-    this.#joining = context.groups.load(loaded, context.device, this.#joiningSlot);
   }
 
   get state(): ConversationState {
@@ -61,21 +62,28 @@ export class Conversation {
 
   /** The group, its founding one too, whose first commit nobody may have taken. */
   get group(): Group | undefined {
+    this.#read();
     return this.#group;
   }
 
   get joining(): Group | undefined {
+    this.#read();
     return this.#joining;
+  }
+
+  /** Whether this device is in it and may send, told without reading the group. */
+  get isIn(): boolean {
+    return this.#state.joined > 0 && this.#state.trouble === Trouble.none;
   }
 
   /** This device made it, and does not know yet whether another one was first. */
   get isFounding(): boolean {
-    return this.#group !== undefined && this.#state.joined === 0;
+    return this.#state.joined === 0 && this.group !== undefined;
   }
 
   /** The group, where one is in it and nothing is wrong with it. */
   get sound(): Group | undefined {
-    return this.isFounding || this.#state.trouble !== Trouble.none ? undefined : this.#group;
+    return this.isFounding || this.#state.trouble !== Trouble.none ? undefined : this.group;
   }
 
   /** Whether a commit's bytes are those on their way. */
@@ -137,14 +145,27 @@ export class Conversation {
     await taken;
   }
 
-  /** This device begins behind that row: what is before will not be taken. */
-  async begin(cursor: number): Promise<void> {
+  /**
+   * What the server lists of it on a new connection: this device begins behind the cursor, where it has taken nothing yet, and
+   * nothing is sealed before it has come up to the head. Its own messages may be among those rows (SECURITY M11).
+   */
+  async begin({ cursor, head }: { readonly cursor: number; readonly head: number }): Promise<void> {
+    this.#head = Math.max(this.#head, head);
     await this.exclusive(() => {
       if (this.#group === undefined && this.#state.seq < cursor) {
         this.change({ state: { ...this.#state, seq: cursor } });
       }
       return Promise.resolve();
     });
+  }
+
+  /** Resolves when all that was listed is taken. */
+  async caughtUp(): Promise<void> {
+    await this.takenUpTo(this.#head);
+  }
+
+  get isCaughtUp(): boolean {
+    return this.#state.seq >= this.#head;
   }
 
   /** It is not the true one any more: whoever waits here is told, and begins again. */
@@ -167,13 +188,24 @@ export class Conversation {
     const { groups, states } = this.#context, { lib } = this.#loaded;
     if (state !== undefined) states.write(this.id, state);
     if (group === null) groups.drop(this.id);
-    else if (group !== undefined) groups.write(lib, this.id, isNew ? undefined : this.#group, group);
+    else if (group !== undefined) groups.write(lib, this.id, isNew ? undefined : this.group, group);
     if (joining === null) groups.drop(this.#joiningSlot);
     else if (joining !== undefined) groups.write(lib, this.#joiningSlot, undefined, joining);
     for (const write of writes) write();
   }
 
+  /** Groups are read when they are needed: a home may have many. */
+  #read(): void {
+    if (this.#isRead) return;
+    const { groups, device } = this.#context;
+    this.#group = groups.load(this.#loaded, device, this.id);
+    this.#joining = groups.load(this.#loaded, device, this.#joiningSlot);
+    this.#isRead = true;
+  }
+
   #apply({ state, group, joining, counted }: Next): void {
+    this.#read();
+    if (group !== undefined) this.#context.scrubber.soon();
     if (counted !== undefined) this.counted = counted;
     if (state !== undefined) this.#state = state;
     if (group !== undefined) this.#group = group ?? undefined;

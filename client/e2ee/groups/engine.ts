@@ -71,6 +71,8 @@ class GroupEngine implements Engine {
   #parts: Promise<Parts> | undefined;
   #ready: Parts | undefined;
   #closed = false;
+  /** When the list of conversations is known: before that, nobody knows what was sent by an older copy of this home. */
+  #listed = Promise.withResolvers<void>();
 
   constructor(context: Context) {
     this.#context = context;
@@ -83,7 +85,10 @@ class GroupEngine implements Engine {
   }
 
   async prepare(id: ConversationId): Promise<void> {
-    const { joiner, chores, loaded: { lib } } = await this.#load(), here = await this.#here(id);
+    const { joiner, chores, loaded: { lib } } = await this.#load();
+    await this.#listed.promise;
+    const here = await this.#here(id);
+    if (here.state.trouble !== Trouble.removed) await here.caughtUp();
     if (here.state.trouble === Trouble.removed) throw new FastChatError(BLOCKED[Trouble.removed]!);
     if (here.group === undefined || here.isFounding) await this.#enter(here);
     const { trouble } = here.state;
@@ -224,12 +229,13 @@ class GroupEngine implements Engine {
     joiner.forget();
     newcomers.forget();
     this.#compared.clear();
+    for (const head of heads) await (await this.#here(head.conversation)).begin(head);
+    this.#listed.resolve();
     await shelf.replenish(loaded, device);
     for (const id of pending.all()) this.#settleLater(id);
     for (const head of heads) {
       const here = await this.#here(head.conversation);
-      await here.begin(head.cursor);
-      if (here.sound === undefined && isPerhapsGroup(head)) joiner.wantsIn(here);
+      if (!here.isIn && isPerhapsGroup(head)) joiner.wantsIn(here);
       if (head.kind === KIND_GROUP) this.#compareLater(here, head.head);
     }
     for (const ask of await this.#asks.load()) this.#answerLater(ask);
@@ -249,6 +255,7 @@ class GroupEngine implements Engine {
   }
 
   forget(): void {
+    this.#listed = Promise.withResolvers();
     this.#end(new NotReadyError("Another program of this home was at work meanwhile: try again", Promise.resolve()));
     this.#context.groups.forget();
   }
@@ -258,6 +265,7 @@ class GroupEngine implements Engine {
     this.#asks.close();
     this.#end(new FastChatError("The home was closed"));
     await Promise.allSettled([...this.#background]);
+    this.#context.scrubber.close();
   }
 
   #linkText(group: ConversationId, { id, secret }: { readonly id: string; readonly secret: Uint8Array }): string {

@@ -2,7 +2,7 @@
 import { InnerType, NO_PREVIOUS, sealEnvelope } from "../../../shared/crypto/mod.ts";
 import type { MessageId } from "../../../shared/protocol/mod.ts";
 import { FastChatError } from "../../errors.ts";
-import type { Sealed } from "../engine.ts";
+import { NotReadyError, type Sealed } from "../engine.ts";
 import type { Group } from "../mls/mod.ts";
 import { mlsBody } from "./body.ts";
 import type { Context } from "./context.ts";
@@ -33,6 +33,7 @@ export class Sealing {
       const { lib, mls } = this.#loaded, { options: { self, keyLog }, traces } = this.#context, { state } = here;
       const group = here.sound;
       if (group === undefined) throw new FastChatError(BLOCKED[state.trouble] ?? "This conversation is not ready yet");
+      if (!here.isCaughtUp) throw new NotReadyError("Rows of this conversation are still to be read", here.caughtUp());
       const counter = traces.sentUnder(here.id, id) ?? state.counter + 1;
       const sealed = await lib.sealMessage(mls, group, {
         type,
