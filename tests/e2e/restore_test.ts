@@ -1,6 +1,7 @@
 /** An older backup is restored under people who have gone on talking since: what a disaster looks like from both ends. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { ChatClient } from "../../client/mod.ts";
 import { inDirectory } from "../temporary.ts";
 import { startCluster } from "./harness.ts";
 import { Person } from "./people.ts";
@@ -75,6 +76,54 @@ Deno.test("an older backup is restored: nothing new is dropped, nothing comes tw
       }
       const checked = await balancer("check", "--data", dataDir);
       assert.equal(checked.code, 0, checked.stdout);
+    } finally {
+      for (const person of people) await person.close();
+      await second.stop();
+    }
+  }));
+
+Deno.test("where somebody signed up since the backup, people are asked before they go on with a shorter log of keys", () =>
+  inDirectory(async (directory) => {
+    const file = join(directory, "older.fcb"), dataDir = join(directory, "data");
+    const home = (name: string) => join(directory, name);
+    const first = await startCluster(1, [], dataDir), { server } = first;
+    const enter = (name: string) => Person.open({ name, server, home: home(name) });
+    const alice = await enter("alice"), bob = await enter("bob");
+    try {
+      await alice.client.send("bob", "1");
+      await bob.until(() => bob.from("alice").length === 1, "the first message");
+      const made = await balancer("backup", file, "--data", dataDir, "--with-keys");
+      assert.equal(made.code, 0, made.stderr);
+      const carol = await enter("carol");
+      await carol.client.send("alice", "I am new");
+      await alice.until(() => alice.from("carol").length === 1, "her message");
+      await alice.client.send("carol", "so you are");
+      await carol.close();
+    } finally {
+      await alice.close();
+      await bob.close();
+      await first.stop();
+    }
+    await Deno.rename(dataDir, `${dataDir}.old`);
+    assert.equal((await balancer("restore", file, "--data", dataDir)).code, 0);
+    const second = await startCluster(1, [], dataDir, first.port);
+    const people: Person[] = [];
+    try {
+      const wary = await enter("alice");
+      people.push(wary);
+      await wary.until(() => wary.notices.some((text) => /different key logs/.test(text)), "a warning");
+      assert.match(
+        wary.notices.find((text) => /different key logs/.test(text))!,
+        /set back to a backup.*trust --server/,
+      );
+      await assert.rejects(wary.client.send("bob", "2", { timeoutMs: 3_000 }));
+      await wary.close();
+      await ChatClient.trustServer({ home: home("alice"), server });
+      const calm = await enter("alice"), him = await enter("bob");
+      people.splice(0, 1, calm, him);
+      await calm.client.send("bob", "3");
+      await him.until(() => him.from("alice").includes("3"), "what is new");
+      assert.deepEqual(him.refused.map(({ reason }) => /restored from a backup/.test(reason)), [true]);
     } finally {
       for (const person of people) await person.close();
       await second.stop();
