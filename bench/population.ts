@@ -28,10 +28,15 @@ export interface Population {
   readonly pairs?: number;
   /** Messages in each of their conversations. */
   readonly messages?: number;
+  /** So many groups, of people who follow one another. */
+  readonly groups?: { readonly count: number; readonly members: number };
 }
 
 /** Makes keys, people and their past in `dataDir`. */
-export async function populate(dataDir: string, { users, pairs = 0, messages = 0 }: Population): Promise<void> {
+export async function populate(
+  dataDir: string,
+  { users, pairs = 0, messages = 0, groups }: Population,
+): Promise<void> {
   const { clusterId } = await loadClusterKeys(dataDir, { create: true });
   const backend = await openBackend({ dataDir, serverNumber: 0, logger: silentLogger });
   try {
@@ -42,6 +47,7 @@ export async function populate(dataDir: string, { users, pairs = 0, messages = 0
       await backend.store.openDirect(conversation, a, b);
       await addMessages(backend.store, conversation, 2 * pair, messages);
     }
+    for (let group = 0; group < (groups?.count ?? 0); group++) await addGroup(backend.store, group, groups!.members);
   } finally {
     await backend.close();
   }
@@ -102,6 +108,17 @@ async function addUsers(store: Store, clusterId: Uint8Array, users: number): Pro
   }
 }
 
+/** Its first member is user `group * members`, and its newest commit {@linkcode GROUP_EPOCH}. */
+async function addGroup(store: Store, group: number, members: number): Promise<void> {
+  const id = groupOf(group), first = group * members, user = nameOf(first), device = deviceOf(first);
+  await store.createGroup(id, user, device);
+  const add = Array.from({ length: members - 1 }, (_, at) => nameOf(first + 1 + at));
+  const messageId = crypto.getRandomValues(new Uint8Array(16)).toHex() as MessageId, body = new Uint8Array(1000);
+  const commit = { user, device, conversation: id, messageId, lastCommit: 0, body, add, nowMs: Date.now() };
+  const { status } = await store.commit({ ...commit, remove: [], welcomes: [], tree: new Uint8Array() });
+  if (status !== "stored") throw new Error(`Cannot prepare a group: ${status}`);
+}
+
 /** Two people in turn. */
 async function addMessages(store: Store, conversation: ConversationId, user: number, messages: number): Promise<void> {
   for (let at = 0; at < messages; at += APPENDS_AT_ONCE) {
@@ -130,7 +147,11 @@ export function nameOf(index: number): UserName {
   return `p${String(index).padStart(6, "0")}` as UserName;
 }
 
-function deviceOf(index: number): DeviceId {
+export function groupOf(group: number): ConversationId {
+  return secretOf("group", group).toHex().slice(0, 32) as ConversationId;
+}
+
+export function deviceOf(index: number): DeviceId {
   return secretOf("device", index).toHex().slice(0, 32) as DeviceId;
 }
 
@@ -142,6 +163,8 @@ function leaf(): Ed25519KeyPair {
   return leafKey ??= Ed25519KeyPair.fromSeed(secretOf("leaf", 0));
 }
 
+/** What members of a group that was populated have to name. */
+export const GROUP_EPOCH = 1;
 let leafKey: Ed25519KeyPair | undefined;
 const DAY_MS = 24 * 3600 * 1000;
 const USERS_AT_ONCE = 500;

@@ -91,6 +91,58 @@ export function busContract(name: string, open: () => Promise<OpenedBuses>): voi
     },
   );
 
+  test("of many members a server is told those it has, as they come and go", async (opened, heard) => {
+    const { servers: [one, two, three], store, settle } = opened;
+    let members = Array.from({ length: 100 }, (_, at) => nameOf(`user${String(at).padStart(3, "0")}`));
+    const tell = async (seq: number) => {
+      store.committed([{ ...record("user000", "user001", seq), members }]);
+      await settle();
+      return heard.map(({ committed }) =>
+        committed.filter(({ record }) => record.seq === seq).map(({ members }) => members.map((name) => name.slice(4)))
+      );
+    };
+    for (const user of ["user001", "user002", "somebody"]) one.announce(nameOf(user), true);
+    two.announce(nameOf("user002"), true);
+    await settle();
+    assert.deepEqual(await tell(1), [[["001", "002"]], [["002"]], []]);
+    three.announce(nameOf("user099"), true);
+    one.announce(nameOf("user001"), false);
+    one.announce(nameOf("user001"), false);
+    two.announce(nameOf("user002"), true);
+    await settle();
+    assert.deepEqual(await tell(2), [[["002"]], [["002"]], [["099"]]]);
+    members = members.filter((name) => name !== "user002");
+    assert.deepEqual(await tell(3), [[], [], [["099"]]]);
+    one.announce(nameOf("user003"), true);
+    one.announce(nameOf("user002"), false);
+    await settle();
+    assert.deepEqual(await tell(4), [[["003"]], [], [["099"]]]);
+  });
+
+  test(
+    "what is said of a conversation comes to whom it is for, and a dismissal to every server",
+    async (opened, heard) => {
+      const { servers: [one, two], store, settle } = opened;
+      one.announce(nameOf("alice"), true);
+      two.announce(nameOf("bob"), true);
+      await settle();
+      const conversation = directOf("alice", "bob"), device = deviceOf("bob", 2), members = [nameOf("alice")];
+      const body = bytesOf("let me in"), place = { conversation, user: nameOf("bob"), device };
+      const asked: GroupNews = { type: "asked", ask: { ...place, kind: 1, body, timeMs: 7 }, members };
+      const welcomed: GroupNews = { type: "welcomed", conversation, devices: [{ user: nameOf("bob"), device }] };
+      const dismissed: GroupNews = { type: "dismissed", conversation, seq: 9, users: [nameOf("carol")] };
+      store.committed([record("alice", "bob", 9)]);
+      for (const news of [asked, welcomed, dismissed]) store.groupNews(news);
+      await settle();
+      assert.deepEqual(heard.map(({ news }) => structuredClone(news)), [
+        [asked, dismissed],
+        [welcomed, dismissed],
+        [dismissed],
+      ]);
+      assert.deepEqual(heard[0]!.order, ["committed", "group", "group"]);
+    },
+  );
+
   test(
     "a change of devices comes to the user's servers, and to those of others with the conversations they share",
     async (opened, heard) => {
