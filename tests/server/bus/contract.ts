@@ -173,8 +173,14 @@ export function busContract(name: string, open: () => Promise<OpenedBuses>): voi
       one.announce(nameOf("alice"), true);
       await settle();
       const ended = [
-        { user: nameOf("alice"), generation: 4, keep: new Uint8Array(32).fill(9) },
-        { user: nameOf("bob"), generation: 1, keep: undefined },
+        {
+          user: nameOf("alice"),
+          generation: 4,
+          keep: new Uint8Array(32).fill(9),
+          change: undefined,
+          device: undefined,
+        },
+        { user: nameOf("bob"), generation: 1, keep: undefined, change: undefined, device: undefined },
       ];
       for (const each of ended) store.sessionsEnded(each);
       await settle();

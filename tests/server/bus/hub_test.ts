@@ -58,8 +58,8 @@ Deno.test("Hub.devicesChanged() tells a server of the conversations its users ar
     members: [nameOf("alice"), nameOf(peer)],
   }));
   hub.devicesChanged({ user: nameOf("alice"), conversations, keyLogLength: 7 });
-  assert.deepEqual(one.changes, [{ user: "alice", conversations }]);
-  assert.deepEqual(two.changes, [{ user: "alice", conversations: [conversations[0]] }]);
+  assert.deepEqual(one.changes, [{ user: "alice", conversations, keyLogLength: 7 }]);
+  assert.deepEqual(two.changes, [{ user: "alice", conversations: [conversations[0]], keyLogLength: 7 }]);
   assert.deepEqual(three.changes, []);
 });
 
@@ -68,7 +68,7 @@ Deno.test("Hub.devicesChanged() tells the user's own servers even without conver
   const one = server(hub);
   one.bus.announce(nameOf("alice"), true);
   hub.devicesChanged({ user: nameOf("alice"), conversations: [], keyLogLength: 7 });
-  assert.deepEqual(one.changes, [{ user: "alice", conversations: [] }]);
+  assert.deepEqual(one.changes, [{ user: "alice", conversations: [], keyLogLength: 7 }]);
 });
 
 /** A server on the hub that keeps what it hears. */
