@@ -208,7 +208,6 @@ Deno.test({
     await terminal.shows(/^Safety number of alice and dave\n[^█]*Esc: back$/);
     await terminal.resize(80, 24);
     await terminal.shows(/█[^]*Esc: back$/);
-    await terminal.type("vy");
     await terminal.type("v");
     await terminal.shows(/y: the same {3}n: not the same {3}Esc: back$/);
     await terminal.type("y");
