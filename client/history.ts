@@ -244,10 +244,19 @@ export class History {
     return true;
   }
 
-  /** Direct conversations of which this home has read something, with whom. */
-  begun(): { readonly id: ConversationId; readonly peer: UserName }[] {
-    return this.#db.all("SELECT id, peer FROM conversations WHERE cursor > 0 AND kind = 1")
-      .map((row) => ({ id: row["id"] as ConversationId, peer: row["peer"] as UserName }));
+  /** Conversations of which this home has read something, and how far. */
+  begun(): {
+    readonly id: ConversationId;
+    readonly kind: ConversationKind;
+    readonly peer: UserName;
+    readonly cursor: number;
+  }[] {
+    return this.#db.all("SELECT id, kind, peer, cursor FROM conversations WHERE cursor > 0").map((row) => ({
+      id: row["id"] as ConversationId,
+      kind: row["kind"] as ConversationKind,
+      peer: row["peer"] as UserName,
+      cursor: row["cursor"] as number,
+    }));
   }
 
   /** SHA-256 of the body at a place, where this home knows it. */

@@ -20,7 +20,7 @@ import type {
 import { type Database, isStorageError } from "./database.ts";
 import type { OpenedRecord } from "./e2ee/mod.ts";
 import type { NoticeEvent } from "./events.ts";
-import { type Conversation, type History, type NewMessage, Own } from "./history.ts";
+import { type Conversation, ConversationKind, type History, type NewMessage, Own } from "./history.ts";
 import type { Keyring, Self } from "./keyring.ts";
 import { isTransient, type Link, patiently } from "./link.ts";
 import type { Outbox } from "./outbox.ts";
@@ -56,6 +56,8 @@ export class Inbox {
   #listed: Promise<void> = Promise.resolve();
   /** Conversations in which this device has acknowledged more than the home knows: it was set back to an earlier state. */
   readonly #setBack = new Set<ConversationId>();
+  /** The server has fewer messages than were read here; told once. */
+  #hasGoneBack = false;
   #closed = false;
 
   constructor(options: InboxOptions) {
@@ -178,7 +180,9 @@ export class Inbox {
 
   async #listPages(remote: Remote): Promise<void> {
     let after: ConversationId | undefined;
-    const listed = new Set<ConversationId>();
+    // As of before the question: what comes meanwhile may be ahead of the answer.
+    const begun = this.#options.history.begun();
+    const listed = new Map<ConversationId, number>();
     for (;;) {
       const page = { type: "sync", after } as const;
       const { heads, more } = await patiently(() => remote.ask<"sync">(page));
@@ -187,14 +191,28 @@ export class Inbox {
       });
       for (const { conversation, head, cursor } of heads) {
         const known = this.#options.history.conversation(conversation);
-        listed.add(conversation);
+        listed.set(conversation, head);
         if (known && known.cursor < cursor) this.#setBack.add(conversation);
         if (known && known.cursor < head) this.#run(this.#lane(conversation).catchUp(head));
       }
       after = heads.at(-1)?.conversation;
       if (!more || after === undefined) break;
     }
-    for (const { id, peer } of this.#options.history.begun()) if (!listed.has(id)) await this.#reopen(peer, remote);
+    for (const { id, kind, peer, cursor } of begun) {
+      const head = listed.get(id);
+      if (head !== undefined && head < cursor) this.#wentBack(peer);
+      if (head === undefined && kind === ConversationKind.direct) await this.#reopen(peer, remote);
+    }
+  }
+
+  /** Its data was replaced by an older copy, and not as it should be: numbers are given out twice now. */
+  #wentBack(peer: UserName): void {
+    if (this.#hasGoneBack) return;
+    this.#hasGoneBack = true;
+    const text =
+      "The server has gone back: it has fewer messages than this device has read. What is said now may not be " +
+      "shown. Whoever runs it must put the backup there with: fastchat-balancer restore";
+    this.#options.onNotice({ type: "notice", code: "gap", name: peer, text });
   }
 
   /** A conversation began after the backup that the server was restored from: it begins again, behind what this home remembers. */

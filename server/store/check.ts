@@ -168,7 +168,15 @@ function cursors(database: DatabaseSync): Problem[] {
     ? "(SELECT head FROM conversations WHERE conversations.id = cursors.conversation)"
     : "(SELECT max(seq) FROM log WHERE log.conversation = cursors.conversation)";
   const count = number(database, `SELECT count(*) FROM cursors WHERE seq > coalesce(${head}, 0)`);
-  return count === 0 ? [] : [{ code: "cursor", text: `${count} cursors stand beyond the newest message` }];
+  const problems: Problem[] = [];
+  if (count > 0) problems.push({ code: "cursor", text: `${count} cursors stand beyond the newest message` });
+  if (!hasTable(database, "receipts") || !hasColumn(database, "conversations", "head")) return problems;
+  const said = number(
+    database,
+    "SELECT count(*) FROM receipts JOIN conversations ON conversations.id = conversation WHERE delivered > head OR read > head",
+  );
+  if (said > 0) problems.push({ code: "cursor", text: `${said} receipts are for more than the newest message` });
+  return problems;
 }
 
 function versionOf(database: DatabaseSync): number {

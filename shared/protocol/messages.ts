@@ -62,7 +62,7 @@ export type Stretching = Infer<typeof stretching>;
 /** A row of a conversation's log as clients see it. */
 export const record = struct({
   conversation: conversationId,
-  /** From 1, without gaps. */
+  /** From 1, without gaps but those of a restore (docs/PROTOCOL.md §7.4). */
   seq: varint,
   /** When the server stored it: milliseconds since 1970. */
   timeMs: u48,

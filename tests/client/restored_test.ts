@@ -129,6 +129,21 @@ Deno.test("ChatClient: people who first meet after a restore see nothing of it",
     assert.deepEqual(await gaps(him), []);
   }));
 
+Deno.test("ChatClient tells of a server that was set back by other means than a restore", () =>
+  withRestorable(async (world, backups) => {
+    const alice = await world.open("alice");
+    await (await world.open("bob")).close();
+    await alice.send("bob", "1");
+    await backups.make();
+    await alice.send("bob", "2");
+    await alice.close();
+    const before = await world.open("bob", { password: undefined });
+    assert.deepEqual(await gaps(before), [], "as long as it is the same");
+    await backups.copyBack();
+    const again = await world.open("bob", { password: undefined });
+    assert.match((await gaps(again)).join(), /^The server has gone back: .* fastchat-balancer restore$/);
+  }));
+
 Deno.test("ChatClient is not led past what is there by a server that only says it was restored", () => {
   let lies = false;
   return withRestorable(async (world) => {
@@ -148,7 +163,10 @@ Deno.test("ChatClient is not led past what is there by a server that only says i
 
 /** Runs with a store that can be copied and set back while no client is there. */
 async function withRestorable(
-  use: (world: ChatWorld, backups: { make(): Promise<void>; restore(): Promise<void> }) => Promise<void>,
+  use: (
+    world: ChatWorld,
+    backups: { make(): Promise<void>; restore(): Promise<void>; copyBack(): Promise<void> },
+  ) => Promise<void>,
   read: (page: Awaited<ReturnType<Store["read"]>>) => typeof page = (page) => page,
 ): Promise<void> {
   await inDirectory(async (directory) => {
@@ -175,6 +193,7 @@ async function withRestorable(
         hub = world.harness.hub;
         await use(world, {
           make: () => exchange(() => (madeMs = Date.now(), Deno.copyFile(path, backup))),
+          copyBack: () => exchange(() => Deno.copyFile(backup, path)),
           restore: () =>
             exchange(async () => {
               await Deno.copyFile(backup, path);

@@ -27,6 +27,12 @@ Deno.test("checkDatabase() names each kind of damage", async () => {
     ["DELETE FROM users", "dangling", /rows of devices that refer to users/],
     ["UPDATE members SET conversation_key = zeroblob(16) WHERE user = 1", "dangling", /name another conversation/],
     ["UPDATE cursors SET seq = 11", "cursor", /1 cursors stand beyond/],
+    [
+      "INSERT INTO receipts VALUES (1, 1, 11, zeroblob(32), 0, zeroblob(64)), (1, 2, 10, zeroblob(32), 10, zeroblob(64))",
+      "cursor",
+      /^1 receipts are for more/,
+    ],
+    ["UPDATE log SET seq = 12 WHERE seq = 10", "head", /holds message 12 beyond its newest number 10/],
   ];
   for (const [change, code, text] of cases) {
     await inDirectory(async (directory) => {
