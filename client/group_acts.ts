@@ -2,12 +2,11 @@
  * What people do with groups: one table for `fastchat group VERB …` and the chat's slash commands, their help and their completion.
  * What an act says of itself afterwards is a sentence; where it changed something, the change is in the conversation too.
  */
-import { parseUserName, type UserName } from "../shared/protocol/mod.ts";
+import { NAME_RULE, parseUserName, type UserName } from "../shared/protocol/mod.ts";
 import { checkGroupName } from "./addresses.ts";
 import type { GroupChange } from "./e2ee/engine.ts";
 import { UsageError } from "./errors.ts";
 import type { Group, Role } from "./groups.ts";
-import { checkName } from "./local_home.ts";
 import { nearest } from "./suggest.ts";
 
 /** What acts ask for: `ChatClient` has it. */
@@ -152,7 +151,7 @@ export const GROUP_ACTS: readonly GroupAct[] = [
     verb: "rename",
     slash: ["rename"],
     group: "existing",
-    words: "NAME",
+    words: "NEW-NAME",
     summary: "call the group something else",
     counts: [1, 1],
     isText: true,
@@ -265,15 +264,21 @@ async function giveRole(chat: GroupClient, group: string, word: string, role: "a
 
 /** @throws UsageError for somebody who is not in it, naming whom one may have meant. */
 function memberOf({ address, members }: Group, word: string): UserName {
-  const name = checkName(word.replace(/^@/, ""));
+  const name = personName(word);
   if (members.some((member) => member.name === name)) return name;
   const guess = nearest(name, members.map((member) => member.name));
   throw new UsageError(`${name} is not in ${address}${guess ? `; did you mean ${guess}?` : ""}`);
 }
 
 function people(words: readonly string[], self: UserName): UserName[] {
-  const names = [...new Set(words.map((word) => checkName(word.replace(/^@/, ""))))];
+  const names = [...new Set(words.map(personName))];
   return names.filter((name) => name !== self);
+}
+
+function personName(word: string): UserName {
+  const name = parseUserName(word.replace(/^@/, ""));
+  if (name === undefined) throw new UsageError(`${JSON.stringify(word)} cannot be a name: a name is ${NAME_RULE}`);
+  return name;
 }
 
 function withHint(error: unknown, hint: string): unknown {

@@ -52,9 +52,8 @@ export async function listen(_words: readonly string[], options: Options): Promi
 }
 
 export function history(words: readonly string[], options: Options): Promise<void> {
-  const name = parseName(words[0]!);
   return withHome(options, (chat) => {
-    for (const event of chat.history(name, options.limit ?? HISTORY_DEFAULT)) {
+    for (const event of chat.talk(words[0]!, options.limit ?? HISTORY_DEFAULT)) {
       printEvent(event, options, historyLine(event, chat.name));
     }
   });

@@ -1,5 +1,5 @@
 /** Events as lines of text for people. Colour where standard output wants it. */
-import type { ChatEvent, MessageEvent } from "../events.ts";
+import type { ChangeEvent, ChatEvent, MessageEvent } from "../events.ts";
 import { paint, paintName } from "../output.ts";
 import { changeTexts } from "./change_text.ts";
 import { mark, stateLine } from "./marks.ts";
@@ -30,9 +30,9 @@ export function eventLine(event: ChatEvent, me: string): string {
   }
 }
 
-/** A message of the past, with its day. */
-export function historyLine(event: MessageEvent, me: string): string {
-  return `${paint("dim", localDay(event.time))} ${messageLine(event, me)}`;
+/** A message or a change of the past, with its day. */
+export function historyLine(event: MessageEvent | ChangeEvent, me: string): string {
+  return `${paint("dim", localDay(event.time))} ${eventLine(event, me)}`;
 }
 
 function messageLine(event: MessageEvent, me: string): string {
