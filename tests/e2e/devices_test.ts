@@ -1,0 +1,124 @@
+/** `fastchat device` and `fastchat identity` with real programs over several servers. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { type Cluster, fastchat, lines, type Result, startCluster, startFastchat } from "./harness.ts";
+
+let cluster: Cluster;
+let folder: string;
+
+Deno.test.beforeAll(async () => {
+  folder = await Deno.makeTempDir({ prefix: "fastchat-devices-" });
+  cluster = await startCluster(3);
+  const registered = await Promise.all([
+    fastchat(["register", "alice", "--server", cluster.server, "--device-name", "tower", ...at("alice")]),
+    fastchat(["register", "bob", "--server", cluster.server, ...at("bob")]),
+  ]);
+  for (const result of registered) succeeded(result);
+});
+
+Deno.test.afterAll(async () => {
+  await cluster?.stop();
+  await Deno.remove(folder, { recursive: true });
+});
+
+function at(home: string): string[] {
+  return ["--home", join(folder, home)];
+}
+
+function succeeded({ code, stdout, stderr }: Result): string {
+  assert.equal(code, 0, stderr);
+  return stdout;
+}
+
+function failed(result: Result, code: number, reason: RegExp): void {
+  assert.equal(result.code, code, `${result.stderr}${result.stdout}`);
+  assert.match(result.stderr, reason);
+  assert.doesNotMatch(result.stderr, /internal error|\n\s+at /);
+}
+
+async function device(...words: string[]): Promise<string> {
+  return succeeded(await fastchat(["device", ...words, ...at("alice")]));
+}
+
+function logIn(home: string, name: string): Promise<Result> {
+  return fastchat(["login", "alice", "--server", cluster.server, "--device-name", name, ...at(home)]);
+}
+
+Deno.test("fastchat device lists, renames, approves and revokes; the revoked one is out at once on another server", async () => {
+  succeeded(await logIn("laptop", "laptop"));
+  assert.match(await device("list"), /^\w{8}  tower .*this device\n\w{8}  laptop .*approve or revoke it\n$/);
+  assert.match(await device("rename", "the", "big", "tower"), /This device is called the big tower/);
+  assert.match(await device("approve", "laptop"), /The device \w{8} is yours/);
+  const [tower, laptop] = (await device("list", "--json")).trim().split("\n").map((line) => JSON.parse(line));
+  assert.deepEqual([tower.name, tower.self, tower.state], ["the big tower", true, "active"]);
+  assert.deepEqual([laptop.name, laptop.self, laptop.state], ["laptop", false, "active"]);
+  failed(await fastchat(["device", "revoke", "nosuch", ...at("alice")]), 2, /no device nosuch/);
+  failed(
+    await fastchat(["device", "revoke", "laptop", ...at("alice")], {
+      env: { FASTCHAT_PASSWORD: "some-other-words-99" },
+    }),
+    4,
+    /[Pp]assword/,
+  );
+  // It listens, on whichever of the three servers it was sent to.
+  const listening = startFastchat(["listen", "--json", ...at("laptop")]);
+  await listening.stdin.close();
+  const heard = lines(listening.stdout), said = new Response(listening.stderr).text();
+  for (let line = await heard.next(); !line.done; line = await heard.next()) {
+    if (JSON.parse(line.value).state === "connected") break;
+  }
+  const revokedAt = performance.now();
+  assert.match(await device("revoke", laptop.id.slice(0, 8)), /The device \w{8} is yours no longer/);
+  const { code } = await listening.status;
+  assert(performance.now() - revokedAt < 15_000);
+  for await (const _ of heard);
+  assert.equal(code, 4);
+  assert.match(await said, /This device was revoked/);
+  failed(
+    await fastchat(["send", "bob", "still me?", ...at("laptop")]),
+    4,
+    /This device was revoked.*from an empty home/,
+  );
+  failed(await logIn("laptop", "laptop"), 4, /This device was revoked/);
+  assert.doesNotMatch(await device("list"), /laptop/);
+  succeeded(await fastchat(["send", "bob", "it is me", ...at("alice")]));
+  assert.match(succeeded(await fastchat(["recv", "--wait", "10", ...at("bob")])), /it is me/);
+});
+
+Deno.test("fastchat device policy approve keeps who only has the password out, until another device approves", async () => {
+  assert.match(await device("policy"), /New devices need name and password/);
+  assert.match(await device("policy", "approve"), /count for nothing/);
+  const refused = await logIn("phone", "phone");
+  failed(refused, 4, /waits to be approved.*fastchat device approve (\w{8})/);
+  failed(await logIn("phone", "phone"), 4, /waits to be approved/);
+  const [short] = /(?<=approve )\w{8}/.exec(refused.stderr)!;
+  assert.match(await device("list"), new RegExp(`${short} .*waits for approval`));
+  assert.match(await device("approve", short), /is yours/);
+  succeeded(await logIn("phone", "phone"));
+  succeeded(await fastchat(["send", "bob", "from the phone", ...at("phone")]));
+  assert.match(succeeded(await fastchat(["recv", "--wait", "10", ...at("bob")])), /from the phone/);
+  assert.deepEqual(JSON.parse(await device("policy", "open", "--json")), { type: "device-policy", policy: "open" });
+  failed(await fastchat(["device", "policy", "perhaps", ...at("alice")]), 2, /Usage: fastchat device/);
+});
+
+Deno.test("fastchat identity rotate: contacts are warned and stop, other devices log in again", async () => {
+  failed(await fastchat(["identity", "rotate", ...at("alice")]), 2, /--yes/);
+  const before = await Deno.readTextFile(join(folder, "alice", "identity.pem"));
+  const rotated = JSON.parse(succeeded(await fastchat(["identity", "rotate", "--yes", "--json", ...at("alice")])));
+  assert.match(rotated.fingerprint, /^SHA256:/);
+  assert.match(rotated.recoveryKey, /^[A-Z0-9 -]{32,}$/);
+  assert.notEqual(await Deno.readTextFile(join(folder, "alice", "identity.pem")), before);
+  failed(
+    await fastchat(["send", "alice", "are you sure?", ...at("bob")]),
+    6,
+    /has a new key, signed with the one you know/,
+  );
+  succeeded(await fastchat(["trust", "alice", ...at("bob")]));
+  succeeded(await fastchat(["send", "alice", "welcome", ...at("bob")]));
+  assert.match(succeeded(await fastchat(["recv", "--wait", "10", ...at("alice")])), /welcome/);
+  const withoutPassword = { env: { FASTCHAT_PASSWORD: "" } };
+  assert.notEqual((await fastchat(["users", ...at("phone")], withoutPassword)).code, 0);
+  succeeded(await logIn("phone", "phone"));
+  succeeded(await fastchat(["send", "bob", "from the phone again", ...at("phone")]));
+  assert.match(succeeded(await fastchat(["recv", "--wait", "10", ...at("bob")])), /from the phone again/);
+});
