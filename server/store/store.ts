@@ -142,8 +142,10 @@ export interface Store extends GroupStore {
   ): Promise<ConversationHead[]>;
 
   /**
-   * Appends a batch in the order given: assigns `seq` without gaps (a restored store begins with one, see {@linkcode Restored}), one transaction for the batch and whatever else is queued.
-   * The epoch of a group, and of any conversation that had a commit, is the newest commit's number. Each record is judged by itself: a refused one does not stop the others, except that after a `stale-epoch` later records
+   * Appends a batch in the order given: assigns `seq` without gaps (a restored store begins behind one, see {@linkcode Restored}),
+   * one transaction for the batch and whatever else is queued. The epoch of a group, and of any conversation that had a commit, is
+   * the newest commit's number. Each record is judged by itself: a refused one does not stop the others, except that after a
+   * `stale-epoch` later records
    * of the same device and conversation in the batch are refused the same way (they are sealed for that epoch too).
    * A repeated (conversation, device, messageId) gets the first one's numbers and changes nothing.
    */
