@@ -1,6 +1,7 @@
 /** What all parts of the engine work with. */
 import { CertificateCache } from "../certificate_cache.ts";
 import type { OwnDevice } from "../mls/mod.ts";
+import { Background } from "./background.ts";
 import { GroupStore } from "./group_store.ts";
 import { libraryOf, type Loaded } from "./library.ts";
 import type { EngineOptions } from "./options.ts";
@@ -20,6 +21,7 @@ export interface Context {
   readonly pending: PendingRows;
   readonly shelf: Shelf;
   readonly scrubber: Scrubber;
+  readonly background: Background;
   load(): Promise<Loaded>;
 }
 
@@ -35,6 +37,7 @@ export function makeContext(options: EngineOptions): Context {
     pending: new PendingRows(database, vault),
     shelf: new Shelf(options),
     scrubber: new Scrubber(options),
+    background: new Background(),
     load: libraryOf(self.clusterId, options.suite),
   };
 }

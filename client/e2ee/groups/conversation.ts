@@ -29,6 +29,8 @@ export interface Next {
   readonly counted?: MessageId;
   /** Keys that were used up; called when the transaction has committed. */
   readonly wipe?: () => void;
+  /** Whoever waited for it is told, once it is so. */
+  readonly after?: () => void;
 }
 
 export class Conversation {
@@ -71,11 +73,6 @@ export class Conversation {
     return this.#joining;
   }
 
-  /** Whether this device is in it and may send, told without reading the group. */
-  get isIn(): boolean {
-    return this.#state.joined > 0 && this.#state.trouble === Trouble.none;
-  }
-
   /** This device made it, and does not know yet whether another one was first. */
   get isFounding(): boolean {
     return this.#state.joined === 0 && this.group !== undefined;
@@ -84,6 +81,13 @@ export class Conversation {
   /** The group, where one is in it and nothing is wrong with it. */
   get sound(): Group | undefined {
     return this.isFounding || this.#state.trouble !== Trouble.none ? undefined : this.group;
+  }
+
+  /** Whether somebody must let it in: it has no group, or one that it can do nothing with. */
+  get isOut(): boolean {
+    const { trouble } = this.#state;
+    if (trouble === Trouble.withheld || trouble === Trouble.rolledBack) return true;
+    return this.#state.joined === 0 && this.group === undefined;
   }
 
   /** Whether a commit's bytes are those on their way. */
@@ -117,7 +121,6 @@ export class Conversation {
       done: () =>
         end(() => {
           this.#apply(next);
-          next.wipe?.();
         }),
       undo: () => end(() => this.#context.groups.forget(this.id)),
     };
@@ -132,7 +135,6 @@ export class Conversation {
       throw error;
     }
     this.#apply(next);
-    next.wipe?.();
     this.#wake();
   }
 
@@ -203,13 +205,15 @@ export class Conversation {
     this.#isRead = true;
   }
 
-  #apply({ state, group, joining, counted }: Next): void {
+  #apply({ state, group, joining, counted, wipe, after }: Next): void {
     this.#read();
     if (group !== undefined) this.#context.scrubber.soon();
     if (counted !== undefined) this.counted = counted;
     if (state !== undefined) this.#state = state;
     if (group !== undefined) this.#group = group ?? undefined;
     if (joining !== undefined) this.#joining = joining ?? undefined;
+    wipe?.();
+    after?.();
   }
 
   #wake(): void {

@@ -44,8 +44,8 @@ import { Sealing } from "./sealing.ts";
 import { Trouble } from "./state_row.ts";
 import { Taker } from "./taker.ts";
 
-/** Makes the engine of a home. Nothing is read before the first call. */
-export function makeEngine(options: EngineOptions): Engine {
+/** Makes the engine of a home. Nothing is read before the first call. `isBusy`: it does something that nobody waits for. */
+export function makeEngine(options: EngineOptions): Engine & { readonly isBusy: boolean } {
   return new GroupEngine(makeContext(options));
 }
 
@@ -67,16 +67,18 @@ class GroupEngine implements Engine {
   readonly #conversations = new Map<ConversationId, Conversation>();
   /** Direct conversations whose members' devices were compared with the directory on this connection. */
   readonly #compared = new Set<ConversationId>();
-  readonly #background = new Set<Promise<void>>();
   #parts: Promise<Parts> | undefined;
   #ready: Parts | undefined;
-  #closed = false;
   /** When the list of conversations is known: before that, nobody knows what was sent by an older copy of this home. */
   #listed = Promise.withResolvers<void>();
 
   constructor(context: Context) {
     this.#context = context;
     this.#asks = new Asks(context);
+  }
+
+  get isBusy(): boolean {
+    return this.#context.background.isBusy;
   }
 
   async take(record: Record): Promise<{ readonly taken: Taken; readonly step: Step }> {
@@ -125,7 +127,7 @@ class GroupEngine implements Engine {
   }
 
   accept(id: ConversationId): void {
-    this.#inBackground(async () => {
+    this.#context.background.run(async () => {
       const here = await this.#here(id);
       await here.exclusive(() => {
         if (here.state.trouble === Trouble.fork) here.change({ state: { ...here.state, trouble: Trouble.none } });
@@ -235,7 +237,7 @@ class GroupEngine implements Engine {
     for (const id of pending.all()) this.#settleLater(id);
     for (const head of heads) {
       const here = await this.#here(head.conversation);
-      if (!here.isIn && isPerhapsGroup(head)) joiner.wantsIn(here);
+      if (here.isOut && isPerhapsGroup(head)) joiner.wantsIn(here);
       if (head.kind === KIND_GROUP) this.#compareLater(here, head.head);
     }
     for (const ask of await this.#asks.load()) this.#answerLater(ask);
@@ -246,7 +248,7 @@ class GroupEngine implements Engine {
     else if (event.type === "welcomed") this.#welcomed(event.conversation);
     else if (event.type === "dismissed") this.#dismissed(event.conversation, event.seq);
     else if (event.type === "devicesChanged") {
-      this.#inBackground(async () => {
+      this.#context.background.run(async () => {
         const { chores, newcomers } = await this.#load();
         newcomers.forget();
         chores.devicesChanged({ id: event.conversation }, [event.name]);
@@ -261,10 +263,9 @@ class GroupEngine implements Engine {
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
     this.#asks.close();
     this.#end(new FastChatError("The home was closed"));
-    await Promise.allSettled([...this.#background]);
+    await this.#context.background.close();
     this.#context.scrubber.close();
   }
 
@@ -341,7 +342,7 @@ class GroupEngine implements Engine {
 
   /** The server delivers nothing more. A commit or one's own notice should have said why. */
   #dismissed(id: ConversationId, seq: number): void {
-    this.#inBackground(async () => {
+    this.#context.background.run(async () => {
       const here = await this.#here(id);
       await here.takenUpTo(seq);
       if (here.sound === undefined) return;
@@ -350,7 +351,7 @@ class GroupEngine implements Engine {
   }
 
   #welcomed(id: ConversationId): void {
-    this.#inBackground(async () => {
+    this.#context.background.run(async () => {
       const { joiner } = await this.#load(), here = await this.#here(id);
       joiner.forget(id);
       await joiner.seek(here);
@@ -358,24 +359,24 @@ class GroupEngine implements Engine {
   }
 
   #answerLater(ask: Ask): void {
-    this.#inBackground(async () => {
+    this.#context.background.run(async () => {
       const { chores, newcomers, loaded: { lib } } = await this.#load(), here = await this.#here(ask.conversation);
       const members = here.group === undefined ? 1 : lib.rosterOf(here.group).members.length;
       const own = this.#context.options.self.keys.id;
       newcomers.forget();
       this.#asks.heard(ask, members, (request, within) => lib.turnMs(own, request, within), () => {
-        if (here.sound !== undefined) this.#inBackground(() => chores.run(here));
+        if (here.sound !== undefined) this.#context.background.run(() => chores.run(here));
       });
     });
   }
 
   #settleLater(id: ConversationId): void {
-    this.#inBackground(async () => this.#settle(await this.#here(id)));
+    this.#context.background.run(async () => this.#settle(await this.#here(id)));
   }
 
   /** To whom the server delivers and who is in the group should be the same people (SECURITY M9). */
   #compareLater(here: Conversation, head: number): void {
-    this.#inBackground(async () => {
+    this.#context.background.run(async () => {
       const { loaded: { lib } } = await this.#load(), { ask, onWarning } = this.#context.options;
       await here.takenUpTo(head);
       if (here.sound === undefined) return;
@@ -405,13 +406,6 @@ class GroupEngine implements Engine {
   #end(reason: Error): void {
     for (const here of this.#conversations.values()) here.end(reason);
     this.#conversations.clear();
-  }
-
-  /** What fails here fails for want of a connection, and is done again with the next one. */
-  #inBackground(work: () => Promise<void>): void {
-    if (this.#closed) return;
-    const running = work().catch(() => {}).finally(() => this.#background.delete(running));
-    this.#background.add(running);
   }
 
   async #here(id: ConversationId): Promise<Conversation> {

@@ -48,15 +48,18 @@ export class Joiner {
     this.#waiting.delete(id);
     if (this.#asked.delete(id)) {
       const { ask, self } = this.#context.options;
-      ask<"dropAsk">({ type: "dropAsk", conversation: id, device: self.keys.id }).catch(() => {});
+      this.#context.background.run(async () => {
+        await ask<"dropAsk">({ type: "dropAsk", conversation: id, device: self.keys.id });
+      });
     }
   }
 
   /** This device can neither read nor write: whatever lets it in is sought, in the background. */
   wantsIn(here: Conversation): void {
-    // Behind what goes on here now: the row that shows it may change the state first.
-    here.exclusive(() => Promise.resolve()).then(() => this.seek(here)).catch(() => {
-      // Without a connection: it is sought again with the next one.
+    this.#context.background.run(async () => {
+      // Behind what goes on here now: the row that shows it may change the state first.
+      await here.exclusive(() => Promise.resolve());
+      await this.seek(here);
     });
   }
 
@@ -166,14 +169,13 @@ export class Joiner {
       () => traces.restartOwn(here.id),
       ...roster.members.map(({ device }) => () => traces.restart(here.id, device, undefined)),
     ];
-    this.isIn(here);
     const isGroup = roster.info.kind === lib.Kind.group;
     const { user: by, device: byDevice } = letter.from;
     return {
       taken: isGroup
         ? { kind: "change", by, device: byDevice, lines: [{ what: "added", who: self.name }], ended: false, warnings }
         : { kind: "nothing", warnings },
-      next: { state: next, group, isNew: true, joining: null, writes },
+      next: { state: next, group, isNew: true, joining: null, writes, after: () => this.isIn(here) },
       begins: true,
     };
   }
@@ -190,14 +192,14 @@ export class Joiner {
 
   async #seek(here: Conversation): Promise<void> {
     const { options: { ask, onReaches } } = this.#context;
-    if (here.sound !== undefined || here.isFounding) return;
+    if (!here.isOut) return;
     const { welcome } = await ask<"welcome">({ type: "welcome", conversation: here.id });
     const isUsable = welcome !== undefined && welcome.commit >= here.state.lastCommit;
     if (isUsable && welcome.isInvitation) return await this.#joinByItself(here, welcome);
     if (isUsable && here.group === undefined) await this.joinLate(here, welcome);
     else if (isUsable && welcome.commit > here.state.seq) return onReaches(here.id, welcome.commit);
     // Who was removed does not ask, but may have been brought back.
-    if (here.sound === undefined && here.state.trouble !== Trouble.removed) await this.#ask(here);
+    if (here.isOut && here.state.trouble !== Trouble.removed) await this.#ask(here);
   }
 
   async #ask({ id }: Conversation): Promise<void> {
@@ -216,7 +218,7 @@ export class Joiner {
     const { lib, mls } = this.#loaded, { device, options: { self, nowMs, random }, pending } = this.#context;
     await here.making.run(async () => {
       const request = await here.exclusive(async () => {
-        if (here.sound !== undefined || pending.load(here.id) !== undefined) return undefined;
+        if (!here.isOut || pending.load(here.id) !== undefined) return undefined;
         const letter = await openLetter({
           self,
           certificates: this.#context.certificates,
@@ -250,7 +252,7 @@ export class Joiner {
       // An invitation that is not good: another one is asked for.
       if (!(error instanceof lib.JoinRefused) && !(error instanceof lib.ChangeRefused)) throw error;
     });
-    if (here.sound === undefined) await this.#ask(here);
+    if (here.isOut) await this.#ask(here);
   }
 
   /** What is wrong with the group that one would be in: not the one asked for, or not by a member of it. */

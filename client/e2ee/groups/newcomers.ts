@@ -56,7 +56,7 @@ export class Newcomers {
         const { user, device, identity, notAfterMs } = verdict.holder;
         const isAsked = asked.some((one) => one.name === user && one.identity === identity);
         const isGood = isAsked && wanted(device) && !seen.has(device) && notAfterMs > nowMs() &&
-          !keyLog.isRevoked(user, device);
+          keyLog.isUsable(user, device);
         if (!isGood) continue;
         seen.add(device);
         found.push(verdict);

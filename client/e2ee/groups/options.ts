@@ -70,6 +70,8 @@ export interface KeyLogView {
   catchUp(atLeast?: number): Promise<void>;
   /** @param uptoEntries Judged by the first entries only, so that everybody finds the same. */
   isRevoked(user: UserName, device: DeviceId, uptoEntries?: number): boolean;
+  /** Whether a device may be let in now: it is in the log, has not ended, and waits for nobody's approval. */
+  isUsable(user: UserName, device: DeviceId): boolean;
 }
 
 /** Where there is no log: nothing is revoked, and every head of zeros is known. */
@@ -79,4 +81,5 @@ export const NO_KEY_LOG: KeyLogView = {
   knows: () => true,
   catchUp: () => Promise.resolve(),
   isRevoked: () => false,
+  isUsable: () => true,
 };

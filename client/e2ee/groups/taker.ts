@@ -95,7 +95,7 @@ export class Taker {
     if (!read.ok) return refused(REFUSED.damaged);
     const { header } = read.envelope;
     if (header.innerType !== InnerType.mls) return refused(REFUSED.newer);
-    if (here.group === undefined || here.isFounding) return await this.#outside(here, record);
+    if (here.group === undefined || here.isFounding) return this.#outside(here, record);
     if (header.senderDevice === self.keys.id && record.device === self.keys.id) {
       // Nothing is wrapped for this device. One that it does not know is later than its state.
       const isKnown = this.#context.traces.isSeen(here.id, self.keys.id, record.messageId);
@@ -126,7 +126,7 @@ export class Taker {
     const isCommit = lib.isCommit(bytes);
     if (isCommit && here.joining !== undefined && here.isPending(bytes)) return this.#joinedByItself(here, record);
     if (here.group === undefined || (here.isFounding && !here.isPending(bytes))) {
-      return isCommit ? await this.#commitOutside(here, record) : await this.#outside(here, record);
+      return isCommit ? await this.#commitOutside(here, record) : this.#outside(here, record);
     }
     const notes = isCommit ? lib.peekNotes(bytes) : undefined;
     if (notes !== undefined && notes.keyLogEntries > keyLog.length && this.#isFirstTry(record)) {
@@ -350,7 +350,7 @@ export class Taker {
   }
 
   /** A message while this device is not in the group: one placeholder stands for all of them. */
-  async #outside(here: Conversation, { seq }: Record): Promise<Result> {
+  #outside(here: Conversation, { seq }: Record): Result {
     const { state } = here, found = this.#joiner.foundBefore(here, seq);
     const reason = "There may be a Welcome for this device";
     if (found === undefined) return { taken: wait(this.#joiner.look(here.id, seq), reason), next: {} };
@@ -393,10 +393,9 @@ export class Taker {
     ];
     const warnings = [rejoined(missed), ...identityWarnings(this.#context, members)];
     const { user, device } = { user: self.name, device: self.keys.id };
-    this.#joiner.isIn(here);
     return {
       taken: { kind: "change", by: user, device, lines: [], ended: false, warnings },
-      next: { state, group, isNew: true, joining: null, writes },
+      next: { state, group, isNew: true, joining: null, writes, after: () => this.#joiner.isIn(here) },
       begins: true,
     };
   }

@@ -5,16 +5,12 @@
 import assert from "node:assert/strict";
 import { Database } from "../../../../client/database.ts";
 import { DeviceKeys } from "../../../../client/e2ee/device_keys.ts";
-import {
-  type ChangeLine,
-  type Engine,
-  NotReadyError,
-  type Taken,
-  type Warning,
-} from "../../../../client/e2ee/engine.ts";
+import { type ChangeLine, NotReadyError, type Taken, type Warning } from "../../../../client/e2ee/engine.ts";
 import { type KeyLogView, makeEngine, NO_KEY_LOG } from "../../../../client/e2ee/groups/mod.ts";
 import { StateRows } from "../../../../client/e2ee/groups/state_row.ts";
-import type { SuiteName } from "../../../../client/e2ee/mls/mod.ts";
+import { GroupStore } from "../../../../client/e2ee/groups/group_store.ts";
+import { libraryOf, type Loaded } from "../../../../client/e2ee/groups/library.ts";
+import type { Group, OwnDevice, SuiteName } from "../../../../client/e2ee/mls/mod.ts";
 import { KeyChangedError } from "../../../../client/errors.ts";
 import { ConnectionLostError, type Remote, ServerRefusal } from "../../../../client/remote.ts";
 import { KeyVault } from "../../../../client/vault.ts";
@@ -77,6 +73,8 @@ export class World {
   readonly homes: Home[] = [];
   readonly folder: string;
   keyLog: KeyLogView = NO_KEY_LOG;
+  /** Every (epoch, leaf, generation) that a message was sealed under: none may come twice. */
+  readonly usedKeys = new Set<string>();
 
   private constructor(readonly suite: SuiteName, seed: number) {
     this.random = new Prng(seed);
@@ -157,6 +155,11 @@ interface HomeParts {
   readonly identity: TestIdentity;
 }
 
+export interface HomeCopy {
+  readonly files: readonly (readonly [string, Uint8Array | undefined])[];
+  readonly cursors: ReadonlyMap<ConversationId, number>;
+}
+
 interface OutboxRow {
   readonly conversation: ConversationId;
   readonly id: MessageId;
@@ -178,9 +181,7 @@ export class Home {
   readonly warnings: Warning[] = [];
   readonly refused: string[] = [];
   readonly outbox: OutboxRow[] = [];
-  /** Bodies that left: (what a thief on the wire sees). */
-  readonly sent: Uint8Array[] = [];
-  engine!: Engine;
+  engine!: ReturnType<typeof makeEngine>;
   database!: Database;
   isOnline = false;
   readonly #world: World;
@@ -239,6 +240,7 @@ export class Home {
         knows: (head) => world.keyLog.knows(head),
         catchUp: (atLeast) => world.keyLog.catchUp(atLeast),
         isRevoked: (user, device, upto) => world.keyLog.isRevoked(user, device, upto),
+        isUsable: (user, device) => world.keyLog.isUsable(user, device) && !world.keyLog.isRevoked(user, device),
       },
       ask: ((request: Request) => {
         if (run.database !== this.database || this.#stopped) return Promise.reject(lost());
@@ -340,7 +342,8 @@ export class Home {
 
   get isIdle(): boolean {
     if (!this.isOnline) return true;
-    return this.#taking === undefined && this.#sending.size === 0 && this.#dirty.size === 0 && this.#asking === 0;
+    return this.#taking === undefined && this.#sending.size === 0 && this.#dirty.size === 0 && this.#asking === 0 &&
+      !this.engine.isBusy;
   }
 
   async idle(): Promise<void> {
@@ -361,8 +364,8 @@ export class Home {
             text: row.text,
           });
           this.finish(step, () => {});
+          await this.#noteKey(conversation);
           row.sealed = sealed;
-          this.sent.push(sealed.body);
         }
         await delay(this.#world.random);
         if (!this.isOnline) return;
@@ -383,7 +386,7 @@ export class Home {
           continue;
         }
         if (error instanceof NotReadyError) {
-          error.ready.then(() => this.pump(), () => {});
+          error.ready.then(() => breathe(1)).then(() => this.pump(), () => {});
           return;
         }
         if (error instanceof ConnectionLostError) return;
@@ -391,6 +394,56 @@ export class Home {
         return;
       }
     }
+  }
+
+  /** Notes the key that was used just now. The state on disk is one behind it. */
+  async #noteKey(conversation: ConversationId): Promise<void> {
+    const { group } = await this.groupOf(conversation), { state } = group;
+    const leaf = state.privatePath.leafIndex, { generation } = state.secretTree[leaf * 2]!.application;
+    const key = `${state.keySchedule.epochAuthenticator.toHex()} ${leaf} ${generation}`;
+    assert(!this.#world.usedKeys.has(key), `${this.user} used a key twice`);
+    this.#world.usedKeys.add(key);
+  }
+
+  /** The group as it lies on disk, with the library to do with it what no honest client does. */
+  async groupOf(conversation: ConversationId): Promise<Loaded & { readonly group: Group }> {
+    const loaded = await libraryOf(TEST_CLUSTER, this.#world.suite)();
+    const store = new GroupStore({ database: this.database, vault: this.vault, random: this.#world.random });
+    return { ...loaded, group: store.load(loaded, this.ownDevice, conversation)! };
+  }
+
+  get ownDevice(): OwnDevice {
+    return { certificate: this.parts.certificate, leafPkcs8: this.parts.keys.leaf.pkcs8 };
+  }
+
+  /** Copies the home as it lies on disk. */
+  copy(): HomeCopy {
+    const files = ["", "-wal"].map((suffix) => {
+      try {
+        return [suffix, Deno.readFileSync(`${this.path}${suffix}`)] as const;
+      } catch {
+        return [suffix, undefined] as const;
+      }
+    });
+    return { files, cursors: new Map(this.cursors) };
+  }
+
+  /** Stops, puts an older copy in its place and goes on with that. */
+  async putBack({ files, cursors }: HomeCopy): Promise<void> {
+    await this.stop();
+    for (const suffix of ["-wal", "-shm"]) {
+      try {
+        Deno.removeSync(`${this.path}${suffix}`);
+      } catch {
+        // There is none.
+      }
+    }
+    for (const [suffix, bytes] of files) if (bytes !== undefined) Deno.writeFileSync(`${this.path}${suffix}`, bytes);
+    this.cursors.clear();
+    for (const [id, seq] of cursors) this.cursors.set(id, seq);
+    this.outbox.length = 0;
+    this.start();
+    await this.connect();
   }
 
   show(conversation: ConversationId, message: Shown): void {
