@@ -142,6 +142,12 @@ export class KeyLog {
     return this.history(user, uptoEntries)?.devices.get(device)?.endedAt !== undefined;
   }
 
+  /** Whether a device may be sealed for now: it is in the log, has not ended, and waits for nobody's approval (SECURITY P9). */
+  isUsable(user: UserName, device: DeviceId): boolean {
+    const history = this.history(user), known = history?.devices.get(device);
+    return history !== undefined && known !== undefined && isUsable(history, known);
+  }
+
   /**
    * What a directory says of somebody, with those devices only that the log vouches for; asks for what is new where it does not.
    *

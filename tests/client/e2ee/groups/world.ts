@@ -11,7 +11,7 @@ import { StateRows } from "../../../../client/e2ee/groups/state_row.ts";
 import { GroupStore } from "../../../../client/e2ee/groups/group_store.ts";
 import { libraryOf, type Loaded } from "../../../../client/e2ee/groups/library.ts";
 import type { Group, OwnDevice, SuiteName } from "../../../../client/e2ee/mls/mod.ts";
-import { KeyChangedError } from "../../../../client/errors.ts";
+import { FastChatError, KeyChangedError } from "../../../../client/errors.ts";
 import { ConnectionLostError, type Remote, ServerRefusal } from "../../../../client/remote.ts";
 import { KeyVault } from "../../../../client/vault.ts";
 import { directConversationId, Ed25519KeyPair, makeCertificate, pkcs8ToPem } from "../../../../shared/crypto/mod.ts";
@@ -180,6 +180,8 @@ export class Home {
   readonly lines: ChangeLine[] = [];
   readonly warnings: Warning[] = [];
   readonly refused: string[] = [];
+  /** Texts that could not be sent. */
+  readonly rejected: string[] = [];
   readonly outbox: OutboxRow[] = [];
   engine!: ReturnType<typeof makeEngine>;
   database!: Database;
@@ -389,9 +391,14 @@ export class Home {
           error.ready.then(() => breathe(1)).then(() => this.pump(), () => {});
           return;
         }
-        if (error instanceof ConnectionLostError) return;
-        this.failed = error;
-        return;
+        if (error instanceof ConnectionLostError || this.#stopped) return;
+        if (!(error instanceof FastChatError)) {
+          this.failed = error;
+          return;
+        }
+        // Not to be sent at all, as things are: told to whoever wrote it.
+        this.rejected.push(row.text);
+        this.outbox.splice(this.outbox.indexOf(row), 1);
       }
     }
   }
