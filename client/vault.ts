@@ -9,7 +9,7 @@ import { openRow, ROW_SEAL_BYTES, sealRow } from "../shared/crypto/mod.ts";
 import { assert } from "../shared/assert.ts";
 import { FastChatError, LockedError } from "./errors.ts";
 
-/** Synchronous, so that it may be used inside a transaction; about 20 µs for a text. */
+/** Synchronous, so that it may be used inside a transaction; some 30 µs for a text. */
 export interface Vault {
   /**
    * @param plain Borrowed until the call returns.
