@@ -9,6 +9,10 @@ import { deliveries, type DeliveriesOptions } from "./deliveries.ts";
 import type { DeviceInfo, Rotated } from "./devices.ts";
 import { provenFingerprint } from "./enquiry.ts";
 import { UsageError } from "./errors.ts";
+import { checkGroupName, groupAddress, parseAddress } from "./addresses.ts";
+import type { GroupChange } from "./e2ee/engine.ts";
+import { type Group, type GroupDetails, Groups } from "./groups.ts";
+import type { ConversationId, UserName } from "../shared/protocol/mod.ts";
 import type { ChatEvent, LogEvent } from "./events.ts";
 import { timeText } from "./history.ts";
 import { KeyLog } from "./key_log.ts";
@@ -18,6 +22,12 @@ import { parseServerAddress } from "./server_address.ts";
 import { OPEN_TIMEOUT_MS, type OpenOptions, type Presence, type SentMessage, Session } from "./session.ts";
 import { show } from "./showing.ts";
 import { checkText } from "./text.ts";
+
+/** For what is done to a group. */
+export interface GroupOptions {
+  /** How long it may take. */
+  readonly timeoutMs?: number;
+}
 
 export class ChatClient extends LocalHome {
   readonly #session: Session;
@@ -173,15 +183,20 @@ export class ChatClient extends LocalHome {
    * connection it waits in the outbox, across restarts too.
    *
    * @param options.timeoutMs By default it waits for as long as this client is open.
+   * @param to A name, or a group's `#name`.
    * @returns When the server has stored it durably.
    * @throws UsageError, RefusedError (an unknown name), KeyChangedError, TimedOutError.
    */
   send(to: string, text: string, options: { readonly timeoutMs?: number | undefined } = {}): Promise<SentMessage> {
     try {
-      const peer = checkName(to);
+      const address = parseAddress(to, this.parts.history.groups());
       checkText(text);
+      if (address.kind === "group") {
+        return this.#session.send(this.#openGroup(address.conversation), text, options.timeoutMs);
+      }
+      const { name: peer } = address;
       if (peer === this.name) throw new UsageError("That is you: a message needs somebody else to read it");
-      return this.#session.send(peer, text, options.timeoutMs);
+      return this.#session.send({ peer }, text, options.timeoutMs);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -209,11 +224,86 @@ export class ChatClient extends LocalHome {
   }
 
   /**
-   * This person is typing to somebody: call it with every key, it is said every few seconds and ends by itself. Nothing is said to
+   * This person is typing to somebody or in a group: call it with every key, it is said every few seconds and ends by itself. Nothing is said to
    * somebody one never talked with, or where `settings typing` is off.
    */
   typing(to: string, active = true): void {
-    this.#session.live.typing(checkName(to), active);
+    this.#session.live.typing(active ? this.conversationOf(to) : undefined, active);
+  }
+
+  /**
+   * Makes a group that one is the owner of and alone in; others are added by {@linkcode changeGroup}.
+   *
+   * @returns Its address, `#name`.
+   * @throws UsageError for what cannot be a name.
+   */
+  async createGroup(name: string, options: GroupOptions = {}): Promise<string> {
+    const wanted = checkGroupName(name);
+    const id = await this.#session.engine(async (engine) => {
+      const made = await engine.create(wanted);
+      await this.#session.adopt(made);
+      return made;
+    }, options.timeoutMs);
+    return groupAddress(this.parts.database, id);
+  }
+
+  /**
+   * Changes a group: who is in it with which role, what it is called, what may be done in it.
+   *
+   * @param name `#name`, with or without its sign.
+   * @returns When the change counts for everybody.
+   * @throws UsageError, RefusedError where one may not, KeyChangedError, TimedOutError.
+   */
+  async changeGroup(name: string, change: GroupChange, options: GroupOptions = {}): Promise<void> {
+    const id = this.#groupOf(name),
+      wanted = change.do === "rename" ? { ...change, name: checkGroupName(change.name) } : change;
+    await this.#session.engine((engine) => engine.change(id, wanted), options.timeoutMs ?? CHANGE_TIMEOUT_MS);
+    await this.#session.refresh(id);
+  }
+
+  /** Leaves a group. @throws RefusedError for the last admin while others are there. */
+  async leaveGroup(name: string, options: GroupOptions = {}): Promise<void> {
+    const id = this.#groupOf(name);
+    await this.#session.engine((engine) => engine.leave(id), options.timeoutMs);
+  }
+
+  /** An invite link: the open one, or a new one. `revoke` closes those there are. */
+  async groupLink(name: string, options: GroupOptions & { readonly revoke?: boolean } = {}): Promise<string> {
+    const id = this.#groupOf(name), { revoke = false, timeoutMs = CHANGE_TIMEOUT_MS } = options;
+    return await this.#session.engine((engine) => engine.link(id, { revoke }), timeoutMs);
+  }
+
+  /**
+   * Asks to be let into a group by its link. It appears in {@linkcode groups} once a device of an admin has seen to it, which
+   * may take until one is there.
+   *
+   * @returns The group's conversation: {@linkcode groupBy} has it from then on.
+   */
+  joinGroup(link: string, options: GroupOptions = {}): Promise<ConversationId> {
+    return this.#session.engine((engine) => engine.join(link), options.timeoutMs);
+  }
+
+  /** A group by its conversation; `undefined` while this home is not in it. */
+  groupBy(conversation: ConversationId): Group | undefined {
+    return new Groups(this.parts.history, this.name).of(conversation);
+  }
+
+  /** A group with what only its own state tells: devices, identities, links, why nothing can be sent. @throws UsageError */
+  async groupDetails(name: string, options: GroupOptions = {}): Promise<GroupDetails> {
+    const id = this.#groupOf(name), groups = new Groups(this.parts.history, this.name);
+    const state = await this.#session.engine((engine) => Promise.resolve(engine.conversation(id)), options.timeoutMs);
+    return groups.details(id, state)!;
+  }
+
+  #groupOf(name: string): ConversationId {
+    return new Groups(this.parts.history, this.name).find(name);
+  }
+
+  /** @throws UsageError where one is no longer in it. */
+  #openGroup(id: ConversationId): { readonly peer: UserName; readonly target: ConversationId } {
+    const group = this.groupBy(id);
+    if (group?.ended) throw new UsageError(`You are no longer in ${group.address}`);
+    return { peer: "" as UserName, target: id };
   }
 
   /**
@@ -346,3 +436,6 @@ export class ChatClient extends LocalHome {
     return this.close();
   }
 }
+
+/** Others may change the group at the same time, and a race that is lost is run again. */
+const CHANGE_TIMEOUT_MS = 60_000;

@@ -150,6 +150,12 @@ export class History {
     }
   }
 
+  /** This device is no longer in it. Who else is, it does not hear any more. */
+  endGroup(id: ConversationId): void {
+    this.#db.run("UPDATE conversations SET ended = 1 WHERE id = ?", id);
+    this.#db.run("DELETE FROM members WHERE conversation = ?", id);
+  }
+
   /** What one types to write there. */
   addressOf({ id, kind, peer }: Pick<Conversation, "id" | "kind" | "peer">): string {
     return kind === ConversationKind.direct ? peer : groupAddress(this.#db, id);
@@ -367,6 +373,16 @@ export class History {
       "SELECT 1 FROM messages WHERE id = ? AND conversation = ? AND device = ? AND text IS NOT NULL AND kind = 1",
       id,
       conversation,
+      device,
+    ) !== undefined;
+  }
+
+  /** Whether anything of that device is there from behind a place on. */
+  hasBehind(conversation: ConversationId, device: DeviceId, seq: number): boolean {
+    return this.#db.get(
+      "SELECT 1 FROM messages WHERE conversation = ? AND seq > ? AND device = ? AND text IS NOT NULL LIMIT 1",
+      conversation,
+      seq,
       device,
     ) !== undefined;
   }

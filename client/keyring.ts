@@ -14,6 +14,7 @@ import {
 import { decode, DecodeError, encode } from "../shared/codec/mod.ts";
 import { ErrorCode } from "../shared/errors.ts";
 import {
+  type ConversationId,
   type DeviceId,
   type DirectoryEntry,
   directoryEntry,
@@ -21,23 +22,13 @@ import {
   type UserName,
 } from "../shared/protocol/mod.ts";
 import type { Database } from "./database.ts";
-import {
-  CertificateCache,
-  type DeviceKeys,
-  KeyChanged,
-  mayTrust,
-  NoUsableDevice,
-  type OpenedRecord,
-  openRecord,
-  sealFor,
-} from "./e2ee/mod.ts";
+import { CertificateCache, type DeviceKeys, mayTrust, type OpenedRecord, openRecord } from "./e2ee/mod.ts";
 import { KeyChangedError, RefusedError } from "./errors.ts";
 import type { NoticeEvent } from "./events.ts";
 import type { KeyLog } from "./key_log.ts";
 import type { History } from "./history.ts";
 import type { Pins } from "./pins.ts";
 import type { Remote } from "./remote.ts";
-import type { Recipient } from "./sender.ts";
 
 /** Who this home is. */
 export interface Self {
@@ -61,8 +52,8 @@ export interface KeyringOptions {
 export class Keyring {
   readonly #options: KeyringOptions;
   readonly #certificates: CertificateCache;
-  /** What was looked up on a connection holds until the server says that devices changed. */
-  readonly #recipients = new WeakMap<Remote, Map<UserName, Recipient>>();
+  /** Who was looked up on a connection: that holds until the server says that devices changed. */
+  readonly #looked = new WeakMap<Remote, Set<UserName>>();
   /** Devices that the directory, asked on that connection, did not know. */
   readonly #missing = new WeakMap<Remote, Set<DeviceId>>();
   readonly #fetching = new Map<UserName, Promise<void>>();
@@ -73,30 +64,76 @@ export class Keyring {
   }
 
   /**
-   * Everything needed to send to somebody: makes the conversation exist, asks the directory, pins at first use.
+   * The direct conversation with somebody, which is made where there is none; asks the directory, once on a connection, and pins at
+   * first use.
    *
    * @throws KeyChangedError, RefusedError for a name nobody has, ConnectionLostError.
    */
-  async recipient(peer: UserName, remote: Remote, fresh: boolean): Promise<Recipient> {
-    let known = this.#recipients.get(remote);
-    if (known === undefined) this.#recipients.set(remote, known = new Map());
-    const found = fresh ? undefined : known.get(peer);
+  async direct(peer: UserName, remote: Remote): Promise<ConversationId> {
+    const { self } = this.#options, names = [peer, self.name];
+    let known = this.#looked.get(remote);
+    if (known === undefined) this.#looked.set(remote, known = new Set());
+    const isKnown = names.every((name) => known.has(name));
+    await Promise.all([this.#openDirect(peer, remote), isKnown ? undefined : this.fetch(names, remote)]);
+    if (this.entry(peer) === undefined) throw unknownName(peer);
+    this.requireKnown([peer]);
+    // What stops one is asked for again.
+    for (const name of names) known.add(name);
+    return directConversationId(self.clusterId, self.name, peer);
+  }
+
+  /** @throws KeyChangedError where another identity is shown for one of them, or oneself, than the one that counts. */
+  requireKnown(names: readonly UserName[]): void {
+    const { self, pins } = this.#options, own = this.entry(self.name);
+    for (const name of names) {
+      const offered = name === self.name ? undefined : pins.offered(name);
+      if (offered !== undefined) throw pins.changed(name, offered);
+    }
+    const shown = own && fingerprint(own.identityKey);
+    if (shown === undefined || equalBytes(shown, self.identity)) return;
+    const change = {
+      kind: "peer",
+      subject: self.name,
+      pinned: formatFingerprint(self.identity),
+      offered: formatFingerprint(shown),
+    } as const;
+    throw new KeyChangedError(
+      change,
+      `The server shows others the key ${change.offered} as yours, but yours is ${change.pinned}: nothing was sent`,
+    );
+  }
+
+  /** This device's own certificate, encoded. @throws RefusedError where the server shows none that is good. */
+  async ownCertificate(remote: Remote): Promise<Uint8Array> {
+    const { self } = this.#options;
+    const find = async () => {
+      for (const bytes of this.entry(self.name)?.certificates ?? []) {
+        const verdict = await this.#certificates.verify(bytes);
+        if (!verdict.ok || !equalBytes(verdict.identity, self.identity)) continue;
+        const { user, device, leafKey } = verdict.certificate;
+        if (user === self.name && device === self.keys.id && equalBytes(leafKey, self.keys.leaf.publicKey)) {
+          return bytes;
+        }
+      }
+      return undefined;
+    };
+    const known = await find();
+    if (known !== undefined) return known;
+    await this.fetch([self.name], remote);
+    const found = await find();
     if (found !== undefined) return found;
-    await Promise.all([this.#openDirect(peer, remote), this.#fetch([peer, this.#options.self.name], remote)]);
-    const recipient = this.#recipient(peer);
-    known.set(peer, recipient);
-    return recipient;
+    throw new RefusedError("The server shows no certificate of this device", ErrorCode.badCertificate);
   }
 
   /** Opens a row of the conversation with `peer`, asking the directory where the home does not know enough. */
   async open(record: Record, peer: UserName, remote: Remote): Promise<OpenedRecord> {
     const { name } = this.#options.self;
-    if (peer !== name && this.#options.pins.pinned(peer) === undefined) await this.#fetch([peer], remote);
+    if (peer !== name && this.#options.pins.pinned(peer) === undefined) await this.fetch([peer], remote);
     const opened = await this.#open(record, peer);
     if (opened.kind !== "refused") return opened;
     // A device that came after we last asked, or an identity that is not the pinned one: ask, and judge again.
     if (opened.code !== "unknown device" && opened.code !== "identity changed") return opened;
-    await this.#fetch([peer, name], remote);
+    await this.fetch([peer, name], remote);
     return await this.#open(record, peer);
   }
 
@@ -121,14 +158,14 @@ export class Keyring {
     if (missing === undefined) this.#missing.set(remote, missing = new Set());
     if (missing.has(device) || missing.size >= MISSING_MAX) return undefined;
     missing.add(device);
-    await this.#fetch([name], remote);
+    await this.fetch([name], remote);
     const found = await this.#certificateOf(name, device);
     if (found !== undefined) missing.delete(device);
     return found;
   }
 
   async #certificateOf(name: UserName, device: DeviceId): Promise<Certificate | undefined> {
-    const pinned = this.#pinned(name);
+    const pinned = this.pinned(name);
     if (pinned === undefined) return undefined;
     let found: Certificate | undefined;
     for (const bytes of this.entry(name)?.certificates ?? []) {
@@ -145,9 +182,8 @@ export class Keyring {
   /** The server says that devices of somebody came or went. */
   async devicesChanged(name: UserName, remote: Remote): Promise<void> {
     this.#missing.delete(remote);
-    this.#recipients.get(remote)?.delete(name);
-    if (name === this.#options.self.name) this.#recipients.delete(remote);
-    await this.#fetch([name], remote);
+    this.#looked.get(remote)?.delete(name);
+    await this.fetch([name], remote);
   }
 
   /**
@@ -166,7 +202,6 @@ export class Keyring {
     const vetted = await this.#options.keyLog.vet(entry);
     pins.trust(name, shown, Date.now());
     this.#keep(vetted);
-    this.#recipients.get(remote)?.delete(name);
     return shown;
   }
 
@@ -182,55 +217,6 @@ export class Keyring {
   entry(name: UserName): DirectoryEntry | undefined {
     const row = this.#options.database.get("SELECT entry FROM directory WHERE name = ?", name);
     return row && decode(directoryEntry, row["entry"] as Uint8Array);
-  }
-
-  #recipient(peer: UserName): Recipient {
-    const { self, pins } = this.#options;
-    const recipient = this.entry(peer), own = this.entry(self.name);
-    if (recipient === undefined || own === undefined) throw unknownName(recipient ? self.name : peer);
-    const shown = fingerprint(recipient.identityKey);
-    if (pins.check(peer, shown, Date.now()) === "changed") throw pins.changed(peer, shown);
-    return {
-      conversation: directConversationId(self.clusterId, self.name, peer),
-      epoch: recipient.deviceRevision + own.deviceRevision,
-      seal: async ({ id, counter, previous, timeMs, text }) => {
-        try {
-          const { body } = await sealFor({
-            clusterId: self.clusterId,
-            self: { name: self.name, identity: self.identity, device: self.keys.id, leaf: self.keys.leaf },
-            recipient,
-            own,
-            pinned: (name) => this.#pinned(name),
-            certificates: this.#certificates,
-            messageId: id,
-            counter,
-            previous,
-            timeMs,
-            text,
-          });
-          return body;
-        } catch (error) {
-          throw this.#sealingError(error);
-        }
-      },
-    };
-  }
-
-  #sealingError(error: unknown): unknown {
-    if (error instanceof NoUsableDevice) return new RefusedError(error.message, ErrorCode.badCertificate);
-    if (!(error instanceof KeyChanged)) return error;
-    const { user, pinned, offered } = error;
-    const change = {
-      kind: "peer",
-      subject: user,
-      pinned: formatFingerprint(pinned),
-      offered: formatFingerprint(offered),
-    } as const;
-    if (user !== this.#options.self.name) return this.#options.pins.changed(user, offered);
-    return new KeyChangedError(
-      change,
-      `The server shows others the key ${change.offered} as yours, but yours is ${change.pinned}: nothing was sent`,
-    );
   }
 
   async #openDirect(peer: UserName, remote: Remote): Promise<void> {
@@ -256,7 +242,7 @@ export class Keyring {
         envelopePrivate: self.keys.envelopePrivate,
       },
       peer,
-      pinned: (name) => this.#pinned(name),
+      pinned: (name) => this.pinned(name),
       certificatesOf: (name) => this.entry(name)?.certificates ?? [],
       certificates: this.#certificates,
       // Rows are opened side by side, so their order is judged where they are applied.
@@ -264,13 +250,31 @@ export class Keyring {
     });
   }
 
-  #pinned(name: UserName): Uint8Array | undefined {
+  /** Fingerprint of the identity that counts for somebody; of oneself one's own. */
+  pinned(name: UserName): Uint8Array | undefined {
     const { self, pins } = this.#options;
     return name === self.name ? self.identity : pins.pinned(name);
   }
 
-  /** Asks for those names that nobody is asking for right now, and waits for the others' answers. */
-  async #fetch(names: readonly UserName[], remote: Remote): Promise<void> {
+  /** Compares an identity with the pin, and pins it where there is none: of somebody who was met in a group. */
+  check(name: UserName, shown: Uint8Array): "pinned" | "known" | "changed" {
+    const outcome = this.#options.pins.check(name, shown, Date.now());
+    if (outcome === "pinned") this.#tellPinned(name, shown);
+    return outcome;
+  }
+
+  /** What stops sending to a changed identity. */
+  changed(name: UserName, offered: Uint8Array): KeyChangedError {
+    return this.#options.pins.changed(name, offered);
+  }
+
+  #tellPinned(name: UserName, shown: Uint8Array): void {
+    const text = `First contact with ${name}, whose key is ${formatFingerprint(shown)}: compare it in another way`;
+    this.#options.onNotice({ type: "notice", code: "peer-pinned", name, text });
+  }
+
+  /** Asks the directory for those names that nobody is asking for right now, and waits for the others' answers. */
+  async fetch(names: readonly UserName[], remote: Remote): Promise<void> {
     const missing = [...new Set(names)].filter((name) => !this.#fetching.has(name));
     if (missing.length > 0) {
       const asking = remote.ask<"directory">({ type: "directory", names: missing }).then(async ({ entries }) => {
@@ -286,7 +290,7 @@ export class Keyring {
   /** @throws KeyLogError where the directory and the key log contradict one another. */
   async #learn(shownEntry: DirectoryEntry): Promise<void> {
     const { pins, self, keyLog, onNotice } = this.#options, { name } = shownEntry;
-    const shown = fingerprint(shownEntry.identityKey), pinned = this.#pinned(name);
+    const shown = fingerprint(shownEntry.identityKey), pinned = this.pinned(name);
     // A changed identity blocks whatever the log says; where it says that the old one has signed it, people are told so.
     const entry = pinned === undefined || equalBytes(pinned, shown) ? await keyLog.vet(shownEntry) : shownEntry;
     if (entry === shownEntry) await keyLog.catchUp();
@@ -295,8 +299,7 @@ export class Keyring {
     if (name !== self.name) {
       const outcome = pins.check(name, shown, Date.now());
       if (outcome === "pinned") {
-        const text = `First contact with ${name}, whose key is ${formatFingerprint(shown)}: compare it in another way`;
-        onNotice({ type: "notice", code: "peer-pinned", name, text });
+        this.#tellPinned(name, shown);
       } else if (outcome === "changed") {
         return onNotice({ type: "notice", code: "key-changed", name, text: pins.changed(name, shown).message });
       }

@@ -2,7 +2,7 @@
 import { WATCH_NAMES_MAX } from "../shared/limits.ts";
 import type { ConversationId, HintDown, HintUp, UserName } from "../shared/protocol/mod.ts";
 import type { PresenceEvent, TypingEvent } from "./events.ts";
-import type { History } from "./history.ts";
+import { ConversationKind, type History } from "./history.ts";
 import type { Link } from "./link.ts";
 import { PresenceWatch } from "./presence.ts";
 import type { Settings } from "./settings.ts";
@@ -38,7 +38,10 @@ export class Live {
     });
     this.#typing = new Typing({
       send: (conversation, active) => this.#send({ type: "typing", conversation, active }),
-      onChange: (name, conversation, typing) => onEvent({ type: "typing", name, conversation, typing }),
+      onChange: (name, conversation, typing) => {
+        const group = options.history.conversation(conversation)?.name || undefined;
+        onEvent({ type: "typing", name, conversation, ...(group !== undefined && { group }), typing });
+      },
       timers,
     });
   }
@@ -66,11 +69,10 @@ export class Live {
     return this.#presence.of(name);
   }
 
-  /** This person is typing to somebody, or is not any more. */
-  typing(to: UserName, active: boolean): void {
+  /** This person is typing to somebody or in a group, or is not any more. To whom one never wrote there is nowhere to type. */
+  typing(conversation: ConversationId | undefined, active: boolean): void {
     if (!active) return this.#typing.stopped();
-    const conversation = this.#options.settings.typing ? this.#options.history.conversationWith(to) : undefined;
-    if (conversation !== undefined) this.#typing.typed(conversation.id);
+    if (this.#options.settings.typing && conversation !== undefined) this.#typing.typed(conversation);
   }
 
   /** There is a connection, perhaps to another server than before. */
@@ -90,8 +92,11 @@ export class Live {
     if (this.#listeners === 0) return;
     if (hint.type === "presence") return this.#presence.heard(hint.name, hint.online, hint.ttlMs);
     // Whoever is no member cannot type there, whatever a server says.
-    const conversation = this.#options.history.conversation(hint.conversation);
-    if (conversation?.peer === hint.name) this.#typing.heard(hint.name, hint.conversation, hint.ttlMs);
+    const { history } = this.#options, conversation = history.conversation(hint.conversation);
+    const isMember = conversation?.kind === ConversationKind.group
+      ? history.isMember(conversation.id, hint.name)
+      : conversation?.peer === hint.name;
+    if (isMember) this.#typing.heard(hint.name, hint.conversation, hint.ttlMs);
   }
 
   close(): void {

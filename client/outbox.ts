@@ -115,6 +115,14 @@ export class Outbox {
     }));
   }
 
+  /** For whom anything waits. */
+  recipients(): Pick<OutboxRow, "peer" | "target">[] {
+    return this.#db.all("SELECT DISTINCT peer, target FROM outbox WHERE failure IS NULL").map((row) => ({
+      peer: row["peer"] as UserName,
+      ...(row["target"] !== null && { target: row["target"] as ConversationId }),
+    }));
+  }
+
   get isEmpty(): boolean {
     return this.#db.get("SELECT 1 FROM outbox WHERE failure IS NULL LIMIT 1") === undefined;
   }

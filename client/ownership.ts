@@ -56,6 +56,11 @@ export class Ownership {
     return this.#share();
   }
 
+  /** A share, where this process owns the home already. */
+  share(): Hold | undefined {
+    return this.#lock === undefined ? undefined : this.#share();
+  }
+
   /** A share as soon as it can be had; the one that has it is told that somebody waits. @throws The signal's reason. */
   async hold(signal?: AbortSignal): Promise<Hold> {
     const first = await this.tryHold();

@@ -188,7 +188,7 @@ export class Receipts {
     const { history, states, database, keyring, self, link } = this.#options;
     const { conversation: id, user, device, delivered, read } = receipt;
     const conversation = history.conversation(id);
-    if (conversation === undefined || user === self.name || !isMember(receipt, self)) return;
+    if (conversation === undefined || user === self.name || !isMember(receipt, self, history)) return;
     const known = states.progress(id, device);
     // A repeat, or an older one: it changes nothing, so it need not be judged.
     if (known && delivered <= known.delivered && read <= known.read) return;
@@ -227,9 +227,9 @@ export class Receipts {
   }
 }
 
-/** The id of a direct conversation follows from both names. */
-function isMember({ conversation, user }: { conversation: ConversationId; user: UserName }, self: Self): boolean {
-  return directConversationId(self.clusterId, self.name, user) === conversation;
+/** The id of a direct conversation follows from both names; who is in a group, its state says. */
+function isMember({ conversation, user }: Receipt, self: Self, history: History): boolean {
+  return directConversationId(self.clusterId, self.name, user) === conversation || history.isMember(conversation, user);
 }
 
 /** What happens within this goes out together. */

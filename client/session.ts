@@ -7,10 +7,13 @@ import { CloseCode, ErrorCode, RequestError } from "../shared/errors.ts";
 import { FileLock } from "../shared/host/mod.ts";
 import { type ChannelStats, KeyMismatchError } from "../shared/net/mod.ts";
 import type { ConversationId, Event, MessageId, RequestOf, ResponseOf, UserName } from "../shared/protocol/mod.ts";
+import { groupAddress } from "./addresses.ts";
 import { Changes } from "./changes.ts";
 import { CredentialsWatch } from "./credentials_watch.ts";
 import { Devices, proposeDeviceName, type Rotated } from "./devices.ts";
 import { type DialServer, dialUdp } from "./dialer.ts";
+import type { Engine } from "./e2ee/engine.ts";
+import { EngineHost } from "./engine_host.ts";
 import {
   CannotReachError,
   FastChatError,
@@ -36,9 +39,10 @@ import { Pins } from "./pins.ts";
 import { Receipts } from "./receipts.ts";
 import { readRecoveryKey, replaceRecoveryKey } from "./recovery.ts";
 import type { Remote, ServerRefusal } from "./remote.ts";
-import { Sender } from "./sender.ts";
+import { type Recipient, Sender } from "./sender.ts";
 import { formatServerAddress, parseServerAddress, type ServerAddress } from "./server_address.ts";
 import { Subscription } from "./subscription.ts";
+import { TextRows } from "./text_rows.ts";
 import { TicketPurse } from "./tickets.ts";
 import { unlock } from "./unlock.ts";
 
@@ -273,11 +277,11 @@ export class Session {
     return this.#remote?.channel.stats ?? NO_STATS;
   }
 
-  send(peer: UserName, text: string, timeoutMs: number | undefined): Promise<SentMessage> {
+  send(to: Recipient, text: string, timeoutMs: number | undefined): Promise<SentMessage> {
     if (this.#ended) throw this.#ended;
     const id = systemRandom.bytes(16).toHex() as MessageId;
-    this.live.typing(peer, false);
-    this.#outbox.add({ id, peer, text, createdMs: Date.now() });
+    this.live.typing(undefined, false);
+    this.#outbox.add({ id, ...to, text, createdMs: Date.now() });
     const sent = new Promise<SentMessage>((resolve, reject) => {
       const timer = timeoutMs === undefined ? undefined : setTimeout(() => this.#timeOut(id, timeoutMs), timeoutMs);
       this.#waiters.set(id, { resolve, reject, timer });
@@ -368,6 +372,7 @@ export class Session {
     await inbox.reopen(name);
     const conversation = this.#parts.history.conversationWith(name);
     if (conversation !== undefined) receipts.missed(conversation.id);
+    this.#working!.sender.unpark();
     return fingerprint;
   }
 
@@ -383,6 +388,36 @@ export class Session {
     return this.devices.rotate(password);
   }
 
+  /** What the engine does while this process owns the home, over whatever connection there is. */
+  async engine<T>(work: (engine: Engine) => Promise<T>, timeoutMs = OPEN_TIMEOUT_MS): Promise<T> {
+    const signal = AbortSignal.timeout(timeoutMs);
+    const gone = new Promise<never>((_resolve, reject) => {
+      const isOver = () => reject(new TimedOutError(`Not done within ${timeoutMs / 1000} s`));
+      signal.addEventListener("abort", isOver, { once: true });
+    });
+    gone.catch(() => {});
+    try {
+      await this.link.ready(signal);
+      return await Promise.race([this.#working!.host.with(work, signal), gone]);
+    } catch (error) {
+      if (signal.aborted) return await gone;
+      throw asFastChatError(error);
+    }
+  }
+
+  /** Keeps what a conversation's group says of itself, which has just changed without a row. */
+  async refresh(conversation: ConversationId): Promise<void> {
+    const { host, inbox } = this.#working!;
+    await host.with(() => inbox.refresh(conversation));
+  }
+
+  /** The home knows a group that this process has just made. */
+  async adopt(conversation: ConversationId): Promise<void> {
+    const { database, history } = this.#parts;
+    database.transaction(() => history.addGroup({ id: conversation, cursor: 0 }));
+    await this.refresh(conversation);
+  }
+
   close(): Promise<void> {
     return this.#closing ??= this.#close();
   }
@@ -395,26 +430,43 @@ export class Session {
     this.#working?.inbox.close();
     this.#working?.receipts.close();
     const senderDone = this.#working?.sender.close();
-    await Promise.all([this.link.close(), senderDone]);
+    const hostDone = this.#working?.host.close();
+    await Promise.all([this.link.close(), senderDone, hostDone]);
     this.#changes.close();
     for (const subscription of [...this.#subscriptions]) subscription.finish();
   }
 
   #onConnected(remote: Remote, server: string): void {
     this.#remote = remote;
-    const { credentials, inbox, keyLog, receipts, sender } = this.#working ??= this.#begin(this.#login.self!);
+    const { credentials, inbox, keyLog, receipts, sender, host } = this.#working ??= this.#begin(this.#login.self!);
     // Catching up with a restored server may put into the outbox what it lost.
     const caughtUp = () => sender.kick();
-    this.#caughtUp = Promise.all([inbox.catchUp(remote), receipts.catchUp(remote)]).then(caughtUp, (error) => {
+    const listed = inbox.catchUp(remote), keysLeft = this.#leaveKeys(host, inbox);
+    this.#caughtUp = Promise.all([listed, receipts.catchUp(remote), keysLeft]).then(caughtUp, (error) => {
       // A lost connection is tried again by the link, and catching up with it.
       if (!(error instanceof CannotReachError) && this.#ended === undefined) this.#tell(caughtUpNotice(error));
     });
     this.#readKeyLog(keyLog);
     this.devices.sayName().catch(() => {});
     void credentials.look(remote);
-    sender.kick();
+    sender.unpark();
     this.live.connected();
     this.#tell({ type: "connection", state: "connected", server });
+  }
+
+  /**
+   * Others can write to a device once it has left keys to write with: the first time that is waited for, later on it goes beside
+   * everything else.
+   */
+  async #leaveKeys(host: EngineHost, inbox: Inbox): Promise<void> {
+    const { database } = this.#parts, device = this.self.keys.id;
+    const leaving = inbox.heads().then((heads) => host.with((engine) => engine.connected(heads))).then(() => {
+      if (database.closed || database.meta(KEYS_LEFT) === device) return;
+      database.transaction(() => database.setMeta(KEYS_LEFT, device));
+    }).catch(() => {
+      // Without a connection there is a next one, and that comes with all of it.
+    });
+    if (database.meta(KEYS_LEFT) !== device) await leaving;
   }
 
   #begin(self: Self): Working {
@@ -439,28 +491,70 @@ export class Session {
       receipts.applied(id, here);
       this.live.applied(id, here);
     };
-    const inbox = new Inbox({ database, history, outbox, states, keyring, self, link, onNotice, onSettled, onApplied });
+    const texts = new TextRows({ history, outbox, keyring, self, ready: () => link.ready() });
+    const host: EngineHost = new EngineHost({
+      directory,
+      database,
+      history,
+      self,
+      keyring,
+      keyLog,
+      link,
+      server: this.server,
+      clusterFingerprint: () => this.serverFingerprint,
+      takeText: (record) => texts.take(record),
+      onReaches: (id, seq) => inbox.reaches(id, seq),
+      onWarning: (id, { code, name, text }) =>
+        onNotice({ type: "notice", code, ...(name && { name }), conversation: id, text }),
+      onJoined: (id, taken) => inbox.joined(id, taken),
+      onChanged: (id) => {
+        host.with(() => inbox.refresh(id)).catch(() => {});
+        inbox.tryAgain(id);
+        sender.unpark();
+      },
+    });
+    const inbox: Inbox = new Inbox({
+      database,
+      history,
+      outbox,
+      states,
+      keyring,
+      host,
+      self,
+      link,
+      onNotice,
+      onSettled,
+      onApplied,
+    });
+    const sender: Sender = new Sender({
+      outbox,
+      host,
+      self: { name: self.name, device: self.keys.id },
+      remote: () => link.remote,
+      conversation: async ({ peer, target }, remote) => {
+        const id = target ?? await keyring.direct(peer, remote);
+        if (target !== undefined) keyring.requireKnown(history.members(target).map(({ name }) => name));
+        await inbox.readyToSend(id);
+        return id;
+      },
+      onSettled: (id) => {
+        this.#held = undefined;
+        onSettled(id);
+      },
+      onHeldUp: (error) => this.#heldUp(error),
+      onNotReady: ({ target, peer }, { message: text }) => {
+        const name = target === undefined ? peer : groupAddress(database, target);
+        onNotice({ type: "notice", code: "waiting", name, text });
+      },
+    });
     return {
       credentials: new CredentialsWatch({ credentials: this.#parts.credentials, device: self.keys.id, onNotice }),
       keyLog,
       keyring,
       inbox,
       receipts,
-      sender: new Sender({
-        outbox,
-        lockPath: join(directory, OUTBOX_LOCK_FILE),
-        self: { name: self.name, device: self.keys.id },
-        remote: () => link.remote,
-        recipient: async (peer, remote, fresh) => {
-          const [recipient] = await Promise.all([keyring.recipient(peer, remote, fresh), inbox.readyToSend(peer)]);
-          return recipient;
-        },
-        onSettled: (id) => {
-          this.#held = undefined;
-          onSettled(id);
-        },
-        onHeldUp: (error) => this.#heldUp(error),
-      }),
+      host,
+      sender,
     };
   }
 
@@ -490,11 +584,25 @@ export class Session {
       case "devicesChanged": {
         const remote = this.link.remote;
         if (remote) working.keyring.devicesChanged(event.name, remote).catch(() => {});
-        return;
+        return this.#tellEngine(working, event);
       }
+      case "dismissed":
+        working.inbox.reaches(event.conversation, event.seq);
+        return this.#tellEngine(working, event);
+      case "asked":
+      case "welcomed":
+        return this.#tellEngine(working, event);
       case "keyLogGrown":
         this.#readKeyLog(working.keyLog, event.length);
     }
+  }
+
+  /** Whichever process of the home gets to it first: to the others there is nothing left to do then. */
+  #tellEngine({ host }: Working, event: Event): void {
+    host.with((engine) => {
+      engine.onEvent(event);
+      return Promise.resolve();
+    }).catch(() => {});
   }
 
   #onClosed(error: Error): void {
@@ -590,6 +698,7 @@ interface Working {
   readonly keyring: Keyring;
   readonly inbox: Inbox;
   readonly receipts: Receipts;
+  readonly host: EngineHost;
   readonly sender: Sender;
 }
 
@@ -646,7 +755,8 @@ const NO_STATS: ChannelStats = {
 };
 const UNSEALED = "This home was made before homes were sealed, and what is in it can be read by whoever copies it: " +
   "give the password once (fastchat agent), and it is sealed";
-const OUTBOX_LOCK_FILE = "outbox.lock";
+/** The device whose first keys are at the server. */
+const KEYS_LEFT = "keys-left";
 export const OPEN_TIMEOUT_MS = 20_000;
 /** Nobody needs to be told of less. */
 const SLOW_MS = 1_000;

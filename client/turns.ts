@@ -24,7 +24,7 @@ export class Turns {
   }
 
   /**
-   * Waits for one's turn.
+   * Waits for one's turn. What is taken is told by {@linkcode passed}, one row after the other.
    *
    * @param times When each of one's next rows was stored, ascending; at least one.
    * @returns How many of them may be applied now, at least one.
@@ -44,11 +44,15 @@ export class Turns {
         await this.#change(leftMs);
         continue;
       }
-      const taken = Math.max(1, count);
-      if (isIn && this.#next.has(who)) this.#next.set(who, times[taken]);
-      this.#tell();
-      return taken;
+      return Math.max(1, count);
     }
+  }
+
+  /** One's next row was applied. @param next When the one behind it was stored; `undefined` while that is being fetched. */
+  passed(who: unknown, next: number | undefined): void {
+    if (!this.#next.has(who)) return;
+    this.#next.set(who, next);
+    this.#tell();
   }
 
   #oldestOfOthers(who: unknown): number {

@@ -112,14 +112,14 @@ Deno.test("ChatClient: a row that the server makes up in its own device's name d
           ? Reflect.get(target, key).bind?.(target) ?? Reflect.get(target, key)
           : async (...args: Parameters<Store["read"]>) => {
             const page = await target.read(...args);
-            const lie = (row: Record) => forged && row.seq === 2 ? { ...row, body: forged } : row;
+            const lie = (row: Record) => forged && row.seq === 3 ? { ...row, body: forged } : row;
             return page && { ...page, records: page.records.map(lie) };
           },
     });
   await withWorld(async (world) => {
     const alice = await world.open("alice"), bob = await world.open("bob");
     const { conversation } = await alice.send("bob", "1");
-    const [row] = (await world.harness.store.read(bob.name, conversation, 0, 1))!.records;
+    const [row] = (await world.harness.store.read(bob.name, conversation, 1, 1))!.records;
     await alice.close();
     await bob.send("alice", "2");
     forged = forgedBody({
@@ -143,6 +143,6 @@ Deno.test("ChatClient: a row that the server makes up in its own device's name d
     });
     const again = await world.open("alice", { password: undefined });
     assert.match(JSON.stringify(again.unshown(10)), /names this very device/);
-    assert.equal((await again.send("bob", "3", { timeoutMs: 5_000 })).seq, 3);
+    assert.equal((await again.send("bob", "3", { timeoutMs: 5_000 })).seq, 4);
   }, { wrapStore });
 });

@@ -9,7 +9,7 @@ Deno.test("ChatClient names once what was removed before it came, and shows the 
     const alice = await world.open("alice");
     await hearsFirst(world, alice);
     for (const text of ["2", "3", "4", "5", "6"]) await alice.send("bob", text);
-    await remove(world, 4);
+    await remove(world, 5);
     const bob = await world.open("bob", { password: undefined });
     assert.deepEqual(texts(bob), ["1", removed("3 earlier messages were"), "5", "6"]);
     await alice.send("bob", "7");
@@ -30,10 +30,10 @@ Deno.test("ChatClient goes on where everything was removed", async () => {
     const alice = await world.open("alice");
     await hearsFirst(world, alice);
     await alice.send("bob", "2");
-    await remove(world, 2);
+    await remove(world, 3);
     const bob = await world.open("bob", { password: undefined });
     const sent = await bob.send("alice", "3");
-    assert.equal(sent.seq, 3);
+    assert.equal(sent.seq, 4);
     await alice.send("bob", "4");
     assert.deepEqual(await closed(bob, 3), {
       texts: ["1", removed("An earlier message was"), "4"],
@@ -46,7 +46,7 @@ Deno.test("ChatClient says nothing of messages that it had before they were remo
   await withWorld(async (world) => {
     const alice = await world.open("alice");
     await hearsFirst(world, alice);
-    await remove(world, 1);
+    await remove(world, 2);
     await alice.send("bob", "2");
     const bob = await world.open("bob", { password: undefined });
     assert.deepEqual(await closed(bob, 2), { texts: ["1", "2"], notices: [] });
@@ -94,7 +94,9 @@ async function remove(world: ChatWorld, count: number): Promise<void> {
 }
 
 function texts(chat: ChatClient): string[] {
-  return chat.unshown(100).map(({ event }) => event.type === "message" ? event.text : event.reason);
+  return chat.unshown(100).map(({ event }) =>
+    event.type === "message" ? event.text : event.type === "refused" ? event.reason : ""
+  );
 }
 
 function removed(what: string): string {

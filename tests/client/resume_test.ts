@@ -35,7 +35,7 @@ Deno.test("ChatClient comes back by ticket again and again: no password, no sess
     for (let round = 1; round <= 3; round++) {
       await cutOff(alice, world);
       assert.equal(counters.ticketLogIns, round);
-      assert.equal((await alice.send("bob", `round ${round}`)).seq, round);
+      assert.equal((await alice.send("bob", `round ${round}`)).seq, round + 1);
     }
     assert.equal(counters.resumed, 0);
     assert.equal(world.harness.bcryptRuns, runs);
@@ -53,14 +53,14 @@ Deno.test("ChatClient: programs of one home do not take each other's place, and 
     const listening = await aliceAlone(world), { counters } = world.harness.services;
     for (let run = 1; run <= 3; run++) {
       const other = await world.open("alice", { password: undefined, register: false });
-      assert.equal((await other.send("bob", `run ${run}`)).seq, run);
+      assert.equal((await other.send("bob", `run ${run}`)).seq, run + 1);
       await other.close();
     }
     assert.equal(counters.ticketLogIns, 3);
     assert.equal(listening.history("bob").length, 3);
     assert.equal(world.pairs[1]!.client.closed, false);
     world.pairs[1]!.sever();
-    assert.equal((await listening.send("bob", "still here")).seq, 4);
+    assert.equal((await listening.send("bob", "still here")).seq, 5);
     assert.equal(counters.ticketLogIns, 4);
     assert.equal(counters.resumed, 0);
   });
@@ -112,7 +112,7 @@ Deno.test("ChatClient leaves a silent server for another, and stays where it is 
     const events = alice.events();
     first!.client.tell("silent");
     while (world.pairs.length === 2) await events.next();
-    assert.equal((await alice.send("bob", "two")).seq, 2);
+    assert.equal((await alice.send("bob", "two")).seq, 3);
     assert.equal(world.pairs.length, 3);
     assert.deepEqual(world.excluded.at(-1), [0], "not the silent one");
     assert.equal(first!.client.closed, true);
@@ -128,7 +128,7 @@ Deno.test("ChatClient keeps a silent server while no other can be reached, and i
     world.pairs[1]!.client.tell("silent");
     while (world.excluded.length === dialled) await new Promise((resolve) => setTimeout(resolve, 5));
     world.pairs[1]!.client.tell("heard");
-    assert.equal((await alice.send("bob", "over the old one")).seq, 1);
+    assert.equal((await alice.send("bob", "over the old one")).seq, 2);
     world.unreachable = false;
     await cutOff(alice, world);
     assert.equal(counters.ticketLogIns, 1);

@@ -14,8 +14,14 @@ Deno.test("Turns.take() waits for older rows of others, and no longer than they 
   turns.enter("a");
   turns.enter("b");
   const order: string[] = [];
-  const a = turns.take("a", [2, 5]).then((count) => order.push(`a${count}`));
-  const b = turns.take("b", [1, 4]).then((count) => order.push(`b${count}`));
+  const a = turns.take("a", [2, 5]).then((count) => {
+    order.push(`a${count}`);
+    turns.passed("a", 5);
+  });
+  const b = turns.take("b", [1, 4]).then((count) => {
+    order.push(`b${count}`);
+    turns.passed("b", 4);
+  });
   await Promise.all([a, b]);
   assert.deepEqual(order, ["b1", "a1"]);
   const stranger = turns.take("c", [9]).then((count) => order.push(`c${count}`));
@@ -42,8 +48,10 @@ Deno.test("Turns brings any number of conversations into one order", async () =>
         const times = unsorted.toSorted((a, b) => a - b);
         for (let at = 0; at < times.length;) {
           const count = await turns.take(who, times.slice(at));
-          applied.push(...times.slice(at, at + count));
-          at += count;
+          for (const end = at + count; at < end; at++) {
+            applied.push(times[at]!);
+            turns.passed(who, times[at + 1]);
+          }
         }
         turns.leave(who);
       }));

@@ -258,7 +258,12 @@ export const NO_RATCHET: ClientState["secretTree"][number] = {
 
 /** Overwrites secrets that are no longer needed, as far as a garbage-collected language lets us. */
 export function wipe(secrets: readonly Uint8Array[]): void {
-  for (const secret of secrets) zeroOutUint8Array(secret);
+  for (const secret of secrets) {
+    // The library overwrites with random bytes first, of which there are no more at a time.
+    for (let at = 0; at < secret.length; at += WIPED_AT_ONCE) {
+      zeroOutUint8Array(secret.subarray(at, at + WIPED_AT_ONCE));
+    }
+  }
 }
 
 /**
@@ -289,3 +294,4 @@ function isUsed(state: ClientState, index: number): boolean {
 }
 
 const EMPTY = new Uint8Array();
+const WIPED_AT_ONCE = 1 << 16;
