@@ -1,18 +1,22 @@
 /** Recovery keys and other passwords: every road, and every refusal (docs/PROTOCOL.md §17; SECURITY P4, P7, P8). */
 import assert from "node:assert/strict";
 import {
+  encodeKeyStatement,
   makeDeviceProof,
   makeEnrolProof,
   makeRecoveryProof,
   recoveryProofHash,
   signPasswordStatement,
+  signPolicy,
 } from "../../shared/crypto/mod.ts";
 import { CloseCode, ErrorCode } from "../../shared/errors.ts";
 import type { Request, RequestOf, UserName } from "../../shared/protocol/mod.ts";
+import { Pepper, PepperError } from "../../server/pepper.ts";
 import { CredentialWhat } from "../../server/store/store.ts";
 import { TEST_CLUSTER, type TestDevice, testKeys } from "../keys.ts";
 import {
   BACKUP,
+  enrolment,
   expectError,
   expectType,
   Harness,
@@ -318,6 +322,44 @@ Deno.test("ownBackup takes a session and the password (P6)", async () => {
   expectError(await client.ask({ type: "ownBackup", loginSecret: OTHER_SECRET }), ErrorCode.badCredentials);
   expectError(await client.ask({ type: "ownBackup", loginSecret: "x" }), ErrorCode.malformed);
   assert.deepEqual(expectType(await client.ask({ type: "ownBackup", loginSecret: SECRET }), "backup").backup, BACKUP);
+});
+
+Deno.test("finishRecovery lets a device in that would have to wait for approval: those that could approve may be lost", async () => {
+  const harness = await Harness.open(), { alice, alice2 } = await testKeys(), client = await harness.signedUp(alice);
+  expectType(await client.ask(await setting(alice, client)), "ok");
+  const owner = { clusterId: TEST_CLUSTER, user: alice.user };
+  const policy = await signPolicy(alice.identity.privateKey, owner, { approval: true, number: 1, timeMs: 1 });
+  expectType(await client.ask({ type: "stateKeys", statement: encodeKeyStatement(policy) }), "ok");
+  const stranger = harness.connect();
+  expectType(await stranger.ask({ ...logIn(alice2, stranger), device: undefined }), "enrolNeeded");
+  expectError(await stranger.ask(await enrolment(alice2, stranger)), ErrorCode.approvalNeeded);
+  const recovered = await shown(harness);
+  expectType(await recovered.ask(await finishing(alice2, recovered)), "session");
+  expectType(await recovered.ask({ type: "sync", after: undefined }), "sync");
+  const again = harness.connect();
+  expectType(await again.ask(logIn(alice2, again, NEW_SECRET)), "session");
+});
+
+Deno.test("Stolen database: without keys/ the recovery key's rows open with no pepper but the right one, and tell no guess", async () => {
+  const harness = await Harness.open(), { alice } = await testKeys(), client = await harness.signedUp(alice);
+  expectType(await client.ask(await setting(alice, client)), "ok");
+  const { proofHash, backup } = (await harness.store.credentials(alice.user))!.recovery!;
+  const right = new Pepper(new Uint8Array(32).fill(9)), other = new Pepper(new Uint8Array(32).fill(8));
+  assert.deepEqual(right.open("recovery", alice.user, proofHash), recoveryProofHash(PROOF));
+  assert.deepEqual(right.open("recovery-backup", alice.user, backup), SEAL);
+  for (const [purpose, row] of [["recovery", proofHash], ["recovery-backup", backup]] as const) {
+    assert.throws(() => other.open(purpose, alice.user, row), PepperError);
+    assert.throws(() => right.open(purpose, "bob" as UserName, row), PepperError, "no row takes another's place");
+    assert.throws(() => right.open(purpose === "recovery" ? "password" : "backup", alice.user, row), PepperError);
+  }
+  // What is there of the right proof and of a wrong one looks alike: sealed, of one length, different each time.
+  const rows = [];
+  for (const proof of [PROOF, PROOF, new Uint8Array(32).fill(1)]) {
+    expectType(await client.ask(await setting(alice, client, { proof })), "ok");
+    rows.push((await harness.store.credentials(alice.user))!.recovery!.proofHash.toHex());
+  }
+  assert.equal(new Set(rows).size, 3);
+  assert.equal(new Set(rows.map(({ length }) => length)).size, 1);
 });
 
 /** A connection that has shown the recovery key. */

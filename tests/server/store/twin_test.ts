@@ -168,6 +168,51 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 1, arbitrary: call(fc.nat(3), (store, token) => store.deleteSession(tokenOf(token))) },
   {
+    weight: 2,
+    arbitrary: call(
+      fc.tuple(device, fc.nat(2), fc.nat(100)),
+      (store, [{ user, number }, key, nowMs]) =>
+        store.setRecovery(nameOf(user), {
+          proofHash: bytesOf(`proof ${key}`),
+          backup: bytesOf(`seal ${key}`),
+          device: deviceOf(user, number),
+          nowMs,
+        }),
+    ),
+  },
+  {
+    weight: 3,
+    arbitrary: call(
+      fc.record({
+        at: device,
+        from: fc.nat(2),
+        to: fc.nat(2),
+        serial: fc.integer({ min: 1, max: 4 }),
+        byKey: fc.boolean(),
+        endOthers: fc.boolean(),
+        keep: fc.option(fc.nat(3), { nil: undefined }),
+      }),
+      (store, { at: { user, number }, from, to, serial, byKey, endOthers, keep }) =>
+        store.changePassword({
+          name: nameOf(user),
+          expected: byKey
+            ? { recoveryProofHash: bytesOf(`proof ${from}`) }
+            : { passwordHash: bytesOf(from === 0 ? `hash of ${user}` : `hash ${from}`) },
+          stretching: { salt: new Uint8Array(16).fill(to), log2N: 17 },
+          serial,
+          statement: bytesOf(`statement ${serial}`),
+          passwordHash: bytesOf(`hash ${to}`),
+          backup: bytesOf(`backup ${to}`),
+          device: deviceOf(user, number),
+          newDevice: byKey ? newDevice(user, number) : undefined,
+          endOthers,
+          keep: keep === undefined ? undefined : tokenOf(keep),
+          nowMs: 7,
+        }),
+    ),
+  },
+  { weight: 2, arbitrary: call(user, (store, name) => store.credentials(nameOf(name))) },
+  {
     weight: 1,
     arbitrary: call(
       fc.tuple(user, fc.option(fc.nat(3), { nil: undefined })),
