@@ -19,7 +19,7 @@ export interface GroupClient {
   changeGroup(address: string, change: GroupChange): Promise<void>;
   leaveGroup(address: string): Promise<void>;
   groupLink(address: string, options: { readonly revoke: boolean }): Promise<string>;
-  joinGroup(link: string): Promise<void>;
+  joinGroup(link: string): Promise<unknown>;
 }
 
 export interface ActOutcome {
