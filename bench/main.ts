@@ -12,6 +12,7 @@ const BENCHES: Record<string, string> = {
   flood: "dm200 of 100 clients while 20 addresses flood INITIALs, with and without valid tokens",
   store: "rows a second and time to commit, direct and over the link",
   takeover: "20 times kill -9 of the store's leader: how long until a message is stored again",
+  key_log: "reading the key log of 10,000 users for the first time and later, and the entries of 50 contacts",
   balance: "spread of 1,000 clients over 4 and 16 servers by each strategy",
   e2ee: "one envelope by number of devices; MLS groups of 2 to 1,000 with X-Wing and X25519; RSA for each",
 };
