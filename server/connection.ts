@@ -308,7 +308,7 @@ class RequestStream implements StreamHandler, Appender, Held {
     }
     this.#refuse(record, {
       code: ErrorCode.staleEpoch,
-      message: "The members' devices have changed: fetch the directory and seal again",
+      message: "The conversation has moved on: read it, and seal again",
       epoch: result.epoch,
       retryAfterMs: 0,
     });

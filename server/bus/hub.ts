@@ -112,6 +112,10 @@ export class Hub implements CommitListener {
   groupNews(news: GroupNews): void {
     if (news.type === "dismissed") {
       for (const port of this.#all) port.groupNews(news);
+    } else if (news.type === "asked" && news.members.length > FEW_MEMBERS) {
+      for (const [port, members] of this.#audiences.of(news.ask.conversation, news.members)) {
+        port.groupNews({ ...news, members });
+      }
     } else {
       const members = news.type === "asked" ? news.members : news.devices.map(({ user }) => user);
       for (const port of this.#perPort([{ members }]).keys()) port.groupNews(news);

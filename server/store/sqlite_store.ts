@@ -239,10 +239,13 @@ export class SqliteStore implements Store {
 
   async welcome(user: UserName, device: DeviceId, conversation: ConversationId): Promise<StoredWelcome | undefined> {
     const { welcomes } = this.#database, found = await this.#read(() => welcomes.of(user, device, conversation));
-    // That it was fetched is only worth a change the first time.
+    // That it was fetched is only worth a change the first time, and not worth keeping the device out.
     if (found?.isFetched === false) {
       const { commit } = found.welcome;
-      await this.#write(ROW_BYTES, (database) => database.welcomes.fetched(device, conversation, commit));
+      await this.#write(ROW_BYTES, (database) => database.welcomes.fetched(device, conversation, commit))
+        .catch((error) => {
+          if (!(error instanceof StoreFullError)) throw error;
+        });
     }
     return found?.welcome;
   }

@@ -6,7 +6,8 @@ import { SqliteDatabase } from "../../../server/store/sqlite/database.ts";
 import { SqliteStore } from "../../../server/store/sqlite_store.ts";
 import { silentLogger } from "../../../shared/log.ts";
 import { inDirectory } from "../../temporary.ts";
-import { befriend, deviceOf, nameOf, recordOf, Told } from "./fixtures.ts";
+import { befriend, bytesOf, deviceOf, nameOf, recordOf, Told } from "./fixtures.ts";
+import { commit, GROUP, groupOf } from "./groups_contract.ts";
 
 Deno.test("checkDatabase() finds nothing in a database that is whole, and counts its rows", () =>
   inDirectory(async (directory) => {
@@ -44,6 +45,44 @@ Deno.test("checkDatabase() names each kind of damage", async () => {
   }
 });
 
+Deno.test("checkDatabase() finds groups whole, also one that ended and whose records are still going", () =>
+  inDirectory(async (directory) => {
+    const path = `${directory}/store.db`;
+    await talkInGroup(path);
+    assert.deepEqual(look(path).problems, []);
+    alter(path, "UPDATE conversations SET kind = 0; DELETE FROM members; DELETE FROM log WHERE seq = 1");
+    alter(path, "DELETE FROM cursors; DELETE FROM receipts; DELETE FROM welcomes; DELETE FROM asks");
+    assert.deepEqual(look(path).problems, []);
+    const store = new SqliteStore(new SqliteDatabase(path), { listener: new Told(), logger: silentLogger });
+    while (await store.sweep(0));
+    await store.close();
+    const { conversations, log, trees } = look(path).counts;
+    assert.deepEqual([conversations, log, trees], [0, 0, 0]);
+  }));
+
+Deno.test("checkDatabase() names what does not fit in groups", async () => {
+  const cases: readonly (readonly [change: string, text: RegExp])[] = [
+    ["UPDATE members SET until = 9 WHERE until = 3", /1 memberships begin or end at messages that are not there/],
+    ["UPDATE members SET since = 4 WHERE until = 3", /1 memberships begin or end/],
+    ["UPDATE conversations SET kind = 1", /2 people were dismissed from a direct conversation/],
+    ["UPDATE conversations SET newest_commit = 7", /1 conversations name a newest commit that is not there yet/],
+    ["UPDATE members SET until = 3 WHERE until IS NULL", /1 Welcomes are for devices of nobody who is a member/],
+    ["UPDATE welcomes SET commit_seq = 4", /1 Welcomes belong to commits that are not there yet/],
+    ["UPDATE asks SET kind = 1", /1 devices ask to be let in as members' which are not/],
+    ["DELETE FROM trees", /rows of welcomes that refer to trees/],
+    ["UPDATE key_packages SET device = 99", /rows of key_packages that refer to devices/],
+  ];
+  for (const [change, text] of cases) {
+    await inDirectory(async (directory) => {
+      const path = `${directory}/store.db`;
+      await talkInGroup(path);
+      alter(path, change);
+      const found = look(path).problems.filter(({ code }) => code === "dangling");
+      assert.ok(found.some((problem) => text.test(problem.text)), `${change}: ${JSON.stringify(found)}`);
+    });
+  }
+});
+
 Deno.test("checkDatabase() sees an index that does not tell what its table holds", () =>
   inDirectory(async (directory) => {
     const path = await talk(directory, 10);
@@ -76,6 +115,20 @@ async function talk(directory: string, messages: number): Promise<string> {
   await store.setCursors(nameOf("bob"), deviceOf("bob"), [{ conversation, seq: Math.ceil(messages / 2) }]);
   await store.close();
   return path;
+}
+
+/** Alice has added Bob and Carol, and removed Carol; Bob has a Welcome to fetch and packages to give, Carol a wish. */
+async function talkInGroup(path: string): Promise<void> {
+  const store = new SqliteStore(new SqliteDatabase(path), { listener: new Told(), logger: silentLogger });
+  await groupOf(store, "alice", "bob", "carol");
+  await store.append([{ ...recordOf("bob", "alice", 1, { epoch: 1 }), conversation: GROUP }]);
+  const welcomes = [{ device: deviceOf("bob"), body: bytesOf("welcome") }], tree = bytesOf("tree");
+  await store.commit(commit("alice", { lastCommit: 1, remove: ["carol"], welcomes, tree }));
+  const asked = { conversation: GROUP, user: nameOf("carol"), device: deviceOf("carol"), timeMs: 0 };
+  assert.equal(await store.ask({ ...asked, kind: 2, body: bytesOf("again") }), "waits");
+  const bob = { user: nameOf("bob"), device: deviceOf("bob"), nowMs: 0 };
+  await store.putKeyPackages({ ...bob, oneTime: [bytesOf("package")], lastResort: undefined });
+  await store.close();
 }
 
 function alter(path: string, sql: string): void {
