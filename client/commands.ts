@@ -2,6 +2,7 @@
  * The table of commands: name, usage, words, options, help, handler. It feeds the command line, `--help` and suggestions.
  * Handlers are loaded when they are called, so that `--help` and mistakes answer at once.
  */
+import { GROUP_ACTS, type GroupAct } from "./group_acts.ts";
 import type { Options } from "./options.ts";
 import { VERSION } from "../shared/version.ts";
 
@@ -139,13 +140,16 @@ the old one until you log in there with the new.
   },
   send: {
     name: "send",
-    usage: "fastchat send NAME TEXT|- [--json]",
+    usage: "fastchat send NAME|'#GROUP' TEXT|- [--json]",
     summary: "send a message; prints its id once it is stored",
-    help: `Sends TEXT to NAME, or standard input where TEXT is "-" (one newline at its end
-is left out). Prints the message id once the server has stored the message on
-disk. Up to 1 MiB of UTF-8. A text that begins with a dash goes behind "--".
+    help: `Sends TEXT to NAME or to a group, or standard input where TEXT is "-" (one
+newline at its end is left out). Prints the message id once the server has
+stored the message on disk. Up to 1 MiB of UTF-8. A text that begins with a dash
+goes behind "--"; a group's # goes into quotes, or the shell takes it for a
+comment.
 
   fastchat send bob "see you at ten"
+  fastchat send '#dev' "it is green"
   git log -1 | fastchat send bob -`,
     words: [2, 2],
     options: ["json"],
@@ -211,11 +215,11 @@ and ends with 2; the others are acknowledged all the same.
   },
   history: {
     name: "history",
-    usage: "fastchat history NAME [--limit N] [--json]",
-    summary: "what you and NAME wrote",
+    usage: "fastchat history NAME|'#GROUP' [--limit N] [--json]",
+    summary: "what you and NAME wrote, or a group's members",
     help: `Prints the newest N messages (50 without --limit) of your conversation with
-NAME, sent and received, oldest first. Works offline, with what this home has
-received.
+NAME or in a group, sent and received, oldest first, with what changed in the
+group in between. Works offline, with what this home has received.
 
   fastchat history bob --limit 10`,
     words: [1, 1],
@@ -265,6 +269,39 @@ you are typing. Without a name it prints both.
     words: [0, 2],
     options: ["json"],
     run: async (words, options) => (await states()).settings(words, options),
+  },
+  group: {
+    name: "group",
+    usage: "fastchat group VERB NAME …",
+    summary: "make a group, let people in and out",
+    help: `Groups are encrypted like everything else: the server does not know what they
+are called, nor what is said, nor can it let anybody in. Whoever is taken out
+cannot read what comes afterwards. NAME may stand with or without its #; in a
+shell, a word that begins with # goes into quotes.
+
+${GROUP_ACTS.map(groupHelp).join("\n")}
+
+  --yes     delete without asking
+  --json    one object: the group as it is then
+
+  fastchat group create dev alice bob
+  fastchat send '#dev' "hello everybody"
+  fastchat history '#dev'`,
+    words: [1, 10_000],
+    options: ["json", "yes"],
+    run: async (words, options) => (await import("./commands/groups.ts")).group(words, options),
+  },
+  groups: {
+    name: "groups",
+    usage: "fastchat groups [--json]",
+    summary: "the groups you are in",
+    help: `Lists your groups: how many are in each, how many of them you have verified,
+your role, the topic. Works offline.
+
+  fastchat groups`,
+    words: [0, 0],
+    options: ["json"],
+    run: async (_words, options) => (await import("./commands/groups.ts")).groups(options),
   },
   chats: {
     name: "chats",
@@ -436,6 +473,11 @@ and where it compares digits it accepts the key too.
     run: async (words, options) => (await people()).trust(words, options),
   },
 } as const satisfies Record<string, Command>;
+
+function groupHelp({ verb, group, words, summary }: GroupAct): string {
+  const usage = [verb, group === "none" ? "" : "NAME", words].filter((part) => part !== "").join(" ");
+  return `  ${usage.padEnd(24)}${summary}`;
+}
 
 /** The command of that name. */
 export function findCommand(name: string): Command | undefined {

@@ -14,7 +14,8 @@ import { listenManually } from "./acks.ts";
 import { timeoutMs, untilInterrupted, withClient, withHome } from "./open.ts";
 
 export async function send(words: readonly string[], options: Options): Promise<void> {
-  const to = parseName(words[0]!);
+  // A group's name is looked up in the home, a person's can be wrong before there is one.
+  const to = words[0]!.startsWith("#") ? words[0]! : parseName(words[0]!);
   const text = words[1] === "-" ? await readStandardInput() : words[1]!;
   checkText(text);
   await withClient(options, async (chat) => {

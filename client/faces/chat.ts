@@ -1,28 +1,25 @@
 /** The plain-line chat: prints what comes above the line you type. Without a terminal it reads lines and prints lines. */
 import { formatFingerprint } from "../../shared/crypto/mod.ts";
-import { NAME_RULE, parseUserName } from "../../shared/protocol/mod.ts";
 import type { ChatClient } from "../chat_client.ts";
 import { FastChatError, RefusedError, UsageError } from "../errors.ts";
-import type { MessageEvent, StateEvent } from "../events.ts";
+import type { StateEvent } from "../events.ts";
+import { groupRows, groupTrust } from "./group_view.ts";
+import { parseGroupLine } from "./group_line.ts";
 import { paint, paintName, printError, printLine } from "../output.ts";
 import { nearest } from "../suggest.ts";
 import { clock, CONTINUED, eventLine, historyLine } from "./lines.ts";
-import { mark, trustSign } from "./marks.ts";
+import { mark } from "./marks.ts";
 import { decideSafety, safetyOverlay, safetyScreen, safetyWith } from "./safety_dialog.ts";
 import { safetyRows } from "./safety_screen.ts";
-import { type Line, parseLine, SLASH_COMMANDS } from "./slash.ts";
+import { helpRows, type Line, parseLine, SLASH_COMMANDS } from "./slash.ts";
 import { LineTerminal, terminalSize } from "./terminal.ts";
-import { listMark, trustLine } from "./trust_lines.ts";
+import { Talk } from "./talk.ts";
+import { listMark } from "./trust_lines.ts";
+import { quoteWord, takeWord } from "./words.ts";
 
 export class ChatFace {
   readonly #chat: ChatClient;
-  /** Whom a plain text goes to. */
-  #to: string | undefined;
-  /** Messages from others than `#to` since each was last looked at. */
-  readonly #unread = new Map<string, number>();
-  readonly #names = new Set<string>();
-  /** Who is typing to this person. */
-  readonly #typing = new Set<string>();
+  readonly #talk: Talk;
   /** The newest message to each, and when it was stored. */
   readonly #lastSent = new Map<string, { readonly id: string; readonly time: string; readonly atMs: number }>();
   readonly #leaving = new AbortController();
@@ -33,7 +30,7 @@ export class ChatFace {
   /** @param options.to Whom to talk to at first. */
   constructor(chat: ChatClient, options: { readonly to?: string } = {}) {
     this.#chat = chat;
-    this.#to = options.to;
+    this.#talk = new Talk(chat, options.to);
   }
 
   /**
@@ -58,7 +55,7 @@ export class ChatFace {
 
   #startTerminal(): void {
     this.#terminal = new LineTerminal({
-      complete: (before) => this.#complete(before),
+      complete: (before) => this.#talk.complete(before),
       onInput: (line) => this.#tellTyping(line),
       onKey: (name) => {
         if (name === "alt-v") void this.#enter("/verify");
@@ -75,7 +72,7 @@ export class ChatFace {
     const { name, connectedTo } = this.#chat;
     this.#print(paint("dim", `* ${name} on ${connectedTo}, end-to-end encrypted. /help lists commands`));
     const peers = this.#chat.conversations().map(({ name }) => name);
-    for (const peer of peers) this.#names.add(peer);
+    for (const peer of peers) this.#talk.met(peer);
     const hint = peers.length === 0
       ? "/all shows who is here; @NAME hello writes to somebody"
       : `/to NAME goes on talking: ${peers.slice(0, GREETED_MAX).join(", ")}${peers.length > GREETED_MAX ? ", …" : ""}`;
@@ -87,7 +84,8 @@ export class ChatFace {
     while (!this.#leaving.signal.aborted) {
       await this.#chat.show((event) => {
         this.#print(eventLine(event, this.#chat.name));
-        if (event.type === "message") this.#noticeSender(event);
+        this.#talk.heard(event);
+        this.#showPrompt();
       });
       await this.#chat.waitForUnshown(60_000, this.#leaving.signal);
     }
@@ -101,8 +99,7 @@ export class ChatFace {
       // Who is here is not worth a line; /online tells.
       if (event.type === "presence") continue;
       if (event.type === "typing") {
-        if (event.typing) this.#typing.add(event.name);
-        else this.#typing.delete(event.name);
+        this.#talk.typed(event);
         this.#showTyping();
         continue;
       }
@@ -121,13 +118,13 @@ export class ChatFace {
 
   /** A text to whom one talks is being typed; what becomes a command or goes to somebody else is nobody's business. */
   #tellTyping(line: string): void {
-    if (this.#to === undefined || this.#to === this.#chat.name || this.#leaving.signal.aborted) return;
-    this.#chat.typing(this.#to, line !== "" && parseLine(line).type === "text");
+    const { to } = this.#talk;
+    if (to === undefined || to === this.#chat.name || this.#leaving.signal.aborted) return;
+    this.#chat.typing(to, line !== "" && parseLine(line).type === "text");
   }
 
   #showTyping(): void {
-    const isTyping = this.#to !== undefined && this.#typing.has(this.#to);
-    this.#terminal?.setStatus(isTyping ? `typing: ${this.#to}` : "");
+    this.#terminal?.setStatus(this.#talk.status());
   }
 
   /** A line that is on the screen cannot be changed, so it says ✓ and no more; what comes much later is worth a line of its own. */
@@ -136,7 +133,8 @@ export class ChatFace {
     const last = this.#lastSent.get(to);
     if (last?.id !== id || performance.now() - last.atMs < QUIET_MS) return;
     const what = state === "read" ? "has read what you wrote" : "has what you wrote";
-    this.#print(paint("dim", `* ✓✓ ${to} ${what} at ${clock(last.time)}`));
+    const who = to.startsWith("#") ? `everybody in ${to}` : to;
+    this.#print(paint("dim", `* ✓✓ ${who} ${what} at ${clock(last.time)}`));
   }
 
   #showStatus(name: string | undefined): void {
@@ -152,12 +150,6 @@ export class ChatFace {
         `* ${mark(reason === undefined ? "queued" : "failed")} → ${to}: ${text.replaceAll("\n", CONTINUED)}${why}`,
       );
     }
-  }
-
-  #noticeSender({ from }: MessageEvent): void {
-    this.#names.add(from);
-    if (this.#to === undefined) this.#talkTo(from);
-    else if (from !== this.#to) this.#unread.set(from, (this.#unread.get(from) ?? 0) + 1);
   }
 
   async #readLines(): Promise<void> {
@@ -200,19 +192,18 @@ export class ChatFace {
   async #act(line: Line): Promise<void> {
     switch (line.type) {
       case "text":
-        if (this.#to === undefined) {
+        if (this.#talk.to === undefined) {
           throw new UsageError("To whom? /to NAME, or @NAME and your text. /online shows who is here");
         }
-        return await this.#send(this.#to, line.text);
+        return await this.#send(this.#talk.to, line.text);
       case "direct":
-        return await this.#writeTo(this.#parseName(line.name), line.text);
-      case "unknown": {
-        const guess = nearest(line.word, SLASH_COMMANDS.map(({ name }) => name));
-        const hint = guess ? `; did you mean /${guess}?` : ".";
-        throw new UsageError(`There is no /${line.word}${hint} /help lists commands`);
-      }
+        return await this.#writeTo(this.#talk.parseName(line.name), line.text);
+      case "unknown":
+        throw this.#unknown(line.word);
       case "command":
         return await this.#command(line);
+      case "group":
+        return await this.#group(line);
     }
   }
 
@@ -221,11 +212,11 @@ export class ChatFace {
     switch (line.name) {
       case "to":
         if (first === undefined) return this.#usage("to");
-        return this.#turnTo(this.#parseName(first));
+        return this.#turnTo(this.#talk.parse(first));
       case "msg": {
-        const text = line.rest.slice(first?.length ?? 0).trimStart();
-        if (first === undefined || text === "") return this.#usage("msg");
-        return await this.#send(this.#parseName(first), text);
+        const { word, rest } = takeWord(line.rest);
+        if (rest === "") return this.#usage("msg");
+        return await this.#send(this.#talk.parse(word), rest);
       }
       case "read":
         return this.#read(first, second);
@@ -237,22 +228,24 @@ export class ChatFace {
         return this.#printPeople(await this.#chat.users());
       case "trust": {
         if (first === undefined) return this.#usage("trust");
-        const name = this.#parseName(first);
+        const name = this.#talk.parseName(first);
         this.#print(`* Trusting ${name} with key ${await this.#chat.trust(name)} from now on`);
         return this.#showPrompt();
       }
       case "chats":
         return this.#showChats();
+      case "groups":
+        return this.#showGroups();
       case "verify":
         return await this.#verify(line.words);
       case "unverify": {
-        const name = first === undefined ? this.#to : this.#parseName(first);
+        const name = first === undefined && !this.#talk.isGroup ? this.#talk.to : first && this.#talk.parseName(first);
         if (name === undefined) return this.#usage("unverify");
         this.#chat.unverify(name);
         return this.#tellTrust(name);
       }
       case "status":
-        return this.#showStatus(first === undefined ? this.#to : this.#parseName(first));
+        return this.#showStatus(first === undefined ? this.#talk.to : this.#talk.parse(first));
       case "whoami":
         this.#print(`* ${this.#chat.name} on ${this.#chat.server}, now at ${this.#chat.connectedTo}`);
         this.#print(`* your identity  ${formatFingerprint(this.#chat.fingerprint)}`);
@@ -260,8 +253,7 @@ export class ChatFace {
         this.#print(`* your things    ${this.#chat.home}`);
         return;
       case "help":
-        for (const { usage, help } of SLASH_COMMANDS) this.#print(`  ${paint("bold", usage.padEnd(18))}${help}`);
-        return;
+        return this.#showHelp(first);
       case "quit":
         this.#leaving.abort();
         return;
@@ -270,8 +262,14 @@ export class ChatFace {
 
   /** Compares digits that were given, or shows those to compare. */
   async #verify(words: readonly string[]): Promise<void> {
-    const isForThisOne = words.length === 0 || (this.#to !== undefined && /^[\d.-]+$/.test(words.join("")));
-    const name = isForThisOne ? this.#to : this.#parseName(words[0]!);
+    const { to, isGroup } = this.#talk;
+    if (words.length === 0 && isGroup) {
+      for (const row of this.#talk.memberRows(to!)) this.#print(row);
+      this.#print(paint("dim", "* /verify NAME shows the number to compare with one of them"));
+      return;
+    }
+    const isForThisOne = words.length === 0 || (to !== undefined && !isGroup && /^[\d.-]+$/.test(words.join("")));
+    const name = isForThisOne ? to : this.#talk.parseName(words[0]!);
     if (name === undefined) return this.#usage("verify");
     const number = words.slice(isForThisOne ? 0 : 1).join(" ");
     if (number !== "") {
@@ -290,11 +288,36 @@ export class ChatFace {
     }));
   }
 
-  /** Where somebody stands now, in a line and in the prompt. */
-  #tellTrust(name: string): void {
-    const line = trustLine(this.#chat.trustOf(name));
-    if (line !== "") this.#print(line);
+  /** What is known of somebody or a group now, in a line and in the prompt. */
+  #tellTrust(at: string): void {
+    const title = this.#talk.title(at);
+    if (title !== "") this.#print(title);
     this.#showPrompt();
+  }
+
+  async #group({ act, rest }: Extract<Line, { type: "group" }>): Promise<void> {
+    const { group, words } = parseGroupLine(act, rest, this.#talk.to);
+    const address = act.group === "existing" ? this.#talk.parse(group) : group;
+    if (act.verb === "members") {
+      this.#tellTrust(address);
+      for (const row of this.#talk.memberRows(address)) this.#print(row);
+      return;
+    }
+    const isHere = this.#talk.to === address;
+    const { said, turnTo } = await act.run(this.#chat, address, words);
+    for (const line of said) this.#print(`* ${line}`);
+    if (turnTo === null && isHere) this.#talkTo(undefined);
+    else if (typeof turnTo === "string" && (isHere || act.group === "new")) this.#talkTo(turnTo);
+    else this.#showPrompt();
+  }
+
+  #showGroups(): void {
+    const groups = this.#chat.groups().map((view) => ({
+      view,
+      trust: groupTrust(this.#chat.trustsOf(view.members.map(({ name }) => name))),
+    }));
+    if (groups.length === 0) this.#print("* no groups yet; /create NAME PERSON… makes one");
+    for (const row of groupRows(groups)) this.#print(`  ${row}`);
   }
 
   #showChats(): void {
@@ -306,16 +329,28 @@ export class ChatFace {
     }
   }
 
+  #showHelp(topic: string | undefined): void {
+    const rows = helpRows(topic), columns = Math.max(...rows.map(({ usage }) => usage.length)) + 2;
+    if (rows.length === 0) throw this.#unknown(topic!.replace(/^[/\\]/, ""));
+    for (const { usage, help } of rows) this.#print(`  ${paint("bold", usage.padEnd(columns))}${help}`);
+  }
+
+  #unknown(word: string): UsageError {
+    const guess = nearest(word, SLASH_COMMANDS.map(({ name }) => name)),
+      hint = guess ? `; did you mean /${guess}?` : ".";
+    return new UsageError(`There is no /${word}${hint} /help lists commands`);
+  }
+
   /** Talks to somebody from now on, unless there is no such person. */
   async #writeTo(name: string, text: string): Promise<void> {
-    const before = this.#to;
+    const before = this.#talk.to;
     if (name === before) this.#talkTo(name);
     else this.#turnTo(name);
     if (text === "") return;
     try {
       await this.#send(name, text);
     } catch (error) {
-      if (error instanceof RefusedError && this.#to === name) this.#talkTo(before);
+      if (error instanceof RefusedError && this.#talk.to === name) this.#talkTo(before);
       throw error;
     }
   }
@@ -330,7 +365,7 @@ export class ChatFace {
     try {
       const { id, time } = await this.#chat.send(to, text);
       this.#lastSent.set(to, { id, time, atMs: performance.now() });
-      this.#names.add(to);
+      this.#talk.met(to);
       const shown = text.replaceAll("\n", CONTINUED);
       this.#print(`${clock(time)} ${paint("bold", "me")} → ${to}: ${shown} ${paint("green", "✓")}`);
     } finally {
@@ -339,21 +374,24 @@ export class ChatFace {
   }
 
   #read(first: string | undefined, second: string | undefined): void {
-    const countOnly = first !== undefined && /^\d+$/.test(first) && second === undefined && this.#to !== undefined;
-    const name = countOnly || first === undefined ? this.#to : this.#parseName(first);
-    if (name === undefined) return this.#usage("read");
+    const { to } = this.#talk;
+    const countOnly = first !== undefined && /^\d+$/.test(first) && second === undefined && to !== undefined;
+    const at = countOnly || first === undefined ? to : this.#talk.parse(first);
+    if (at === undefined) return this.#usage("read");
     const count = Number((countOnly ? first : second) ?? 20);
     if (!Number.isInteger(count) || count < 1) return this.#usage("read");
-    const events = this.#chat.history(name, count);
-    if (events.length === 0) this.#print(`* nothing yet between you and ${name}`);
+    const events = this.#chat.talk(at, count);
+    if (events.length === 0) this.#print(`* nothing yet ${at.startsWith("#") ? `in ${at}` : `between you and ${at}`}`);
     for (const event of events) this.#print(historyLine(event, this.#chat.name));
-    this.#unread.delete(name);
+    this.#talk.looked(at);
   }
 
   #showUnread(): void {
-    if (this.#unread.size === 0) this.#print("* nothing unread");
-    for (const [name, count] of this.#unread) {
-      this.#print(`* ${paintName(name)}: ${count} since you last looked; /read ${name}, or /to ${name}`);
+    const { unread } = this.#talk;
+    if (unread.size === 0) this.#print("* nothing unread");
+    for (const [at, count] of unread) {
+      const word = quoteWord(at);
+      this.#print(`* ${paintName(at)}: ${count} since you last looked; /read ${word}, or /to ${word}`);
     }
   }
 
@@ -361,50 +399,30 @@ export class ChatFace {
     if (people.length === 0) this.#print("* nobody");
     const trusts = this.#chat.trustsOf(people.map(({ name }) => name));
     for (const [i, { name, online }] of people.entries()) {
-      this.#names.add(name);
+      this.#talk.met(name);
       const mark = name === this.#chat.name ? " (you)" : listMark(trusts[i]!);
       this.#print(`  ${online ? paint("green", "●") : " "} ${paintName(name)}${mark}`);
     }
   }
 
   /** The person turns to somebody: worth saying how far they are known. */
-  #turnTo(name: string): void {
-    this.#talkTo(name);
-    const line = trustLine(this.#chat.trustOf(name));
-    if (line !== "") this.#print(line);
+  #turnTo(at: string): void {
+    this.#talk.turnTo(at);
+    this.#tellTrust(at);
   }
 
-  #talkTo(name: string | undefined): void {
-    this.#to = name;
-    if (name !== undefined) this.#unread.delete(name);
+  #talkTo(at: string | undefined): void {
+    this.#talk.turnTo(at);
     this.#showPrompt();
   }
 
   #showPrompt(): void {
-    const sign = this.#to === undefined ? "" : trustSign(this.#chat.trustOf(this.#to).trust);
-    this.#terminal?.setPrompt(`${paint("dim", `[${this.#to ?? "-"}${sign}]`)} `);
+    this.#terminal?.setPrompt(`${this.#talk.prompt()} `);
     this.#showTyping();
-  }
-
-  #parseName(word: string): string {
-    const name = parseUserName(word.replace(/^@/, ""));
-    if (name === undefined) throw new UsageError(`${JSON.stringify(word)} cannot be a name: a name is ${NAME_RULE}`);
-    return name;
   }
 
   #usage(name: string): never {
     throw new UsageError(`Usage: ${SLASH_COMMANDS.find((command) => command.name === name)!.usage}`);
-  }
-
-  #complete(before: string): readonly string[] {
-    const word = before.slice(before.lastIndexOf(" ") + 1);
-    const first = word === before;
-    if (first && /^[/\\]/.test(word)) {
-      return SLASH_COMMANDS.map(({ name }) => word[0] + name).filter((candidate) => candidate.startsWith(word));
-    }
-    const at = word.startsWith("@") ? "@" : "";
-    if (word === "" || (first && at === "")) return [];
-    return [...this.#names].map((name) => at + name).filter((candidate) => candidate.startsWith(word)).sort();
   }
 
   #print(text: string): void {
