@@ -235,7 +235,8 @@ Deno.test("Backend tells every server whose sessions ended, also one where that 
     assert.equal(await backends[2]!.store.raiseGeneration(nameOf("alice")), 1);
     for (const { ended } of heard) {
       await until(() => ended.length === 1);
-      assert.deepEqual({ ...ended[0]! }, { user: "alice", generation: 1, keep: undefined });
+      const { user, generation, keep } = ended[0]!;
+      assert.deepEqual([user, generation, keep], ["alice", 1, undefined]);
     }
   });
 });
