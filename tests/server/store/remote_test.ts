@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { type Backend, openBackend } from "../../../server/store/backend.ts";
 import { silentLogger } from "../../../shared/log.ts";
 import { storeContract } from "./contract.ts";
-import { befriend, deviceOf, nameOf, newDevice, recordOf, Told } from "./fixtures.ts";
+import { TREE_BYTES_MAX } from "../../../shared/limits.ts";
+import { commit, GROUP, groupOf } from "./groups_contract.ts";
+import { befriend, bytesOf, deviceOf, nameOf, newDevice, recordOf, Told } from "./fixtures.ts";
 
 storeContract("RemoteStore", async () => {
   const dataDir = await Deno.makeTempDir({ prefix: "fastchat-store-" });
@@ -54,6 +56,24 @@ Deno.test("RemoteStore.append() splits what no frame holds and keeps the stale r
     ]);
     const [head] = await follower.store.conversations(nameOf("bob"), deviceOf("bob"), undefined, 10);
     assert.deepEqual([head?.conversation, head?.head], [id, 1]);
+  });
+});
+
+Deno.test("RemoteStore: answers of more than the link holds come all the same, one after the other", async () => {
+  await inCluster(async ([, follower]) => {
+    const { store } = follower;
+    await groupOf(store, "alice", "bob");
+    const welcomes = [{ device: deviceOf("bob"), body: bytesOf("welcome") }];
+    const tree = new Uint8Array(TREE_BYTES_MAX).fill(3);
+    await store.commit({ ...commit("alice", { lastCommit: 1, welcomes }), tree });
+    const asked = Array.from({ length: 40 }, () => store.welcome(nameOf("bob"), deviceOf("bob"), GROUP));
+    const appended = store.append([{ ...recordOf("bob", "alice", 1, { epoch: 2 }), conversation: GROUP }]);
+    for (const welcome of await Promise.all(asked)) {
+      assert.deepEqual([welcome?.tree.length, welcome?.tree.at(-1)], [TREE_BYTES_MAX, 3]);
+    }
+    assert.deepEqual((await appended).map(({ status }) => status), ["stored"]);
+    assert.equal(follower.role(), "follower");
+    assert.equal(follower.leadership(), 1);
   });
 });
 
