@@ -9,6 +9,7 @@ import type {
   Ask,
   ConversationHead,
   ConversationId,
+  DeviceId,
   Event,
   MessageId,
   Record,
@@ -37,7 +38,7 @@ import { Leaving } from "./leaving.ts";
 import type { Loaded } from "./library.ts";
 import { ROLES } from "./lines.ts";
 import { formatLink, linkProof, parseLink } from "./link.ts";
-import { Newcomers } from "./newcomers.ts";
+import { type Newcomer, Newcomers } from "./newcomers.ts";
 import type { EngineOptions } from "./options.ts";
 import { BLOCKED, differs, DISMISSED } from "./reasons.ts";
 import { Sealing } from "./sealing.ts";
@@ -138,15 +139,16 @@ class GroupEngine implements Engine {
   }
 
   async create(name: string): Promise<ConversationId> {
-    const { committer, loaded: { lib, mls } } = await this.#load(), { options, device } = this.#context;
+    const { committer, newcomers, loaded: { lib, mls } } = await this.#load(), { options, device } = this.#context;
     const { self, random, nowMs } = options, wanted = groupName(name);
+    const isAnother = (other: DeviceId) => other !== self.keys.id;
     const id = random.bytes(16).toHex() as ConversationId;
     await options.ask<"createGroup">({ type: "createGroup", conversation: id });
     const here = await this.#here(id);
     const owner = { user: self.name, identity: self.identity.toHex(), role: lib.Role.owner };
     const info = { ...EMPTY_INFO, kind: lib.Kind.group, name: wanted, roles: [owner] };
     const group = await lib.createGroup(mls, device, { conversation: id, info, nowMs: nowMs() });
-    await committer.found(here, group, {});
+    await committer.found(here, group, { add: await newcomers.packages(id, [this.#ownDevices()], isAnother) });
     return id;
   }
 
@@ -322,7 +324,7 @@ class GroupEngine implements Engine {
       throw new RefusedError(`There is nobody called ${peer}`, ErrorCode.unknownName);
     }
     await requireIdentities(this.#context, []);
-    const wanted = [{ name: self.name, identity: self.identity.toHex() }];
+    const wanted = [this.#ownDevices()];
     if (peer !== self.name) wanted.unshift({ name: peer, identity: identity.toHex() });
     const add = await newcomers.packages(here.id, wanted, (device) => device !== self.keys.id);
     if (peer !== self.name && !add.some(({ holder }) => holder.user === peer)) {
@@ -333,6 +335,11 @@ class GroupEngine implements Engine {
       );
     }
     return add;
+  }
+
+  #ownDevices(): Newcomer {
+    const { name, identity } = this.#context.options.self;
+    return { name, identity: identity.toHex() };
   }
 
   #usersOfDirect(id: ConversationId): UserName[] {

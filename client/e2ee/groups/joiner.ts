@@ -3,7 +3,9 @@
  * (SECURITY M11), by asking the members and joining by itself with what one of them hands over.
  */
 import { directConversationId, InnerType } from "../../../shared/crypto/mod.ts";
+import { ErrorCode } from "../../../shared/errors.ts";
 import type { ConversationId, MessageId, RequestOf, ResponseOf } from "../../../shared/protocol/mod.ts";
+import { ServerRefusal } from "../../remote.ts";
 import type { Warning } from "../engine.ts";
 import type { Roster } from "../mls/mod.ts";
 import { mlsBody } from "./body.ts";
@@ -14,7 +16,7 @@ import { historyOf } from "./history.ts";
 import { identityWarnings } from "./identities.ts";
 import { openLetter } from "./letter.ts";
 import type { Loaded } from "./library.ts";
-import { rejoined, welcomeRefused } from "./reasons.ts";
+import { DISMISSED, rejoined, welcomeRefused } from "./reasons.ts";
 import { NEW_STATE, Trouble } from "./state_row.ts";
 import type { Result } from "./taker.ts";
 
@@ -100,11 +102,11 @@ export class Joiner {
   /** Joins by a Welcome whose row is not taken here. Never rejects for what others wrote. */
   async joinLate(here: Conversation, found: Found): Promise<void> {
     await here.exclusive(async () => {
-      if (here.group !== undefined) return;
+      if (!here.isOut) return;
       const { next, taken } = await this.joined(here, found);
       here.change(next);
       // A Welcome that was no good is not looked at again.
-      if (here.group === undefined) this.#looked.set(here.id, { seq: here.state.seq, found: undefined });
+      if (here.isOut) this.#looked.set(here.id, { seq: here.state.seq, found: undefined });
       if (taken.kind === "change" || taken.kind === "nothing") this.#context.options.onJoined(here.id, taken);
     });
     if (here.sound !== undefined) this.#context.options.onChanged(here.id);
@@ -202,15 +204,35 @@ export class Joiner {
     if (here.isOut && here.state.trouble !== Trouble.removed) await this.#ask(here);
   }
 
-  async #ask({ id }: Conversation): Promise<void> {
+  async #ask(here: Conversation): Promise<void> {
+    const { id } = here;
     if (this.#asked.has(id)) return;
     this.#asked.add(id);
     try {
       await this.#context.options.ask<"ask">({ type: "ask", conversation: id, kind: 1, body: new Uint8Array() });
     } catch (error) {
       this.#asked.delete(id);
-      throw error;
+      if (!(error instanceof ServerRefusal) || error.code !== ErrorCode.forbidden) throw error;
+      await this.#isDismissed(here);
     }
+  }
+
+  /** The server says that this user is no member, and this device cannot follow: it will not hear why any more. */
+  async #isDismissed(here: Conversation): Promise<void> {
+    const { options: { onChanged, onWarning }, pending } = this.#context;
+    await here.exclusive(() => {
+      if (!here.isOut || here.group === undefined) return Promise.resolve();
+      const { seq, lastCommit } = here.state;
+      here.change({
+        state: { ...NEW_STATE, seq, lastCommit, trouble: Trouble.removed },
+        group: null,
+        joining: null,
+        writes: [() => pending.drop(here.id)],
+      });
+      onWarning(here.id, DISMISSED);
+      onChanged(here.id);
+      return Promise.resolve();
+    });
   }
 
   /** Joins in place of this device's old leaf, where it has one. Another commit that comes first makes it ask again. */

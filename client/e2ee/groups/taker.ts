@@ -152,7 +152,8 @@ export class Taker {
       case "late":
         return { taken: nothing(), next: { state: seen } };
       case "ahead":
-        return this.#behind(here, seen);
+        // Removed and brought back while it was away: the first row that it is shown lets it in.
+        return isCommit ? await this.#commitOutside(here, record) : this.#behind(here, seen);
       case "skipped": {
         const skipped = isCommit ? [...state.skipped, record.seq] : state.skipped;
         const warning = skippedCommit(outcome.reason, record.sender);
@@ -373,7 +374,11 @@ export class Taker {
         next: {},
       };
     }
-    if (found === "none") return { taken: nothing(), next: { state: seen } };
+    if (found === "none") {
+      return here.group === undefined || here.isFounding
+        ? { taken: nothing(), next: { state: seen } }
+        : this.#behind(here, seen);
+    }
     return await this.#joiner.joined(here, found);
   }
 

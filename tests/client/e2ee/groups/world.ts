@@ -32,9 +32,12 @@ import { TEST_CLUSTER, TEST_NOT_AFTER_MS, TEST_NOT_BEFORE_MS, type TestIdentity,
 import { Prng } from "../../../sim/prng.ts";
 import { TestServer } from "./server.ts";
 
-/** Time that tests let pass. The wall clock is behind it: the library looks at that one when somebody is added. */
+/**
+ * Time that tests let pass. The library looks at the wall clock when somebody is added, so it begins some time before that one:
+ * then key packages that are good here are good there.
+ */
 export class TestClock {
-  nowMs = Date.now();
+  nowMs = Date.now() - 20 * 24 * 3600 * 1000;
   #timers: { at: number; run: () => void }[] = [];
 
   readonly timers = {
@@ -186,6 +189,8 @@ export class Home {
   engine!: ReturnType<typeof makeEngine>;
   database!: Database;
   isOnline = false;
+  /** How often it was started again. */
+  life = 0;
   readonly #world: World;
   readonly path: string;
   readonly vault = new KeyVault(new Uint8Array(32).fill(7));
@@ -303,8 +308,9 @@ export class Home {
   async stop(): Promise<void> {
     this.isOnline = false;
     this.#stopped = true;
+    this.life++;
     await this.engine.close();
-    await this.#taking;
+    await Promise.allSettled([this.#taking, ...this.#sending.values()]);
     this.database.close();
   }
 
