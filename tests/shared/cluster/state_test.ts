@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { dataPaths, parseServerState, parseServerStatus, readServerState } from "../../../shared/cluster/mod.ts";
 import { readBalancerState, readServerStates, removeServerState } from "../../../shared/cluster/mod.ts";
 import { type ServerState, writeBalancerState, writeServerState } from "../../../shared/cluster/mod.ts";
+import { readMigration, removeMigration, writeMigration } from "../../../shared/cluster/mod.ts";
 import { inDirectory } from "../../temporary.ts";
 
 const STATE: ServerState = {
@@ -75,4 +76,19 @@ Deno.test("readBalancerState() gives what was written, and nothing for nonsense"
     assert.deepEqual(await readBalancerState(dataDir), state);
     await Deno.writeTextFile(balancer.state, JSON.stringify({ ...state, serverArguments: [1] }));
     assert.equal(await readBalancerState(dataDir), undefined);
+  }));
+
+Deno.test("readMigration() gives what was written until it is removed, and nothing for nonsense", () =>
+  inDirectory(async (dataDir) => {
+    assert.equal(await readMigration(dataDir), undefined);
+    await Deno.mkdir(dataPaths(dataDir).run);
+    await removeMigration(dataDir);
+    writeMigration(dataDir, { pid: 4711, from: 3, to: 9 });
+    assert.deepEqual(await readMigration(dataDir), { pid: 4711, from: 3, to: 9 });
+    for (const nonsense of ["", "{", "[]", `{"pid":0,"from":1,"to":2}`, `{"pid":1,"from":1}`]) {
+      await Deno.writeTextFile(dataPaths(dataDir).migration, nonsense);
+      assert.equal(await readMigration(dataDir), undefined, nonsense);
+    }
+    await removeMigration(dataDir);
+    assert.equal(await readMigration(dataDir), undefined);
   }));
