@@ -5,7 +5,8 @@
 import { join } from "node:path";
 import { DecodeError } from "../shared/codec/mod.ts";
 import { PrivateFileError, readPrivateText, shredFile, writePrivateFile } from "../shared/host/mod.ts";
-import { parseUserName, type UserName } from "../shared/protocol/mod.ts";
+import { parseUserName } from "../shared/protocol/mod.ts";
+import type { Account, AccountBook } from "./account.ts";
 import type { Database } from "./database.ts";
 import { DeviceKeys, Identity } from "./e2ee/mod.ts";
 import { FastChatError, UsageError } from "./errors.ts";
@@ -14,38 +15,13 @@ import { IDENTITY_FILE, PendingPassword } from "./pending_password.ts";
 import { PendingRotation } from "./pending_rotation.ts";
 import { openText, sealText } from "./vault.ts";
 
-/** Who a home belongs to. */
-export interface Account {
-  readonly name: UserName;
-  /** HOST:PORT where it was last used. */
-  readonly server: string;
-  /** 16 bytes. */
-  readonly clusterId: Uint8Array;
-  /** Fingerprint of the identity, 32 bytes. */
-  readonly identity: Uint8Array;
-  /** scrypt's cost when the password was last stretched: never to be lower (SECURITY P1). */
-  readonly log2N: number;
-  /** The server's 16 bytes of the salt then: another salt for a known account is refused. Not there in older homes. */
-  readonly salt?: Uint8Array;
-  /** Which of this account's passwords that is: rises with each change, 0 at the sign-up. */
-  readonly serial?: number;
-  /** The password was changed elsewhere: the identity's key file here is encrypted by the one before. */
-  readonly identityStale?: boolean;
-  /** Whether this home left a backup of the identity with the server; unknown in older homes. */
-  readonly serverBackup?: boolean;
-  /** Since when there is a recovery key, by the server's word; 0 for none, unknown until it was asked. */
-  readonly recoveryMs?: number;
-  /** False between asking the server to enrol this device and its answer. */
-  readonly enrolled: boolean;
-}
-
 export interface SessionToken {
   /** 32 bytes: whoever has them is this person. */
   readonly token: Uint8Array;
   readonly expiresMs: number;
 }
 
-export class Credentials {
+export class Credentials implements AccountBook {
   readonly #home: string;
   readonly #db: Database;
   /** A change of password whose outcome is not known yet. */

@@ -4,7 +4,8 @@
  */
 import { equalBytes, fingerprint, verifyPasswordStatement } from "../shared/crypto/mod.ts";
 import type { DeviceId, ResponseOf } from "../shared/protocol/mod.ts";
-import type { Account, Credentials } from "./credentials.ts";
+import type { Account } from "./account.ts";
+import type { Credentials } from "./credentials.ts";
 import type { NoticeEvent } from "./events.ts";
 import { timeText } from "./history.ts";
 import type { Remote } from "./remote.ts";

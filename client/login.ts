@@ -20,7 +20,8 @@ import {
 import { DecodeError } from "../shared/codec/mod.ts";
 import { ErrorCode, RequestError } from "../shared/errors.ts";
 import type { DeviceId, ResponseOf, Stretching, UserName } from "../shared/protocol/mod.ts";
-import type { Account, Credentials } from "./credentials.ts";
+import type { Account } from "./account.ts";
+import type { Credentials } from "./credentials.ts";
 import { adopt } from "./credentials_watch.ts";
 import { DeviceKeys, Identity } from "./e2ee/mod.ts";
 import {
@@ -428,8 +429,13 @@ export class LogIn {
     if (await credentials.pendingPassword.settle(offered, Date.now()) === "new") {
       onProgress("The change of your password that was cut off has happened: the new one counts");
     } else {
-      const told = await remote.ask<"credentials">({ type: "credentials", device: { name, ...device } });
-      if (await adopt(credentials, known, told)) onProgress("Your password was changed on another device");
+      const told = await remote.ask<"credentials">({ type: "credentials", device: { name, ...device } }).catch(
+        (error) => {
+          if (isRefusedWith(error, ErrorCode.badCredentials)) return undefined;
+          throw error;
+        },
+      );
+      if (told && await adopt(credentials, known, told)) onProgress("Your password was changed on another device");
     }
     return credentials.account() ?? known;
   }

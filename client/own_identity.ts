@@ -2,7 +2,8 @@
 import { equalBytes, openBackup, type StretchedPassword, stretchPassword } from "../shared/crypto/mod.ts";
 import { ErrorCode } from "../shared/errors.ts";
 import type { ResponseOf } from "../shared/protocol/mod.ts";
-import type { Account, Credentials } from "./credentials.ts";
+import type { Account } from "./account.ts";
+import type { Credentials } from "./credentials.ts";
 import { adopt } from "./credentials_watch.ts";
 import { Identity } from "./e2ee/mod.ts";
 import { FastChatError, RefusedError, WrongPasswordError } from "./errors.ts";

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { equalBytes, type StretchedPassword } from "../shared/crypto/mod.ts";
 import { writePrivateFile } from "../shared/host/mod.ts";
 import type { Stretching } from "../shared/protocol/mod.ts";
-import type { Credentials } from "./credentials.ts";
+import type { AccountBook } from "./account.ts";
 import type { Database } from "./database.ts";
 import type { Identity } from "./e2ee/mod.ts";
 
@@ -24,9 +24,9 @@ export interface AskedPassword {
 export class PendingPassword {
   readonly #home: string;
   readonly #db: Database;
-  readonly #credentials: Credentials;
+  readonly #credentials: AccountBook;
 
-  constructor(home: string, database: Database, credentials: Credentials) {
+  constructor(home: string, database: Database, credentials: AccountBook) {
     this.#home = home;
     this.#db = database;
     this.#credentials = credentials;

@@ -5,7 +5,7 @@
 import { join } from "node:path";
 import { equalBytes } from "../shared/crypto/mod.ts";
 import { writePrivateFile } from "../shared/host/mod.ts";
-import type { Credentials } from "./credentials.ts";
+import type { AccountBook } from "./account.ts";
 import type { Database } from "./database.ts";
 import type { Identity } from "./e2ee/mod.ts";
 import { IDENTITY_FILE } from "./pending_password.ts";
@@ -13,9 +13,9 @@ import { IDENTITY_FILE } from "./pending_password.ts";
 export class PendingRotation {
   readonly #home: string;
   readonly #db: Database;
-  readonly #credentials: Credentials;
+  readonly #credentials: AccountBook;
 
-  constructor(home: string, database: Database, credentials: Credentials) {
+  constructor(home: string, database: Database, credentials: AccountBook) {
     this.#home = home;
     this.#db = database;
     this.#credentials = credentials;

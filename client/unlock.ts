@@ -1,6 +1,7 @@
 /** How a home's vault gets its key: by what the caller has, or not at all (SECURITY P11). */
 import { StretchingRefused, stretchPassword, systemRandom } from "../shared/crypto/mod.ts";
-import type { Account, Credentials } from "./credentials.ts";
+import type { Account } from "./account.ts";
+import type { Credentials } from "./credentials.ts";
 import { FastChatError, LockedError, UsageError, WrongPasswordError } from "./errors.ts";
 import type { HomeVault } from "./home_vault.ts";
 import type { PasswordOwner } from "./seals.ts";
