@@ -1,5 +1,5 @@
 /** What a person is told of the key log: what it says of themselves, and what of others does not hold (SECURITY M13, P9). */
-import { decodeCertificate, equalBytes, type KeyHistory, sha256 } from "../shared/crypto/mod.ts";
+import { decodeCertificate, equalBytes, sha256 } from "../shared/crypto/mod.ts";
 import type { DeviceId } from "../shared/protocol/mod.ts";
 import type { NoticeEvent } from "./events.ts";
 import type { KeyLog, KeyLogNews } from "./key_log.ts";
@@ -21,12 +21,6 @@ export function unacknowledged(keyLog: KeyLog, self: Self): NoticeEvent[] {
   return [...devices].flatMap(([device, { endedAt, approvedAt }]) =>
     endedAt !== undefined || approvedAt !== undefined || device === self.keys.id ? [] : [deviceAdded(device)]
   );
-}
-
-/** Whether an identity is the one that follows on a pinned one by statements that each earlier one has signed. */
-export function isSuccessor(history: KeyHistory | undefined, pinned: Uint8Array, offered: Uint8Array): boolean {
-  return history !== undefined && equalBytes(history.identity, offered) &&
-    history.earlier.some((earlier) => equalBytes(earlier, pinned));
 }
 
 /** Whether an entry replaces the identity by which this session goes, from this very device. */

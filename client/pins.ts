@@ -3,7 +3,6 @@ import { equalBytes, formatFingerprint, type KeyHistory } from "../shared/crypto
 import type { UserName } from "../shared/protocol/mod.ts";
 import type { Database, Row } from "./database.ts";
 import { KeyChangedError } from "./errors.ts";
-import { isSuccessor } from "./key_watch.ts";
 
 /** What this home knows of somebody's identity. */
 export interface PinState {
@@ -160,4 +159,10 @@ function toState(row: Row): PinState {
     offered: row["offered"] as Uint8Array | null ?? undefined,
     verified: verified === null ? "no" : equalBytes(verified, pinned) ? "yes" : "earlier",
   };
+}
+
+/** Whether an identity is the one that follows on a pinned one by statements that each earlier one has signed. */
+function isSuccessor(history: KeyHistory | undefined, pinned: Uint8Array, offered: Uint8Array): boolean {
+  return history !== undefined && equalBytes(history.identity, offered) &&
+    history.earlier.some((earlier) => equalBytes(earlier, pinned));
 }
