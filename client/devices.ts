@@ -153,7 +153,7 @@ export class Devices {
       const names = open.map(([id]) => shortDevice(id)).join(", ");
       throw new UsageError(`Approve or revoke these devices first, which were added by password: ${names}`);
     }
-    const number = history.policyNumber + 1;
+    const number = Math.max(history.policyNumber + 1, Date.now());
     await this.#byIdentity(
       password,
       (identity) => identity.setPolicy(this.#owner, { approval, number, timeMs: Date.now() }),

@@ -7,6 +7,7 @@
  */
 import {
   decodeCertificate,
+  encodeKeyStatement,
   equalBytes,
   fingerprint,
   openBackup,
@@ -523,9 +524,25 @@ export class LogIn {
     await this.#checkShown(name, identity, remote);
     this.#finish(isHere ? { ...credentials.account()!, server } : account, session, stretched);
     this.#recovered = true;
+    await this.#openPolicy(identity, { clusterId, user: name }, remote);
     const { fingerprint: own } = identity;
     identity.wipe();
     return { name, identity: own, keys, clusterId };
+  }
+
+  /** Whoever recovers may have no device left that could approve this one: it needs no approval any more (§16.1). */
+  async #openPolicy(
+    identity: Identity,
+    owner: { clusterId: Uint8Array; user: UserName },
+    remote: Remote,
+  ): Promise<void> {
+    const timeMs = Date.now(), said = await identity.setPolicy(owner, { approval: false, number: timeMs, timeMs });
+    try {
+      await remote.ask<"stateKeys">({ type: "stateKeys", statement: encodeKeyStatement(said) });
+    } catch (error) {
+      // The account is back all the same: "fastchat device policy open" does it later.
+      if (!(error instanceof RequestError)) throw error;
+    }
   }
 
   #finish(account: Account, session: ResponseOf<"session">, stretched: StretchedPassword): void {

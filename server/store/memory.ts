@@ -161,11 +161,12 @@ export class MemoryStore implements Store {
     }
     if (user.devices.filter(({ ended }) => ended !== "revoked").length >= DEVICES_PER_USER_MAX) return "limit";
     if (this.#keyLog.countOf(name) >= KEY_ENTRIES_PER_USER_MAX) return "limit";
-    if (returns) Object.assign(known!, { certificate: device.certificate, ended: undefined, approved: false });
-    else moveCursors(this.#addDevice(user, device));
+    const approved = !hasApproved(user);
+    if (returns) Object.assign(known!, { certificate: device.certificate, ended: undefined, approved });
+    else moveCursors(Object.assign(this.#addDevice(user, device), { approved }));
     this.#keyLog.add(name, deviceEntry(device.certificate));
     this.#devicesMoved(user);
-    return user.approval ? "unapproved" : "added";
+    return user.approval && !approved ? "unapproved" : "added";
   }
 
   // deno-lint-ignore require-await
@@ -209,6 +210,10 @@ export class MemoryStore implements Store {
         device!.named = undefined;
         for (const [hash, session] of this.#sessions) if (session.device === id) this.#sessions.delete(hash);
         this.#listener?.sessionsEnded({ user: name, generation: user.generation, keep: undefined, device: id });
+        // Somebody must be able to approve the next: of those that are left, whoever came first (docs/PROTOCOL.md §16.1).
+        if (!hasApproved(user)) {
+          Object.assign(user.devices.find(({ ended }) => ended === undefined) ?? {}, { approved: true });
+        }
         break;
       case "policy":
         user.approval = effect.approval;
@@ -679,6 +684,11 @@ function hearersOf(
   const about = conversation.log.filter(({ seq }) => seq > Math.max(after, upto - RECEIPT_RECORDS_MAX) && seq <= upto);
   const hearers = new Set([user, ...about.map(({ sender }) => sender)]);
   return conversation.members.filter((name) => hearers.has(name));
+}
+
+/** Whether one of a user's devices is there and approved. */
+function hasApproved({ devices }: User): boolean {
+  return devices.some(({ ended, approved }) => ended === undefined && approved);
 }
 
 /** Whether a device is its user's now: neither ended nor waiting to be approved. */

@@ -101,6 +101,9 @@ export function applyStatement(history: KeyHistory | undefined, number: number, 
     case "revoke": {
       const device = devices.get(said.device)!;
       devices.set(said.device, { ...device, endedAt: device.endedAt ?? number, ending: "revoked" });
+      // Somebody must be able to approve the next: of those that are left, whoever came first.
+      const heir = [...devices].find(([, { endedAt }]) => endedAt === undefined);
+      if (heir !== undefined && !hasApproved(devices)) devices.set(heir[0], { ...heir[1], approvedAt: number });
       return next;
     }
     case "policy":
@@ -171,7 +174,8 @@ function withDevice(history: KeyHistory | undefined, number: number, encoded: Ui
       devices,
     };
   }
-  const devices = new Map(history.devices).set(device, added(certificate, encoded, number, undefined));
+  const approvedAt = hasApproved(history.devices) ? undefined : number;
+  const devices = new Map(history.devices).set(device, added(certificate, encoded, number, approvedAt));
   return { ...history, newest: number, devices };
 }
 
@@ -186,6 +190,11 @@ function added(
 
 function identityOf({ identityKey }: Certificate, identitySince: number) {
   return { identityKey, identity: sha256(identityKey), identitySince };
+}
+
+/** Whether one of them is there and approved. */
+function hasApproved(devices: ReadonlyMap<DeviceId, LoggedDevice>): boolean {
+  return [...devices.values()].some(({ endedAt, approvedAt }) => endedAt === undefined && approvedAt !== undefined);
 }
 
 function isUnapproved({ endedAt, approvedAt }: LoggedDevice): boolean {

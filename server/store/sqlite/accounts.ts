@@ -101,13 +101,15 @@ export class Accounts {
     }
     if (this.#sql.countDevices.get(user)!["count"] as number >= DEVICES_PER_USER_MAX) return "limit";
     if (this.#keyLog.countOf(user) >= KEY_ENTRIES_PER_USER_MAX) return "limit";
-    const id = known?.["id"] as number ?? this.#sql.insertDevice.run(key, user, device.certificate, 0).lastInsertRowid;
-    if (returns) this.#sql.renewDevice.run(device.certificate, 0, id);
+    const approved = this.#sql.approved.get(user) === undefined ? 1 : 0;
+    const id = known?.["id"] as number ??
+      this.#sql.insertDevice.run(key, user, device.certificate, approved).lastInsertRowid;
+    if (returns) this.#sql.renewDevice.run(device.certificate, approved, id);
     this.#keyLog.add(name, user, deviceEntry(device.certificate));
     this.#rows.writeHeads();
     if (!returns) this.#sql.beginCursors.run(id, user);
     this.#devicesMoved(name, user, notices);
-    return row["approval"] === 1 ? "unapproved" : "added";
+    return row["approval"] === 1 && approved === 0 ? "unapproved" : "added";
   }
 
   changeKeys({ user: name, after, entry, effect }: KeyChange, notices: Notices): "done" | "moved" | "limit" {
@@ -136,6 +138,7 @@ export class Accounts {
       case "revoke":
         this.#sql.end.run(Ended.revoked, id);
         this.#sql.endSessionsOfDevice.run(id);
+        this.#sql.inherit.run(user, user);
         notices.sessionsEnded({
           user: name,
           generation: row["generation"] as number,
@@ -292,6 +295,13 @@ function prepare(database: DatabaseSync) {
     insertDevice: sql("INSERT INTO devices (key, user, certificate, approved) VALUES (?, ?, ?, ?)"),
     renewDevice: sql("UPDATE devices SET certificate = ?, approved = ?, ended = 0 WHERE id = ?"),
     approve: sql("UPDATE devices SET approved = 1 WHERE id = ?"),
+    approved: sql("SELECT 1 FROM devices WHERE user = ? AND ended = 0 AND approved = 1 LIMIT 1"),
+    // Somebody must be able to approve the next: of those that are left, whoever came first (docs/PROTOCOL.md §16.1).
+    inherit: sql(
+      `UPDATE devices SET approved = 1
+       WHERE NOT EXISTS (SELECT 1 FROM devices WHERE user = ? AND ended = 0 AND approved = 1)
+         AND id = (SELECT id FROM devices WHERE user = ? AND ended = 0 ORDER BY id LIMIT 1)`,
+    ),
     end: sql("UPDATE devices SET ended = ?, name = NULL, name_signature = NULL WHERE id = ?"),
     supersede: sql("UPDATE devices SET ended = ? WHERE user = ? AND ended = 0"),
     setApproval: sql("UPDATE users SET approval = ? WHERE id = ?"),

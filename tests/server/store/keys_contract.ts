@@ -72,6 +72,23 @@ export function keysContract(test: Test): void {
     },
   );
 
+  test("changeKeys() leaves somebody who can approve: of those that are left, whoever came first", async (store) => {
+    await store.createUser(newUser("alice"));
+    for (const number of [2, 3]) await store.addDevice(ALICE, newDevice("alice", number));
+    assert.equal(await store.changeKeys(revoke(1, 3)), "done");
+    const policy: KeyChange = {
+      user: ALICE,
+      after: 4,
+      entry: bytesOf("p"),
+      effect: { type: "policy", approval: true },
+    };
+    assert.equal(await store.changeKeys(policy), "done");
+    assert.deepEqual((await store.account(ALICE))!.devices.map(({ id }) => id), [deviceOf("alice", 2)]);
+    for (const number of [2, 3]) assert.equal(await store.changeKeys(revoke(number, number + 3)), "done");
+    assert.equal(await store.addDevice(ALICE, newDevice("alice", 4)), "added", "as the first one was");
+    assert.equal(await store.addDevice(ALICE, newDevice("alice", 5)), "unapproved");
+  });
+
   test("changeKeys() does nothing behind a newer entry, and nothing for a device of somebody else", async (store) => {
     await befriend(store);
     await store.addDevice(ALICE, newDevice("alice", 2));

@@ -128,6 +128,20 @@ Deno.test("judgeStatement() takes an approval by another, approved device only",
   assert.equal(done.devices.get(alice2.id)!.approvedAt, 3);
 });
 
+Deno.test("somebody can always approve: of those that are left, whoever came first, or who comes next", async () => {
+  const { alice, alice2 } = await testKeys();
+  const one = await applied(undefined, 1, { type: "device", certificate: alice.certificate });
+  const two = await applied(one, 2, { type: "device", certificate: alice2.certificate });
+  const three = await applied(two, 3, await revoke(alice.id));
+  assert.equal(three.devices.get(alice2.id)!.approvedAt, 3);
+  const four = await applied(three, 4, await revoke(alice2.id));
+  const third = "3".repeat(32) as DeviceId, fourth = "4".repeat(32) as DeviceId;
+  const five = await applied(four, 5, { type: "device", certificate: await certificate(alice, { device: third }) });
+  assert.equal(five.devices.get(third)!.approvedAt, 5);
+  const six = await applied(five, 6, { type: "device", certificate: await certificate(alice, { device: fourth }) });
+  assert.equal(six.devices.get(fourth)!.approvedAt, undefined);
+});
+
 Deno.test("a policy counts from its entry on, never goes back, and needs every device to be approved", async () => {
   const { alice, alice2 } = await testKeys(), key = alice.identity.privateKey;
   const one = await applied(undefined, 1, { type: "device", certificate: alice.certificate });
