@@ -31,9 +31,7 @@ export async function recover(words: readonly string[], options: Options): Promi
     deviceName: deviceName(options),
     onProgress: printProgress,
   });
-  const isAlone = await chat.needsApproval().catch(() => false);
   await finish("recovered", options, chat);
-  if (isAlone) printNotice(APPROVAL);
   if (!options.json) { for (const line of RECOVERED) printLine(line); }
 }
 
@@ -130,9 +128,6 @@ async function newOf(name: string, file: string | undefined, input: InputLines):
   );
 }
 
-/** What the key log says of a device counts for everybody, and the recovery key is nothing that others could see. */
-const APPROVAL =
-  'Your devices count only once another one approves them (device policy): approve this one there, or, where they are all lost, replace your identity by "fastchat identity rotate": this device is the first one then.';
 const RECOVERED = [
   "Your account is yours again, with the new password. Messages from before are not brought back here:",
   "they were sealed for your other devices. The recovery key stays good; if anybody saw it, make another:",
