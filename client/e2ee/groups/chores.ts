@@ -25,6 +25,8 @@ export class Chores {
   readonly #newcomers: Newcomers;
   /** Users of a conversation whose devices are to be compared with its group. */
   readonly #changed = new Map<string, Set<UserName>>();
+  /** What was looked at when nobody was to be removed. */
+  readonly #nobodyLeaves = new Map<string, string>();
 
   constructor(parts: {
     readonly context: Context;
@@ -77,6 +79,10 @@ export class Chores {
   #leaving(here: Conversation, group: Group, roster: Roster): { remove: number[]; leaves: number[] } {
     const { lib } = this.#loaded, { keyLog, nowMs } = this.#context.options, self = lib.selfIn(group);
     const remove: number[] = [], leaves = new Set<number>(), rank = lib.roleOf(roster.info, self);
+    // What was looked at before, is looked at again when something has changed, or a day has gone by.
+    const day = Math.floor(nowMs() / DAY_MS);
+    const looked = [lib.epochOf(group), keyLog.length, here.state.leaves.length, day].join(" ");
+    if (this.#nobodyLeaves.get(here.id) === looked) return { remove, leaves: [] };
     for (const member of roster.members) {
       if (member.leaf === self.leaf) continue;
       const notice = here.state.leaves.find(({ user }) => user === member.user);
@@ -85,6 +91,7 @@ export class Chores {
       const isRevoked = keyLog.isRevoked(member.user, member.device, keyLog.length);
       if (notice !== undefined || isExpired || isRevoked) remove.push(member.leaf);
     }
+    if (remove.length === 0) this.#nobodyLeaves.set(here.id, looked);
     return { remove, leaves: [...leaves] };
     function outranks(own: number, { info }: Roster, member: Member): boolean {
       return info.kind === lib.Kind.group && own >= lib.Role.admin && lib.roleOf(info, member) <= own;
@@ -206,6 +213,7 @@ function devicesOf({ options: { people } }: Context, name: UserName, identity: s
 export const ASK_DEVICE = 1;
 export const ASK_LINK = 2;
 const NAMES_AT_ONCE = 16;
+const DAY_MS = 24 * 3600 * 1000;
 /** A device's keys are replaced after so long, or so many messages of its own (SECURITY M12). */
-const KEY_AGE_MS_MAX = 7 * 24 * 3600 * 1000;
+const KEY_AGE_MS_MAX = 7 * DAY_MS;
 const KEY_MESSAGES_MAX = 1_000;

@@ -71,7 +71,7 @@ class GroupEngine implements Engine {
   #parts: Promise<Parts> | undefined;
   #ready: Parts | undefined;
   /** When the list of conversations is known: before that, nobody knows what was sent by an older copy of this home. */
-  #listed = Promise.withResolvers<void>();
+  readonly #listed = Promise.withResolvers<void>();
 
   constructor(context: Context) {
     this.#context = context;
@@ -156,6 +156,8 @@ class GroupEngine implements Engine {
     const { changes, committer, chores } = await this.#load(), here = await this.#groupOf(id);
     await readable(this.#context, async () => {
       if (change.do === "delete") {
+        // Who has left is nobody to be removed against their rank.
+        await chores.run(here);
         await committer.run(here, changes.everybodyElse(), { once: true });
         await this.leave(id);
         return;
@@ -200,8 +202,10 @@ class GroupEngine implements Engine {
   }
 
   conversation(id: ConversationId): EngineConversation | undefined {
-    const here = this.#conversations.get(id), parts = this.#ready;
-    if (here?.group === undefined || here.isFounding || parts === undefined) return undefined;
+    const parts = this.#ready;
+    if (parts === undefined) return undefined;
+    const here = this.#hereNow(parts, id);
+    if (here.group === undefined || here.isFounding) return undefined;
     const { lib } = parts.loaded, roster = lib.rosterOf(here.group);
     const names = [...new Set(roster.members.map(({ user }) => user))];
     const roleOf = (name: UserName) =>
@@ -259,7 +263,6 @@ class GroupEngine implements Engine {
   }
 
   forget(): void {
-    this.#listed = Promise.withResolvers();
     this.#end(new NotReadyError("Another program of this home was at work meanwhile: try again", Promise.resolve()));
     this.#context.groups.forget();
   }
@@ -416,7 +419,10 @@ class GroupEngine implements Engine {
   }
 
   async #here(id: ConversationId): Promise<Conversation> {
-    const { loaded } = await this.#load();
+    return this.#hereNow(await this.#load(), id);
+  }
+
+  #hereNow({ loaded }: Parts, id: ConversationId): Conversation {
     let here = this.#conversations.get(id);
     if (here === undefined) this.#conversations.set(id, here = new Conversation(this.#context, loaded, id));
     return here;

@@ -45,6 +45,7 @@ export class Newcomers {
     const found: CheckedKeyPackage[] = [], seen = new Set<DeviceId>();
     for (let at = 0; at < newcomers.length; at += NAMES_AT_ONCE) {
       const asked = newcomers.slice(at, at + NAMES_AT_ONCE);
+      await keyLog.follow(asked.map(({ name }) => name));
       const { packages } = await ask<"takeKeyPackages">({
         type: "takeKeyPackages",
         conversation: id,

@@ -72,6 +72,8 @@ export interface KeyLogView {
   isRevoked(user: UserName, device: DeviceId, uptoEntries?: number): boolean;
   /** Whether a device may be let in now: it is in the log, has not ended, and waits for nobody's approval. */
   isUsable(user: UserName, device: DeviceId): boolean;
+  /** Entries about these are read from now on; resolves when those that there are have been. */
+  follow(names: readonly UserName[]): Promise<void>;
 }
 
 /** Where there is no log: nothing is revoked, and every head of zeros is known. */
@@ -82,4 +84,5 @@ export const NO_KEY_LOG: KeyLogView = {
   catchUp: () => Promise.resolve(),
   isRevoked: () => false,
   isUsable: () => true,
+  follow: () => Promise.resolve(),
 };

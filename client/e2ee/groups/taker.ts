@@ -3,9 +3,9 @@
  * says of it beside its bytes is compared with what the bytes prove.
  */
 import { InnerType, openEnvelope, readEnvelope } from "../../../shared/crypto/mod.ts";
-import type { Record } from "../../../shared/protocol/mod.ts";
+import type { Record, UserName } from "../../../shared/protocol/mod.ts";
 import type { Step, Taken, Warning } from "../engine.ts";
-import type { Member, Outcome } from "../mls/mod.ts";
+import type { Group, Member, Outcome } from "../mls/mod.ts";
 import type { Asks } from "./asks.ts";
 import { Kind, readBody } from "./body.ts";
 import type { Context } from "./context.ts";
@@ -32,8 +32,9 @@ export class Taker {
   readonly #loaded: Loaded;
   readonly #joiner: Joiner;
   readonly #asks: Asks;
-  /** Rows for which the key log was asked. */
-  readonly #askedFor = new Set<string>();
+  /** Rows for which the key log was read, and people about whom it is. */
+  readonly #readForRows = new Set<string>();
+  readonly #followed = new Set<UserName>();
 
   constructor(context: Context, loaded: Loaded, { joiner, asks }: { readonly joiner: Joiner; readonly asks: Asks }) {
     this.#context = context;
@@ -129,8 +130,9 @@ export class Taker {
       return isCommit ? await this.#commitOutside(here, record) : this.#outside(here, record);
     }
     const notes = isCommit ? lib.peekNotes(bytes) : undefined;
-    if (notes !== undefined && notes.keyLogEntries > keyLog.length && this.#isFirstTry(record)) {
-      return { taken: wait(keyLog.catchUp(notes.keyLogEntries), "The log of keys must be read first"), next: {} };
+    if (notes !== undefined && notes.keyLogEntries > 0) {
+      const wants = this.#keyLogFor(here.group, record, notes.keyLogEntries);
+      if (wants !== undefined) return { taken: wait(wants, KEY_LOG_FIRST), next: {} };
     }
     const outcome = await lib.receive(mls, here.group, bytes, {
       nowMs: nowMs(),
@@ -170,15 +172,14 @@ export class Taker {
     const { sender, plaintext, group, wipe } = outcome, { user, device } = sender;
     const head = plaintext.view.keyLog, isEmpty = head.every((byte) => byte === 0);
     const isKnownHead = isEmpty ? true : keyLog.knows(head);
-    if (isKnownHead === undefined && this.#isFirstTry(record)) {
-      return { taken: wait(keyLog.catchUp(), "The log of keys must be read first"), next: {} };
+    if (isKnownHead === undefined && !this.#wasRead(record)) {
+      return { taken: wait(this.#readFor(record, () => keyLog.catchUp()), KEY_LOG_FIRST), next: {} };
     }
     const verdict = lib.judgeView(plaintext.view, {
       epoch: lib.epochOf(here.group!),
       authenticatorAt: (epoch) => state.authenticators.find((one) => one.epoch === epoch)?.value,
       historyAt: (seq) => seq === 0 ? undefined : traces.historyAt(here.id, seq),
-      // It is not there although all that the server gives was read: it shows others another log.
-      knowsKeyLog: () => isKnownHead ?? false,
+      knowsKeyLog: () => isKnownHead,
     });
     const used: Next = { group, wipe };
     if (record.sender !== user) return { ...refused(REFUSED.sender(record.sender)), next: used };
@@ -405,11 +406,43 @@ export class Taker {
     };
   }
 
-  /** Whether what a row needs is to be asked for; once: then it is judged by what there is. */
-  #isFirstTry({ conversation, seq }: Record): boolean {
-    const key = `${conversation} ${seq}`, isFirst = !this.#askedFor.delete(key);
-    if (isFirst) this.#askedFor.add(key);
-    return isFirst;
+  /** What must be read of the key log before a commit is judged, so that everybody judges it alike: as far, and about all members. */
+  #keyLogFor(group: Group, record: Record, entries: number): Promise<void> | undefined {
+    const { keyLog } = this.#context.options;
+    const names = new Set(this.#loaded.lib.rosterOf(group).members.map(({ user }) => user));
+    for (const name of this.#followed) names.delete(name);
+    if (names.size > 0) {
+      return this.#patiently(async () => {
+        await keyLog.follow([...names]);
+        for (const name of names) this.#followed.add(name);
+      });
+    }
+    // A commit that names more than there is, is judged by what there is.
+    if (keyLog.length >= entries || this.#wasRead(record)) return undefined;
+    return this.#readFor(record, () => keyLog.catchUp(entries));
+  }
+
+  /** Whether it was read for this row. */
+  #wasRead({ conversation, seq }: Record): boolean {
+    return this.#readForRows.delete(`${conversation} ${seq}`);
+  }
+
+  #readFor({ conversation, seq }: Record, read: () => Promise<void>): Promise<void> {
+    return this.#patiently(async () => {
+      await read();
+      if (this.#readForRows.size >= READ_ROWS_MAX) this.#readForRows.clear();
+      this.#readForRows.add(`${conversation} ${seq}`);
+    });
+  }
+
+  /** Never rejects: what failed is tried again after a while, when the row is offered again. */
+  async #patiently(read: () => Promise<void>): Promise<void> {
+    const { timers } = this.#context.options;
+    try {
+      await read();
+    } catch {
+      await new Promise<void>((resolve) => timers.after(RETRY_MS, resolve));
+    }
   }
 }
 
@@ -439,5 +472,8 @@ function decodeText(content: Uint8Array): string | undefined {
 }
 
 const TEXT_DECODER = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+const KEY_LOG_FIRST = "The log of keys must be read first";
+const RETRY_MS = 1_000;
+const READ_ROWS_MAX = 1_024;
 /** As many as epochs whose messages still open, and this one. */
 const AUTHENTICATORS_KEPT = 5;

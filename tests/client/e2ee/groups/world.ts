@@ -246,6 +246,7 @@ export class Home {
         },
         knows: (head) => world.keyLog.knows(head),
         catchUp: (atLeast) => world.keyLog.catchUp(atLeast),
+        follow: (names) => world.keyLog.follow(names),
         isRevoked: (user, device, upto) => world.keyLog.isRevoked(user, device, upto),
         isUsable: (user, device) => world.keyLog.isUsable(user, device) && !world.keyLog.isRevoked(user, device),
       },
