@@ -3,13 +3,13 @@ import { bool, DecodeError, read, type Reader, write } from "../../shared/codec/
 import { connectLocal } from "../../shared/host/mod.ts";
 import { userName } from "../../shared/protocol/mod.ts";
 import type { UserName } from "../../shared/protocol/mod.ts";
-import type { Committed, ReceiptMoved, TypingHint } from "../bus/bus.ts";
+import type { ReceiptMoved, TypingHint } from "../bus/bus.ts";
 import type { HubLine } from "../bus/cluster_bus.ts";
 import type { HubPort } from "../bus/hub.ts";
 import type { Calls } from "./calls.ts";
+import { readCommitted } from "./committed_frame.ts";
 import { FrameKind, Link, LINK_VERSION } from "./link.ts";
 import {
-  committedSchema,
   devicesChangedSchema,
   groupNewsSchema,
   receiptMovedSchema,
@@ -96,8 +96,7 @@ export class Follower implements HubLine {
       case FrameKind.Answer:
         return this.#options.calls.answered(reader);
       case FrameKind.Committed: {
-        const count = reader.varint(), committed: Committed[] = [];
-        for (let item = 0; item < count; item++) committed.push(read(committedSchema, reader));
+        const committed = readCommitted(reader);
         reader.finish();
         return this.#options.port.committed(committed);
       }

@@ -20,9 +20,9 @@ import type { Committed, DevicesChanged, GroupNews } from "../bus/bus.ts";
 import type { ReceiptMoved, SessionsEnded, TypingHint } from "../bus/bus.ts";
 import { Hub, type HubPort } from "../bus/hub.ts";
 import { Checkpointer, CheckpointWorker } from "./checkpointer.ts";
+import { frameEnd, writeCommitted } from "./committed_frame.ts";
 import { AnswerStatus, FrameKind, Link, LINK_VERSION } from "./link.ts";
 import {
-  committedSchema,
   devicesChangedSchema,
   groupNewsSchema,
   operationByTag,
@@ -208,22 +208,19 @@ class FollowerPort implements HubPort {
 
   committed(committed: readonly Committed[]): void {
     for (let at = 0; at < committed.length;) {
-      let end = at, bytes = 0;
-      while (end < committed.length && (end === at || bytes < NOTICE_BYTES_MAX)) {
-        bytes += NOTICE_ROW_BYTES + committed[end++]!.record.body.length;
-      }
-      const from = at;
-      this.#link.send(FrameKind.Committed, (writer) => {
-        writer.varint(end - from);
-        for (let item = from; item < end; item++) write(committedSchema, writer, committed[item]!);
-      });
+      const from = at, end = frameEnd(committed, from);
+      this.#link.send(FrameKind.Committed, (writer) => writeCommitted(writer, committed, from, end));
       at = end;
     }
   }
 
   receipts(moved: readonly ReceiptMoved[]): void {
-    for (let at = 0; at < moved.length; at += NOTICE_RECEIPTS_MAX) {
-      const part = moved.slice(at, at + NOTICE_RECEIPTS_MAX);
+    for (let at = 0; at < moved.length;) {
+      const from = at;
+      for (let names = 0; at < moved.length && at - from < NOTICE_RECEIPTS_MAX && names < NOTICE_NAMES_MAX; at++) {
+        names += moved[at]!.members.length;
+      }
+      const part = moved.slice(from, at);
       this.#link.send(FrameKind.Receipts, (writer) => {
         writer.varint(part.length);
         for (const item of part) write(receiptMovedSchema, writer, item);
@@ -415,10 +412,9 @@ const WAL_BYTES = 32 << 20;
 const KEEP_ALL: RetentionSettings = { days: 0, mebibytes: 0 };
 /** Bytes of one server's requests in work, and of what answers to them may hold; beyond it the leader reads no more of them. */
 const OPEN_BYTES_MAX = 32 << 20;
-const NOTICE_BYTES_MAX = 4 << 20;
-const NOTICE_ROW_BYTES = 128;
 const NOTICE_CONVERSATIONS_MAX = 4096;
 const NOTICE_RECEIPTS_MAX = 4096;
+const NOTICE_NAMES_MAX = 100_000;
 const REASON_BYTES_MAX = 1024;
 const LEAVE_MS_MAX = 2000;
 const TAKEN_LOOK_MS = 5;

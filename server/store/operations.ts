@@ -34,7 +34,7 @@ import {
   userName,
 } from "../../shared/protocol/mod.ts";
 import { messageId } from "../../shared/protocol/mod.ts";
-import type { Committed, DevicesChanged, ReceiptMoved, SessionsEnded, TypingHint } from "../bus/bus.ts";
+import type { DevicesChanged, ReceiptMoved, SessionsEnded, TypingHint } from "../bus/bus.ts";
 import { groupOperations } from "./group_operations.ts";
 import { empty, LIST_ITEMS_MAX, type Operation, operation, shaped } from "./operation.ts";
 import type {
@@ -378,7 +378,6 @@ export function operationByTag(tag: number): Operation<unknown, unknown> | undef
 }
 
 /** What the bus carries from the leader to the servers. */
-export const committedSchema = shaped<Committed>()(struct({ record, members: array(userName, LIST_ITEMS_MAX) }));
 export const receiptMovedSchema = shaped<ReceiptMoved>()(
   struct({ receipt, members: array(userName, LIST_ITEMS_MAX) }),
 );
