@@ -8,7 +8,7 @@ import type { Delivery } from "./acks.ts";
 import { deliveries, type DeliveriesOptions } from "./deliveries.ts";
 import type { DeviceInfo, Rotated } from "./devices.ts";
 import { provenFingerprint } from "./enquiry.ts";
-import { UsageError } from "./errors.ts";
+import { KeyLogError, UsageError } from "./errors.ts";
 import { checkGroupName, groupAddress, parseAddress } from "./addresses.ts";
 import type { GroupChange } from "./e2ee/engine.ts";
 import { type Group, type GroupDetails, Groups } from "./groups.ts";
@@ -82,8 +82,11 @@ export class ChatClient extends LocalHome {
    * @param options.password The new one.
    * @throws UsageError for a key with a slip in it, before anything is sent; WrongRecoveryKeyError.
    */
-  static recover(options: OpenOptions & { readonly recoveryKey: string }): Promise<ChatClient> {
-    return ChatClient.open({ ...options, register: false });
+  static async recover(options: OpenOptions & { readonly recoveryKey: string }): Promise<ChatClient> {
+    const chat = await ChatClient.open({ ...options, register: false });
+    if (await chat.#session.devices.isIdentityShown()) return chat;
+    await chat.close();
+    throw new KeyLogError(`The key log shows others another identity of ${chat.name} than the one that was recovered`);
   }
 
   /** The home alone, without a connection: history, conversations, trusting a server. */

@@ -4,6 +4,7 @@
  */
 import {
   encodeKeyStatement,
+  equalBytes,
   formatFingerprint,
   isUsable,
   type KeyHistory,
@@ -83,6 +84,13 @@ export class Devices {
         (device.approvedAt !== undefined ? "active" : isUsable(history, device) ? "unapproved" : "waiting"),
       since: timeText(device.certificate.notBeforeMs),
     }));
+  }
+
+  /** Whether the log that everybody is shown says that this person's identity is the one here (SECURITY P8). */
+  async isIdentityShown(): Promise<boolean> {
+    const { keyLog, self } = this.#options;
+    await keyLog.catchUp();
+    return equalBytes(this.#history().identity, self.identity);
   }
 
   /** Whether devices count for nothing until another one approves them. */
