@@ -5,12 +5,13 @@ import { ChatClient } from "../chat_client.ts";
 import type { Options } from "../options.ts";
 import { UsageError } from "../errors.ts";
 import { defaultHome, explicitHome } from "../homes.ts";
+import { homeExists } from "../local_home.ts";
 import { printLine } from "../output.ts";
 import { givenPassword, newPassword, passwordFor } from "../password.ts";
 import { parseServerAddress } from "../server_address.ts";
 import { deviceName, printProgress, reach } from "./open.ts";
 import { RecoveryFile, recoveryJson, recoveryLines } from "./recovery_file.ts";
-import { keepUnlocked } from "./unlocked.ts";
+import { findWayBack, keepUnlocked } from "./unlocked.ts";
 
 export async function register(words: readonly string[], options: Options): Promise<void> {
   const { name, server, home } = target("register", words, options);
@@ -44,6 +45,7 @@ export async function login(words: readonly string[], options: Options): Promise
       home,
       name,
       password,
+      ...(homeExists(home) ? await findWayBack(home, options, password) : {}),
       ...reach(options),
       deviceName: deviceName(options),
       onProgress: printProgress,

@@ -45,6 +45,28 @@ export async function findWayIn(home: string, options: Options, supplied?: strin
   }
 }
 
+/**
+ * As {@linkcode findWayIn}, for a log-in: the password may have been changed on another device since this home was sealed, and
+ * the one before is needed once more.
+ */
+export async function findWayBack(home: string, options: Options, password: string): Promise<WayIn> {
+  const parts = openHome(home);
+  try {
+    const { vault, credentials } = parts;
+    if (!vault.isLocked || !credentials.account()?.enrolled) return {};
+    if (await unlockQuietly(parts, options) || await unlockWithPassword(vault, password)) {
+      return { unlock: vault.key() };
+    }
+    // Without anybody to ask the library says what is wrong.
+    if (!canAsk()) return {};
+    printNotice("This home does not open with that password: the one that you had before, once more.");
+    await askPassword(parts);
+    return { unlock: vault.key() };
+  } finally {
+    parts.database.close();
+  }
+}
+
 /** A person has just given the password: the rest of the session needs none. Nothing that goes wrong here is worth failing for. */
 export async function keepUnlocked(home: string, key: Uint8Array, options: Options): Promise<void> {
   if (!options.agent) return;
