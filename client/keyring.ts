@@ -269,8 +269,8 @@ export class Keyring {
   }
 
   #tellPinned(name: UserName, shown: Uint8Array): void {
-    const text = `First contact with ${name}, whose key is ${formatFingerprint(shown)}: unverified until you compare ` +
-      `safety numbers (fastchat verify ${name}, or /verify ${name})`;
+    const text = `First contact with ${name}, whose key is ${formatFingerprint(shown)}: unverified; ` +
+      `to be sure: fastchat verify ${name}`;
     this.#options.onNotice({ type: "notice", code: "peer-pinned", name, text });
   }
 

@@ -3,6 +3,7 @@ import { formatFingerprint } from "../../shared/crypto/mod.ts";
 import type { ChatClient } from "../chat_client.ts";
 import { FastChatError, RefusedError, UsageError } from "../errors.ts";
 import type { StateEvent } from "../events.ts";
+import { FirstContacts } from "./first_contacts.ts";
 import { groupRows, groupTrust } from "./group_view.ts";
 import { parseGroupLine } from "./group_line.ts";
 import { paint, paintName, printError, printLine } from "../output.ts";
@@ -20,6 +21,7 @@ import { quoteWord, takeWord } from "./words.ts";
 export class ChatFace {
   readonly #chat: ChatClient;
   readonly #talk: Talk;
+  readonly #contacts = new FirstContacts((line) => this.#print(paint("dim", line)));
   /** The newest message to each, and when it was stored. */
   readonly #lastSent = new Map<string, { readonly id: string; readonly time: string; readonly atMs: number }>();
   readonly #leaving = new AbortController();
@@ -47,6 +49,7 @@ export class ChatFace {
       const showing = [this.#showMessages(), this.#showEvents()];
       if (!interactive) await this.#readLines();
       await Promise.all(showing);
+      this.#contacts.flush();
       return interactive ? 0 : this.#exitCode;
     } finally {
       this.#terminal?.close();
@@ -105,6 +108,10 @@ export class ChatFace {
       }
       if (event.type === "state") {
         this.#showState(event);
+        continue;
+      }
+      if (event.type === "notice" && event.code === "peer-pinned" && event.name !== undefined) {
+        this.#contacts.add(event.name);
         continue;
       }
       // The greeting told of the first connection, and leaving needs no comment.
