@@ -40,8 +40,9 @@ import { ROLES } from "./lines.ts";
 import { formatLink, linkProof, parseLink } from "./link.ts";
 import { type Newcomer, Newcomers } from "./newcomers.ts";
 import type { EngineOptions } from "./options.ts";
-import { BLOCKED, differs, DISMISSED } from "./reasons.ts";
+import { BLOCKED, DISMISSED } from "./reasons.ts";
 import { Sealing } from "./sealing.ts";
+import { Served } from "./served.ts";
 import { Trouble } from "./state_row.ts";
 import { Taker } from "./taker.ts";
 
@@ -60,6 +61,7 @@ interface Parts {
   readonly sealing: Sealing;
   readonly changes: Changes;
   readonly leaving: Leaving;
+  readonly served: Served;
 }
 
 class GroupEngine implements Engine {
@@ -384,27 +386,10 @@ class GroupEngine implements Engine {
     this.#context.background.run(async () => this.#settle(await this.#here(id)));
   }
 
-  /** To whom the server delivers and who is in the group should be the same people (SECURITY M9). */
   #compareLater(here: Conversation, head: number): void {
     this.#context.background.run(async () => {
-      const { loaded: { lib } } = await this.#load(), { ask, onWarning } = this.#context.options;
       await here.takenUpTo(head);
-      if (here.sound === undefined) return;
-      const epoch = lib.epochOf(here.sound), served = new Set<UserName>();
-      for (let after = "", more = true; more;) {
-        const page = await ask<"members">({ type: "members", conversation: here.id, after });
-        for (const { name } of page.users) served.add(name);
-        after = page.users.at(-1)?.name ?? "";
-        more = page.more && after !== "";
-      }
-      // A commit in between makes them differ for a moment.
-      if (here.sound === undefined || lib.epochOf(here.sound) !== epoch || here.group?.pending !== undefined) return;
-      const left = new Set(here.state.leaves.map(({ user }) => user));
-      const there = new Set(lib.rosterOf(here.sound).members.map(({ user }) => user));
-      for (const name of served) if (!there.has(name)) onWarning(here.id, differs(name, "delivers this group to"));
-      for (const name of there) {
-        if (!served.has(name) && !left.has(name)) onWarning(here.id, differs(name, "does not deliver this group to"));
-      }
+      await (await this.#load()).served.compare(here);
     });
   }
 
@@ -436,7 +421,8 @@ class GroupEngine implements Engine {
       const chores = new Chores({ context, loaded, committer, asks, newcomers });
       const taker = new Taker(context, loaded, { joiner, asks }), sealing = new Sealing(context, loaded);
       const changes = new Changes(context, loaded, newcomers), leaving = new Leaving(context, loaded, sealing);
-      return this.#ready = { loaded, committer, joiner, taker, newcomers, chores, sealing, changes, leaving };
+      const served = new Served(context, loaded);
+      return this.#ready = { loaded, committer, joiner, taker, newcomers, chores, sealing, changes, leaving, served };
     });
   }
 }

@@ -76,7 +76,7 @@ class Story {
       this.#patchy.add(added);
       for (const [id, peer] of home.user === added.user ? home.peers : []) added.peers.set(id, peer);
     } else if (roll < 92) await this.#putBack(home);
-    else world.clock.pass(random.integer(0, 3) * 24 * 3600 * 1000);
+    else if (world.clock.nowMs < Date.now()) world.clock.pass(random.integer(0, 3) * 24 * 3600 * 1000);
   }
 
   #say(home: Home): void {

@@ -248,6 +248,7 @@ export class Home {
         catchUp: (atLeast) => world.keyLog.catchUp(atLeast),
         follow: (names) => world.keyLog.follow(names),
         isRevoked: (user, device, upto) => world.keyLog.isRevoked(user, device, upto),
+        identityOf: (user, identity, upto) => world.keyLog.identityOf(user, identity, upto),
         isUsable: (user, device) => world.keyLog.isUsable(user, device) && !world.keyLog.isRevoked(user, device),
       },
       ask: ((request: Request) => {
@@ -399,7 +400,7 @@ export class Home {
           return;
         }
         if (error instanceof ConnectionLostError || this.#stopped) return;
-        if (!(error instanceof FastChatError)) {
+        if (!(error instanceof FastChatError) && !(error instanceof ServerRefusal)) {
           this.failed = error;
           return;
         }
