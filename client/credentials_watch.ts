@@ -19,9 +19,29 @@ export interface CredentialsWatchOptions {
 export class CredentialsWatch {
   readonly #options: CredentialsWatchOptions;
   #looking: Promise<void> = Promise.resolve();
+  #hasLooked = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(options: CredentialsWatchOptions) {
     this.#options = options;
+  }
+
+  /**
+   * With the first connection at once; later a while after it, because many may have lost one server at the same moment, and what
+   * is told meanwhile comes as an event.
+   */
+  connected(remote: () => Remote | undefined): void {
+    const first = remote();
+    if (!this.#hasLooked && first !== undefined) return void this.look(first);
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      const now = remote();
+      if (now !== undefined) void this.look(now);
+    }, Math.random() * SPREAD_MS);
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
   }
 
   /**
@@ -36,6 +56,7 @@ export class CredentialsWatch {
   async #look(remote: Remote, isOwn: boolean): Promise<void> {
     const { credentials } = this.#options;
     const told = await remote.ask<"credentials">({ type: "credentials", device: undefined });
+    this.#hasLooked = true;
     const outcome = await credentials.pendingPassword.settle(told.stretching, Date.now());
     if (outcome !== undefined) this.#notice("password-changed", CUT_OFF[outcome]);
     const account = credentials.account();
@@ -97,6 +118,7 @@ export async function adopt(
   return true;
 }
 
+const SPREAD_MS = 60_000;
 const RECOVERED = 2;
 const CUT_OFF = {
   new: "A change of your password that was cut off has happened: the new password counts",

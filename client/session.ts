@@ -429,6 +429,7 @@ export class Session {
     this.live.close();
     this.#working?.inbox.close();
     this.#working?.receipts.close();
+    this.#working?.credentials.close();
     const senderDone = this.#working?.sender.close();
     const hostDone = this.#working?.host.close();
     await Promise.all([this.link.close(), senderDone, hostDone]);
@@ -448,7 +449,7 @@ export class Session {
     });
     this.#readKeyLog(keyLog);
     this.devices.sayName().catch(() => {});
-    void credentials.look(remote);
+    credentials.connected(() => this.link.remote);
     sender.unpark();
     this.live.connected();
     this.#tell({ type: "connection", state: "connected", server });

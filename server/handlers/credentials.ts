@@ -127,10 +127,10 @@ export async function credentials(
   caller: Caller,
   services: Services,
 ): Promise<ResponseOf<"credentials">> {
-  const account = request.device === undefined
-    ? await accountOf(sessionOf(caller).user, services)
-    : await provenAccount(request.device, caller, services);
-  const { recovery, password } = await credentialsOf(account, services);
+  const own = request.device === undefined ? sessionOf(caller).user : undefined;
+  const [account, { recovery, password }] = own === undefined
+    ? await provenCredentials(request.device!, caller, services)
+    : await Promise.all([accountOf(own, services), credentialsOf({ name: own }, services)]);
   return {
     type: "credentials",
     stretching: account.stretching,
@@ -260,13 +260,22 @@ async function provenAccount(
   throw new RequestError(ErrorCode.badCredentials, "This device is not enrolled");
 }
 
+async function provenCredentials(
+  claim: NonNullable<RequestOf<"credentials">["device"]>,
+  caller: Caller,
+  services: Services,
+): Promise<[Account, StoredCredentials]> {
+  const account = await provenAccount(claim, caller, services);
+  return [account, await credentialsOf(account, services)];
+}
+
 async function accountOf(name: Account["name"], services: Services): Promise<Account> {
   const account = await services.store.account(name);
   if (account === undefined) throw new RequestError(ErrorCode.notAuthenticated, "Log in first");
   return account;
 }
 
-async function credentialsOf({ name }: Account, services: Services): Promise<StoredCredentials> {
+async function credentialsOf({ name }: Pick<Account, "name">, services: Services): Promise<StoredCredentials> {
   return await services.store.credentials(name) ?? { recovery: undefined, password: undefined };
 }
 

@@ -11,7 +11,7 @@ import {
   WrongRecoveryKeyError,
 } from "../../client/mod.ts";
 import type { Store } from "../../server/store/store.ts";
-import { generateRecoveryKey, systemRandom } from "../../shared/crypto/mod.ts";
+import { decryptPem, generateRecoveryKey, systemRandom } from "../../shared/crypto/mod.ts";
 import type { UserName } from "../../shared/protocol/mod.ts";
 import { type ChatWorld, PASSWORD, withWorld } from "./chat_world.ts";
 
@@ -142,6 +142,9 @@ Deno.test("changePassword(): the new password opens everything, the old one noth
     const elsewhere = { home: world.home("elsewhere"), register: false };
     await refused(world.open("alice", elsewhere), WrongPasswordError);
     assert.deepEqual((await world.open("alice", { ...elsewhere, password: NEW_PASSWORD })).fingerprint, fingerprint);
+    const pem = await Deno.readTextFile(`${world.home("alice")}/identity.pem`);
+    assert(await decryptPem(pem, NEW_PASSWORD));
+    assert.equal(await decryptPem(pem, PASSWORD), undefined);
     const files = [...Deno.readDirSync(world.home("alice"))].map(({ name }) => name);
     assert(!files.includes("identity.next.pem"));
   });

@@ -101,9 +101,16 @@ Deno.test("recovery and passwd, by real programs", async (test) => {
           env: { FASTCHAT_PASSWORD: THIRD_PASSWORD, FASTCHAT_NEW_PASSWORD: FOURTH_PASSWORD },
         }),
       );
+      const token = join(folder, "second.token");
       const ended = await output;
       assert.equal(ended.code, 4, new TextDecoder().decode(ended.stderr));
       assert.equal((await run("online", "second", env(NEW_PASSWORD))).code, 4);
+      // Sealed by the password before, it opens by that or by a token: with the new one it is logged in, and sealed by that.
+      assert.equal((await run(`login alice --server ${cluster.server}`, "second", env(FOURTH_PASSWORD))).code, 4);
+      ok(await run(`token create ${token}`, "second", env(NEW_PASSWORD)));
+      ok(await run(`login alice --server ${cluster.server} --token-file ${token}`, "second", env(FOURTH_PASSWORD)));
+      ok(await run("online", "second", env(FOURTH_PASSWORD)));
+      assert.match(await Deno.readTextFile(join(home("second"), "identity.pem")), /BEGIN ENCRYPTED PRIVATE KEY/);
       ok(await run("send bob fourth", "found", env(FOURTH_PASSWORD)));
     });
 
