@@ -9,7 +9,7 @@ import type { Database, Row } from "./database.ts";
 import type { ChangeLine, EngineMember } from "./e2ee/engine.ts";
 import type { ChangeEvent, LogEvent, MessageEvent } from "./events.ts";
 import { sanitizeLine } from "./sanitize.ts";
-import { openText, sealText } from "./vault.ts";
+import { openText, sealText, type Vault, VaultError } from "./vault.ts";
 
 export const ConversationKind = { direct: 1, group: 2 } as const;
 export type ConversationKind = (typeof ConversationKind)[keyof typeof ConversationKind];
@@ -227,7 +227,7 @@ export class History {
       after,
       upTo,
       Own.here,
-    ).map((row) => toEvent(row, this.#db) as MessageEvent);
+    ).map((row) => toEvent(row, this.#db)).filter((event) => event.type === "message");
   }
 
   /**
@@ -482,12 +482,12 @@ export class History {
 
   /** The newest `limit` messages of a conversation, oldest first. */
   messagesIn(id: ConversationId, limit: number): MessageEvent[] {
-    return this.#newest(id, "kind = 1", limit) as MessageEvent[];
+    return this.#newest(id, "kind = 1", limit).filter((event) => event.type === "message");
   }
 
   /** {@linkcode messagesIn} with what changed in between, which counts too. */
   talkIn(id: ConversationId, limit: number): (MessageEvent | ChangeEvent)[] {
-    return this.#newest(id, "kind IN (1, 2)", limit) as (MessageEvent | ChangeEvent)[];
+    return this.#newest(id, "kind IN (1, 2)", limit).filter((event) => event.type !== "refused");
   }
 
   #newest(id: ConversationId, which: "kind = 1" | "kind IN (1, 2)", limit: number): LogEvent[] {
@@ -592,25 +592,23 @@ export function toPositioned(row: Row, database: Database): Positioned {
 function toEvent(row: Row, database: Database): LogEvent {
   const conversation = row["conversation"] as ConversationId, seq = row["seq"] as number;
   const time = timeText(row["time_ms"] as number), sender = row["sender"] as UserName;
-  const sealed = row["sealed"] as Uint8Array, recipient = row["recipient"] as UserName, { vault } = database;
+  const recipient = row["recipient"] as UserName, read = unseal(row, database.vault);
   const named = recipient === ""
     ? database.get("SELECT name FROM conversations WHERE id = ?", conversation)
     : undefined;
   const group = recipient === "" ? named?.["name"] as string ?? "" : undefined;
-  if (row["text"] === null) {
-    const reason = openText(vault, sealed, placeOf.reason(conversation, seq));
+  if ("reason" in read) {
     return {
       type: "refused",
       conversation,
       seq,
       ...(group !== undefined && { group }),
       claimedFrom: sender,
-      reason,
+      reason: read.reason,
       time,
     };
   }
-  const device = row["device"] as DeviceId, id = row["id"] as MessageId;
-  const text = openText(vault, sealed, placeOf.text({ conversation, device, id }));
+  const device = row["device"] as DeviceId, id = row["id"] as MessageId, { text } = read;
   const to = group === undefined ? recipient : groupAddress(database, conversation);
   if (row["kind"] === RowKind.change) {
     const { lines, ended } = JSON.parse(text) as GroupChanged;
@@ -640,6 +638,25 @@ function toEvent(row: Row, database: Database): LogEvent {
     seq,
   };
 }
+
+/** What a row says, or why it says nothing: one that is damaged takes none of the others with it. @throws LockedError */
+function unseal(row: Row, vault: Vault): { readonly text: string } | { readonly reason: string } {
+  const conversation = row["conversation"] as ConversationId, sealed = row["sealed"] as Uint8Array | null;
+  if (sealed === null) return { reason: UNSEALED };
+  try {
+    if (row["text"] === null) {
+      return { reason: openText(vault, sealed, placeOf.reason(conversation, row["seq"] as number)) };
+    }
+    const device = row["device"] as DeviceId, id = row["id"] as MessageId;
+    return { text: openText(vault, sealed, placeOf.text({ conversation, device, id })) };
+  } catch (error) {
+    if (error instanceof VaultError) return { reason: error.message };
+    throw error;
+  }
+}
+
+/** A program of before went on while another one brought the home up; or somebody has put it there. */
+const UNSEALED = "It was not written into this home by this version of fastchat";
 
 const RowKind = { message: 1, change: 2 } as const;
 const GROUP_NAME_MAX = 64;

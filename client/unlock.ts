@@ -26,6 +26,7 @@ export interface Unlocking {
  */
 export async function unlock(credentials: Credentials, ways: Unlocking): Promise<void> {
   const { vault } = credentials;
+  vault.clean();
   if (!vault.isLocked) return await sealOpenHome(credentials, ways.password);
   if (ways.unlock !== undefined && vault.unlockWithKey(ways.unlock)) return;
   if (ways.token !== undefined && vault.unlockWithToken(parseToken(ways.token))) return;
@@ -52,7 +53,6 @@ export async function unlockWithPassword(vault: HomeVault, password: string): Pr
 
 async function sealOpenHome(credentials: Credentials, password: string | undefined): Promise<void> {
   const { vault } = credentials, account = credentials.account();
-  vault.clean();
   if (!vault.isOpen || password === undefined || !account?.enrolled) return;
   // What proves it without a server. Where it does not, the next log-in with the password does.
   const identity = await credentials.identity(password).catch((error) => {
