@@ -30,6 +30,7 @@ export class InLane {
   #storedUpTo = 0;
   #storedTimer: ReturnType<typeof setTimeout> | undefined;
   #running: Promise<void> | undefined;
+  #again = false;
   /** The next row cannot be taken before something else has come. */
   #waits: { isOver: boolean; ready: Promise<void>; readonly warning: ReturnType<typeof setTimeout> } | undefined;
 
@@ -106,7 +107,16 @@ export class InLane {
 
   /** Resolves when everything known of is applied, or waits for something that is not in this conversation's log. */
   run(): Promise<void> {
-    return this.#running ??= this.#work().finally(() => this.#running = undefined);
+    this.#again = true;
+    return this.#running ??= this.#runAgain().finally(() => this.#running = undefined);
+  }
+
+  /** What came after the last look is looked at, too. */
+  async #runAgain(): Promise<void> {
+    while (this.#again) {
+      this.#again = false;
+      await this.#work();
+    }
   }
 
   async #work(): Promise<void> {
