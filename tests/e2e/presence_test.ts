@@ -146,7 +146,7 @@ Deno.test("presence and typing over four servers", async (t) => {
           await eventually(() => far.client.presence("frank") || undefined, "Frank is seen", 40);
           for (let count = 0; count < 40; count++) far.client.typing("frank");
           const sent = await Promise.all(Array.from({ length: 20 }, (_, i) => far.client.send("frank", `text ${i}`)));
-          assert.deepEqual(sent.map(({ seq }) => seq), Array.from({ length: 20 }, (_, i) => i + 1));
+          assert.deepEqual(sent.map(({ seq }) => seq), Array.from({ length: 20 }, (_, i) => i + 2));
           await eventually(() => frank.client.unshown().length === 20 || undefined, "all of it arrives");
           await frank.client.close();
           await eventually(() => far.client.presence("frank") === false || undefined, "and that Frank is gone", 40);

@@ -17,15 +17,15 @@ Deno.test("retention: old messages go, the new ones come, and what is missing is
         succeeded(await fastchat(["send", "bob", text, ...at("alice")]));
       }
       await cluster.stop();
-      // The first three were sent forty days ago.
-      change(data, "UPDATE log SET time_ms = time_ms - 40 * 86400000 WHERE seq <= 3");
+      // The commit that made their group and the first three were sent forty days ago.
+      change(data, "UPDATE log SET time_ms = time_ms - 40 * 86400000 WHERE seq <= 4");
       cluster = await startCluster(2, ["--retention-days", "30"], data, cluster.port);
       await eventually(() => logged(data, "store.trimmed"), "the old messages are removed");
       const first = succeeded(await fastchat(["recv", "--json", ...at("bob")]));
       const events = first.stdout.trim().split("\n").map((line) => JSON.parse(line));
       assert.deepEqual(events.map(({ text, reason, seq }) => [seq, text ?? reason]), [
-        [3, "3 earlier messages were removed by the server, which does not keep them for ever"],
-        [4, "four"],
+        [4, "4 earlier messages were removed by the server, which does not keep them for ever"],
+        [5, "four"],
       ]);
       assert.doesNotMatch(first.stdout + first.stderr, /never came|holds back/);
       succeeded(await fastchat(["send", "bob", "five", ...at("alice")]));
@@ -37,7 +37,7 @@ Deno.test("retention: old messages go, the new ones come, and what is missing is
     }
     const database = new DatabaseSync(`${data}/store.db`, { readOnly: true });
     const { begins, head } = database.prepare("SELECT begins, head FROM conversations").get()!;
-    assert.deepEqual([begins, head, database.prepare("SELECT count(*) AS rows FROM log").get()!["rows"]], [3, 5, 2]);
+    assert.deepEqual([begins, head, database.prepare("SELECT count(*) AS rows FROM log").get()!["rows"]], [4, 6, 2]);
     database.close();
   });
 });
