@@ -73,9 +73,8 @@ export async function keepUnlocked(home: string, key: Uint8Array, options: Optio
   try {
     if (await askAgent(home, runtimeDirectory()) !== undefined) return;
     await startAgentProcess({ home, key, idleSeconds: IDLE_SECONDS });
-    printNotice(
-      `Unlocked until you log out of this machine, "fastchat lock", or ${IDLE_SECONDS / 3600} hours of no use.`,
-    );
+    const end = runtimeDirectory() === undefined ? "" : "you log out of this machine, ";
+    printNotice(`Unlocked until ${end}"fastchat lock", or ${IDLE_SECONDS / 3600} hours of no use.`);
   } catch (error) {
     if (!(error instanceof FastChatError)) throw error;
     printNotice(`${error.message}. The next command asks for the password again.`);
