@@ -142,6 +142,16 @@ export class KeyLog {
     return this.history(user, uptoEntries)?.devices.get(device)?.endedAt !== undefined;
   }
 
+  /**
+   * The identity by which somebody goes, for one by which they go or went, as hex; any other is given back as it is. The same for
+   * everybody who asks for the same number of entries.
+   */
+  identityOf(user: UserName, identity: string, uptoEntries?: number): string {
+    const history = this.history(user, uptoEntries);
+    const isEarlier = history?.earlier.some((earlier) => earlier.toHex() === identity) ?? false;
+    return isEarlier ? history!.identity.toHex() : identity;
+  }
+
   /** Whether a device may be sealed for now: it is in the log, has not ended, and waits for nobody's approval (SECURITY P9). */
   isUsable(user: UserName, device: DeviceId): boolean {
     const history = this.history(user), known = history?.devices.get(device);

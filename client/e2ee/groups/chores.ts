@@ -2,7 +2,7 @@
  * What is due in a conversation before anything is sent (SECURITY M5, M6, M8, M12): devices that wait or that the directory
  * shows are let in, revoked and expired ones and users who left are removed, old keys replaced. All in one commit.
  */
-import { decodeCertificate, fingerprint, InnerType } from "../../../shared/crypto/mod.ts";
+import { type Certificate, decodeCertificate, fingerprint, InnerType } from "../../../shared/crypto/mod.ts";
 import { DecodeError } from "../../../shared/codec/mod.ts";
 import type { Ask, DeviceId, MessageId, UserName } from "../../../shared/protocol/mod.ts";
 import { ErrorCode } from "../../../shared/errors.ts";
@@ -101,7 +101,7 @@ export class Chores {
   /** Devices of members that are not in the group. */
   async #coming(here: Conversation, roster: Roster, staying: readonly Member[]): Promise<CheckedKeyPackage[]> {
     const there = new Set(staying.map(({ device }) => device)), missing = new Set<DeviceId>();
-    const newcomers = new Map<UserName, Newcomer>();
+    const newcomers = new Map<UserName, Newcomer>(), { keyLog } = this.#context.options;
     const wants = (name: UserName, identity: string, device: DeviceId) => {
       if (there.has(device)) return;
       missing.add(device);
@@ -110,7 +110,8 @@ export class Chores {
     for (const name of this.#changed.get(here.id) ?? []) {
       const member = staying.find(({ user }) => user === name);
       if (member === undefined) continue;
-      for (const device of devicesOf(this.#context, name, member.identity)) wants(name, member.identity, device);
+      const identity = keyLog.identityOf(name, member.identity);
+      for (const device of devicesOf(this.#context, name, identity)) wants(name, identity, device);
     }
     for (const ask of this.#asks.in(here.id)) {
       if (ask.kind === ASK_LINK) {
@@ -118,7 +119,7 @@ export class Chores {
         continue;
       }
       const member = staying.find(({ user }) => user === ask.user);
-      if (member !== undefined) wants(ask.user, member.identity, ask.device);
+      if (member !== undefined) wants(ask.user, keyLog.identityOf(ask.user, member.identity), ask.device);
       else this.#asks.drop(here.id, ask.device);
     }
     return await this.#newcomers.packagesOf(here.id, [...newcomers.values()], missing);
@@ -133,7 +134,7 @@ export class Chores {
     wants: (name: UserName, identity: string, device: DeviceId) => void,
   ): Promise<void> {
     const { lib } = this.#loaded, { ask: tell, people, self } = this.#context.options;
-    if (lib.roleOf(info, { user: self.name, identity: self.identity.toHex() }) < lib.Role.admin) return;
+    if (lib.roleOf(info, lib.selfIn(here.group!)) < lib.Role.admin) return;
     const identity = people.pinned(ask.user), asker = { group: here.id, device: ask.device };
     const isThere = staying.some(({ user }) => user === ask.user);
     if (isThere || identity === undefined || !isLinkProof(ask.body, info, { ...asker, identity })) {
@@ -156,7 +157,8 @@ export class Chores {
     for (const ask of asks) {
       const former = members.find(({ device, user }) => device === ask.device && user === ask.user);
       if (former === undefined) continue;
-      const certificate = lib.certificateOf(group, former.leaf);
+      // Its leaf may be by an identity that was replaced since.
+      const certificate = certificateOf(this.#context, former) ?? lib.certificateOf(group, former.leaf);
       this.#asks.drop(here.id, ask.device);
       if (certificate === undefined) continue;
       const { groupInfo, sealedTree } = await lib.makeInvitation(mls, group);
@@ -196,18 +198,31 @@ export class Chores {
   }
 }
 
+/** What the directory has of a device, by the identity that its user goes by now. */
+function certificateOf({ options: { people, keyLog } }: Context, { user, device, identity }: Member) {
+  const now = keyLog.identityOf(user, identity);
+  return people.entry(user)?.certificates.find((bytes) => {
+    const certificate = readCertificate(bytes);
+    return certificate?.device === device && fingerprint(certificate.identityKey).toHex() === now;
+  });
+}
+
 /** Certified by that identity, as the directory has them. Whether a package of theirs is good is seen when it is there. */
 function devicesOf({ options: { people } }: Context, name: UserName, identity: string): DeviceId[] {
   return (people.entry(name)?.certificates ?? []).flatMap((bytes) => {
-    try {
-      const certificate = decodeCertificate(bytes);
-      const isTheirs = certificate.user === name && fingerprint(certificate.identityKey).toHex() === identity;
-      return isTheirs ? [certificate.device] : [];
-    } catch (error) {
-      if (error instanceof DecodeError) return [];
-      throw error;
-    }
+    const certificate = readCertificate(bytes);
+    const isTheirs = certificate?.user === name && fingerprint(certificate.identityKey).toHex() === identity;
+    return isTheirs ? [certificate.device] : [];
   });
+}
+
+function readCertificate(bytes: Uint8Array): Certificate | undefined {
+  try {
+    return decodeCertificate(bytes);
+  } catch (error) {
+    if (error instanceof DecodeError) return undefined;
+    throw error;
+  }
 }
 
 export const ASK_DEVICE = 1;

@@ -14,7 +14,7 @@ import type { CommitNotes, Committed, Group, Intent, Roster } from "../mls/mod.t
 import { mlsBody } from "./body.ts";
 import type { Context } from "./context.ts";
 import type { Conversation } from "./conversation.ts";
-import { groundsOf } from "./grounds.ts";
+import { groundsOf, identitiesOf } from "./grounds.ts";
 import { sealLetter } from "./letter.ts";
 import type { Loaded } from "./library.ts";
 
@@ -135,7 +135,11 @@ export class Committer {
       keyLogEntries: keyLog.length,
     };
     const before = lib.rosterOf(group);
-    const committed = await lib.commitChange(mls, group, wish, { notes, grounds: groundsOf(notes, state, keyLog) });
+    const committed = await lib.commitChange(mls, group, wish, {
+      notes,
+      grounds: groundsOf(notes, state, keyLog),
+      identityOf: identitiesOf(notes, keyLog),
+    });
     const after = lib.rosterOf(committed.group.pending!);
     const isGroup = after.info.kind === lib.Kind.group;
     const were = usersOf(before), are = usersOf(after), messageId = random.bytes(16).toHex() as MessageId;

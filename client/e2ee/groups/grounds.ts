@@ -1,5 +1,6 @@
 /** Why a device may be removed by anybody (SECURITY M5): what a commit cites, looked up in what this device has read. Pure. */
-import type { CommitNotes, Grounds } from "../mls/mod.ts";
+import type { UserName } from "../../../shared/protocol/mod.ts";
+import type { CommitNotes, Grounds, IdentityOf } from "../mls/mod.ts";
 import type { KeyLogView } from "./options.ts";
 import type { ConversationState } from "./state_row.ts";
 
@@ -17,4 +18,10 @@ export function groundsOf(
   return ({ user, device }) =>
     cited.some((seq) => seq < joined || leaves.some((leave) => leave.seq === seq && leave.user === user)) ||
     (keyLogEntries > 0 && keyLog.isRevoked(user, device, keyLogEntries));
+}
+
+/** By which identities people go, as far as a commit has read the key log. */
+export function identitiesOf({ keyLogEntries }: CommitNotes, keyLog: KeyLogView): IdentityOf {
+  return (user, identity) =>
+    keyLogEntries === 0 ? identity : keyLog.identityOf(user as UserName, identity, keyLogEntries);
 }

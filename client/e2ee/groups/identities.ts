@@ -32,12 +32,13 @@ export async function requireIdentities(context: Context, members: readonly Some
   }
 }
 
-function changed({ options: { people } }: Context, members: readonly Somebody[]): Somebody[] {
+function changed({ options: { people, keyLog } }: Context, members: readonly Somebody[]): Somebody[] {
   const pinned = new Map<UserName, string | undefined>();
   return members.filter(({ user, identity }) => {
     if (!pinned.has(user)) pinned.set(user, people.pinned(user)?.toHex());
     const known = pinned.get(user);
-    return known !== undefined && known !== identity;
+    // A leaf by an identity that gave way to the pinned one is the same person's, and the same device's (§16).
+    return known !== undefined && known !== identity && known !== keyLog.identityOf(user, identity);
   });
 }
 

@@ -13,6 +13,7 @@ import type { Committer } from "./committer.ts";
 import type { Context } from "./context.ts";
 import type { Conversation } from "./conversation.ts";
 import { historyOf } from "./history.ts";
+import { identitiesOf } from "./grounds.ts";
 import { identityWarnings } from "./identities.ts";
 import { openLetter } from "./letter.ts";
 import type { Loaded } from "./library.ts";
@@ -237,7 +238,7 @@ export class Joiner {
 
   /** Joins in place of this device's old leaf, where it has one. Another commit that comes first makes it ask again. */
   async #joinByItself(here: Conversation, found: Found): Promise<void> {
-    const { lib, mls } = this.#loaded, { device, options: { self, nowMs, random }, pending } = this.#context;
+    const { lib, mls } = this.#loaded, { device, options: { self, nowMs, random, keyLog }, pending } = this.#context;
     await here.making.run(async () => {
       const request = await here.exclusive(async () => {
         if (!here.isOut || pending.load(here.id) !== undefined) return undefined;
@@ -248,11 +249,12 @@ export class Joiner {
           type: InnerType.invitation,
         }, found.body);
         if (letter === undefined) return undefined;
+        const notes = { ...lib.NO_NOTES, keyLogEntries: keyLog.length };
         const { group, body } = await lib.joinByItself(
           mls,
           device,
           { groupInfo: letter.content, sealedTree: found.tree },
-          { conversation: here.id, nowMs: nowMs() },
+          { conversation: here.id, nowMs: nowMs(), notes, identityOf: identitiesOf(notes, keyLog) },
         );
         if (this.#placeFault(here.id, lib.rosterOf(group), letter) !== undefined) return undefined;
         const made: RequestOf<"commit"> = {

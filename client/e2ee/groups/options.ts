@@ -70,6 +70,12 @@ export interface KeyLogView {
   catchUp(atLeast?: number): Promise<void>;
   /** @param uptoEntries Judged by the first entries only, so that everybody finds the same. */
   isRevoked(user: UserName, device: DeviceId, uptoEntries?: number): boolean;
+  /**
+   * The identity by which somebody goes, for one by which they go or went, as hex: each has signed the next.
+   *
+   * @param uptoEntries As for {@linkcode isRevoked}.
+   */
+  identityOf(user: UserName, identity: string, uptoEntries?: number): string;
   /** Whether a device may be let in now: it is in the log, has not ended, and waits for nobody's approval. */
   isUsable(user: UserName, device: DeviceId): boolean;
   /** Entries about these are read from now on; resolves when those that there are have been. */
@@ -84,5 +90,6 @@ export const NO_KEY_LOG: KeyLogView = {
   catchUp: () => Promise.resolve(),
   isRevoked: () => false,
   isUsable: () => true,
+  identityOf: (_, identity) => identity,
   follow: () => Promise.resolve(),
 };

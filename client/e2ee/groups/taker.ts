@@ -10,7 +10,7 @@ import type { Asks } from "./asks.ts";
 import { Kind, readBody } from "./body.ts";
 import type { Context } from "./context.ts";
 import type { Conversation, Next } from "./conversation.ts";
-import { groundsOf } from "./grounds.ts";
+import { groundsOf, identitiesOf } from "./grounds.ts";
 import { historyOf } from "./history.ts";
 import { identityWarnings } from "./identities.ts";
 import type { Joiner } from "./joiner.ts";
@@ -136,7 +136,9 @@ export class Taker {
     }
     const outcome = await lib.receive(mls, here.group, bytes, {
       nowMs: nowMs(),
-      ...(notes === undefined ? {} : { grounds: groundsOf(notes, state, keyLog) }),
+      ...(notes === undefined
+        ? {}
+        : { grounds: groundsOf(notes, state, keyLog), identityOf: identitiesOf(notes, keyLog) }),
     });
     const seen = isCommit ? { ...state, lastCommit: record.seq } : state;
     switch (outcome.kind) {

@@ -21,7 +21,7 @@ import { readCredential } from "./credential.ts";
 import { ChangeRefused, type Group, rosterOf, trimmed, wipe } from "./group.ts";
 import { JoinRefused, treeOf } from "./join.ts";
 import { makeKeyPackage, privateKeysOf, publicPackageOf } from "./key_packages.ts";
-import { allowed } from "./policy.ts";
+import { allowed, type IdentityOf } from "./policy.ts";
 import { clientConfig, type Mls, type OwnDevice } from "./profile.ts";
 import { sealTree, treeKey } from "./sealed_tree.ts";
 import { decodeMessage, encodeMessage } from "./wire.ts";
@@ -59,10 +59,12 @@ export async function joinByItself(
   mls: Mls,
   device: OwnDevice,
   invitation: Invitation,
-  { conversation, nowMs, notes = NO_NOTES }: {
+  { conversation, nowMs, notes = NO_NOTES, identityOf }: {
     readonly conversation: ConversationId;
     readonly nowMs: number;
     readonly notes?: CommitNotes;
+    /** As of the notes' key log. */
+    readonly identityOf?: IdentityOf;
   },
 ): Promise<SelfJoin> {
   const message = decodeMessage(invitation.groupInfo);
@@ -72,7 +74,7 @@ export async function joinByItself(
   if (groupContext.cipherSuite !== mls.suite.name) throw new JoinRefused("Invitation is of another suite");
   try {
     const tree = await treeOf(mls, groupInfo, invitation.sealedTree);
-    const former = formerLeaf(groupInfo, tree, device);
+    const former = formerLeaf(groupInfo, tree, device, identityOf);
     return await commitSelf(mls, device, { groupInfo, tree, former, nowMs, notes });
   } catch (error) {
     if (error instanceof JoinRefused || error instanceof ChangeRefused) throw error;
@@ -81,14 +83,19 @@ export async function joinByItself(
 }
 
 /** The leaf that this device had, by its certificate's device id; the policy every member will apply is applied here too. */
-function formerLeaf(groupInfo: MlsGroupInfo, tree: RatchetTree, device: OwnDevice): number | undefined {
+function formerLeaf(
+  groupInfo: MlsGroupInfo,
+  tree: RatchetTree,
+  device: OwnDevice,
+  identityOf: IdentityOf | undefined,
+): number | undefined {
   const holder = readCredential({ credentialType: "basic", identity: device.certificate });
   if (holder === undefined) throw new TypeError("Device has no certificate of its own");
   const { leafKey: _, ...self } = holder;
   const roster = rosterOf({ state: { ratchetTree: tree, groupContext: groupInfo.groupContext } });
   const former = roster.members.find((member) => member.device === self.device)?.leaf;
   const removed = former === undefined ? [] : [former];
-  const fault = allowed(roster, self, { by: "itself", added: [self], removed });
+  const fault = allowed(roster, self, { by: "itself", added: [self], removed }, undefined, identityOf);
   if (fault !== undefined) throw new ChangeRefused(fault);
   return former;
 }

@@ -20,7 +20,15 @@ import { holderOf } from "./credential.ts";
 import { type GroupInfo, groupInfoExtension, readGroupInfo } from "./group_info.ts";
 import { type CheckedKeyPackage, makeKeyPackage, privateKeysOf, publicPackageOf } from "./key_packages.ts";
 import { encodePlaintext, type Plaintext } from "./plaintext.ts";
-import { allowed, type Change, type Grounds, type Member, type PolicyFault, type Roster } from "./policy.ts";
+import {
+  allowed,
+  type Change,
+  type Grounds,
+  type IdentityOf,
+  type Member,
+  type PolicyFault,
+  type Roster,
+} from "./policy.ts";
 import { clientConfig, EPOCH_MS_KEPT, type Mls, type OwnDevice, requiredCapabilities } from "./profile.ts";
 import { sealTree, treeKey } from "./sealed_tree.ts";
 import { memberAt } from "./sender.ts";
@@ -182,7 +190,11 @@ export async function commitChange(
   mls: Mls,
   group: Group,
   intent: Intent,
-  { notes = NO_NOTES, grounds }: { readonly notes?: CommitNotes; readonly grounds?: Grounds } = {},
+  { notes = NO_NOTES, grounds, identityOf }: {
+    readonly notes?: CommitNotes;
+    readonly grounds?: Grounds;
+    readonly identityOf?: IdentityOf;
+  } = {},
 ): Promise<Committed> {
   const { suite } = mls, { state } = group;
   if (group.pending !== undefined) throw new TypeError("Cannot commit: another commit is pending");
@@ -192,7 +204,7 @@ export async function commitChange(
     removed: intent.remove ?? [],
     ...(intent.info === undefined ? {} : { info: intent.info }),
   };
-  const by = selfIn(group), fault = allowed(rosterOf(group), by, change, grounds);
+  const by = selfIn(group), fault = allowed(rosterOf(group), by, change, grounds, identityOf);
   if (fault !== undefined) throw new ChangeRefused(fault);
   const key = treeKey(), adds = intent.add ?? [];
   const { newState, commit, welcome } = await createCommit({ state, cipherSuite: suite }, {

@@ -48,6 +48,7 @@ export {
   allowed,
   type Change,
   type Grounds,
+  type IdentityOf,
   type Member,
   type PolicyFault,
   type Roster,

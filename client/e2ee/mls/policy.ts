@@ -33,6 +33,12 @@ export interface Change {
  */
 export type Grounds = (member: Member) => boolean;
 
+/**
+ * The identity by which a person goes at the place of the commit, for one by which they went: the key log shows how each has
+ * signed the next. Whoever replaces theirs stays who they are, with their leaves and their role.
+ */
+export type IdentityOf = (user: string, identity: string) => string;
+
 export type PolicyFault =
   | "not a member"
   | "adds a device twice"
@@ -61,6 +67,23 @@ export function allowed(
   committer: Omit<Member, "leaf">,
   change: Change,
   grounds: Grounds = () => false,
+  identityOf: IdentityOf = (_, identity) => identity,
+): PolicyFault | undefined {
+  const now = <T extends Person>(who: T): T => ({ ...who, identity: identityOf(who.user, who.identity) });
+  const described = (info: GroupInfo): GroupInfo => ({ ...info, roles: info.roles.map(now) });
+  return judge(
+    { members: old.members.map(now), info: described(old.info) },
+    now(committer),
+    { ...change, added: change.added.map(now), ...(change.info && { info: described(change.info) }) },
+    grounds,
+  );
+}
+
+function judge(
+  old: Roster,
+  committer: Omit<Member, "leaf">,
+  change: Change,
+  grounds: Grounds,
 ): PolicyFault | undefined {
   const removed: Member[] = [];
   for (const leaf of change.removed) {
