@@ -1,5 +1,6 @@
 /** How commands get into a sealed home: agent, token file, password, or by asking whoever sits there. */
-import { askAgent } from "../agent.ts";
+import { equalBytes } from "../../shared/crypto/mod.ts";
+import { askAgent, lockAgent } from "../agent.ts";
 import { startAgentProcess } from "../agent_process.ts";
 import { FastChatError, LockedError, WrongPasswordError } from "../errors.ts";
 import { type HomeParts, openHome } from "../local_home.ts";
@@ -71,7 +72,10 @@ export async function findWayBack(home: string, options: Options, password: stri
 export async function keepUnlocked(home: string, key: Uint8Array, options: Options): Promise<void> {
   if (!options.agent) return;
   try {
-    if (await askAgent(home, runtimeDirectory()) !== undefined) return;
+    const kept = await askAgent(home, runtimeDirectory());
+    if (kept !== undefined && equalBytes(kept, key)) return;
+    // One of a home that was here before.
+    if (kept !== undefined) await lockAgent(home, runtimeDirectory());
     await startAgentProcess({ home, key, idleSeconds: IDLE_SECONDS });
     const end = runtimeDirectory() === undefined ? "" : "you log out of this machine, ";
     printNotice(`Unlocked until ${end}"fastchat lock", or ${IDLE_SECONDS / 3600} hours of no use.`);
