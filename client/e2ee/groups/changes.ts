@@ -10,6 +10,7 @@ import type { GroupChange } from "../engine.ts";
 import type { GroupInfo, Roster } from "../mls/mod.ts";
 import type { Intention } from "./committer.ts";
 import type { Context } from "./context.ts";
+import { currentIdentity } from "./identities.ts";
 import type { Library, Loaded } from "./library.ts";
 import { ROLES } from "./lines.ts";
 import type { Newcomer, Newcomers } from "./newcomers.ts";
@@ -113,7 +114,7 @@ export class Changes {
 
   #without(roster: Roster, remove: readonly number[]) {
     const staying = roster.members.filter(({ leaf }) => !remove.includes(leaf));
-    const info = this.#lib.withoutAbsent(roster.info, staying);
+    const info = this.#lib.withoutAbsent(roster.info, staying, currentIdentity(this.#context));
     return { remove, ...(info === roster.info ? {} : { info }) };
   }
 

@@ -12,6 +12,7 @@ import type { Asks } from "./asks.ts";
 import type { Committer, Wish } from "./committer.ts";
 import type { Context } from "./context.ts";
 import type { Conversation } from "./conversation.ts";
+import { currentIdentity, rankOf } from "./identities.ts";
 import { sealLetter } from "./letter.ts";
 import { isLinkProof } from "./link.ts";
 import type { Loaded } from "./library.ts";
@@ -71,14 +72,14 @@ export class Chores {
     const staying = roster.members.filter(({ leaf }) => !remove.includes(leaf));
     const add = await this.#coming(here, roster, staying);
     if (remove.length === 0 && add.length === 0 && !this.#needsKeys(state)) return undefined;
-    const info = lib.withoutAbsent(roster.info, staying);
+    const info = lib.withoutAbsent(roster.info, staying, currentIdentity(this.#context));
     return { add, remove, leaves, ...(info === roster.info ? {} : { info }) };
   }
 
   /** Leaves that may go: of users who left, of revoked devices, and expired ones where that is this device's to do. */
   #leaving(here: Conversation, group: Group, roster: Roster): { remove: number[]; leaves: number[] } {
     const { lib } = this.#loaded, { keyLog, nowMs } = this.#context.options, self = lib.selfIn(group);
-    const remove: number[] = [], leaves = new Set<number>(), rank = lib.roleOf(roster.info, self);
+    const remove: number[] = [], leaves = new Set<number>(), rank = rankOf(this.#context, lib, roster.info, self);
     // What was looked at before, is looked at again when something has changed, or a day has gone by.
     const day = Math.floor(nowMs() / DAY_MS);
     const looked = [lib.epochOf(group), keyLog.length, here.state.leaves.length, day].join(" ");
@@ -87,14 +88,15 @@ export class Chores {
       if (member.leaf === self.leaf) continue;
       const notice = here.state.leaves.find(({ user }) => user === member.user);
       if (notice !== undefined) leaves.add(notice.seq);
-      const isExpired = member.notAfterMs < nowMs() && (member.user === self.user || outranks(rank, roster, member));
+      const isExpired = member.notAfterMs < nowMs() &&
+        (member.user === self.user || outranks(rank, roster, member, this.#context));
       const isRevoked = keyLog.isRevoked(member.user, member.device, keyLog.length);
       if (notice !== undefined || isExpired || isRevoked) remove.push(member.leaf);
     }
     if (remove.length === 0) this.#nobodyLeaves.set(here.id, looked);
     return { remove, leaves: [...leaves] };
-    function outranks(own: number, { info }: Roster, member: Member): boolean {
-      return info.kind === lib.Kind.group && own >= lib.Role.admin && lib.roleOf(info, member) <= own;
+    function outranks(own: number, { info }: Roster, member: Member, context: Context): boolean {
+      return info.kind === lib.Kind.group && own >= lib.Role.admin && rankOf(context, lib, info, member) <= own;
     }
   }
 
@@ -133,8 +135,8 @@ export class Chores {
     staying: readonly Member[],
     wants: (name: UserName, identity: string, device: DeviceId) => void,
   ): Promise<void> {
-    const { lib } = this.#loaded, { ask: tell, people, self } = this.#context.options;
-    if (lib.roleOf(info, lib.selfIn(here.group!)) < lib.Role.admin) return;
+    const { lib } = this.#loaded, { ask: tell, people } = this.#context.options;
+    if (rankOf(this.#context, lib, info, lib.selfIn(here.group!)) < lib.Role.admin) return;
     const identity = people.pinned(ask.user), asker = { group: here.id, device: ask.device };
     const isThere = staying.some(({ user }) => user === ask.user);
     if (isThere || identity === undefined || !isLinkProof(ask.body, info, { ...asker, identity })) {

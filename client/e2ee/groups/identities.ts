@@ -4,7 +4,9 @@
  */
 import type { UserName } from "../../../shared/protocol/mod.ts";
 import type { Warning } from "../engine.ts";
+import type { GroupInfo, IdentityOf } from "../mls/mod.ts";
 import type { Context } from "./context.ts";
+import type { Library } from "./library.ts";
 import { keyChanged } from "./reasons.ts";
 
 interface Somebody {
@@ -30,6 +32,18 @@ export async function requireIdentities(context: Context, members: readonly Some
     // The directory does not know them: then the group is where they were seen first.
     if (people.pinned(user) === undefined) people.check(user, Uint8Array.fromHex(identity));
   }
+}
+
+/** {@linkcode IdentityOf} as far as this home has read the key log. */
+export function currentIdentity({ options: { keyLog } }: Context): IdentityOf {
+  return (user, identity) => keyLog.identityOf(user as UserName, identity);
+}
+
+/** Somebody's role, also where it was given to an identity that they have replaced since. */
+export function rankOf(context: Context, lib: Library, info: GroupInfo, who: Somebody): number {
+  const identityOf = currentIdentity(context);
+  const now = <T extends Somebody>(one: T): T => ({ ...one, identity: identityOf(one.user, one.identity) });
+  return lib.roleOf({ ...info, roles: info.roles.map(now) }, now(who));
 }
 
 function changed({ options: { people, keyLog } }: Context, members: readonly Somebody[]): Somebody[] {

@@ -8,6 +8,7 @@ import { UsageError } from "../../errors.ts";
 import { ServerRefusal } from "../../remote.ts";
 import type { Context } from "./context.ts";
 import type { Conversation } from "./conversation.ts";
+import { rankOf } from "./identities.ts";
 import type { Loaded } from "./library.ts";
 import type { Sealing } from "./sealing.ts";
 import { NEW_STATE, Trouble } from "./state_row.ts";
@@ -71,7 +72,7 @@ export class Leaving {
     if (info.kind !== lib.Kind.group) throw new UsageError("A direct conversation cannot be left");
     const isAlone = members.every(({ user }) => user === self.name);
     const others = info.roles.some(({ user, role }) => user !== self.name && role >= lib.Role.admin);
-    const isHead = lib.roleOf(info, { user: self.name, identity: self.identity.toHex() }) >= lib.Role.admin;
+    const isHead = rankOf(this.#context, lib, info, lib.selfIn(group)) >= lib.Role.admin;
     if (isHead && !others && !isAlone) {
       throw new UsageError("You are the last admin of this group: make somebody else one first, or delete the group");
     }

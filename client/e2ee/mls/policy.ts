@@ -205,7 +205,12 @@ function sameDevice(a: Omit<Member, "leaf">, b: Omit<Member, "leaf">): boolean {
 }
 
 /** The description without the roles of users who would be gone: what a commit that removes them must carry along. */
-export function withoutAbsent(info: GroupInfo, members: readonly Omit<Member, "leaf">[]): GroupInfo {
-  const roles = info.roles.filter((entry) => members.some((member) => sameUser(member, entry)));
+export function withoutAbsent(
+  info: GroupInfo,
+  members: readonly Omit<Member, "leaf">[],
+  identityOf: IdentityOf = (_, identity) => identity,
+): GroupInfo {
+  const present = new Set(members.map(({ user, identity }) => `${user} ${identityOf(user, identity)}`));
+  const roles = info.roles.filter(({ user, identity }) => present.has(`${user} ${identityOf(user, identity)}`));
   return roles.length === info.roles.length ? info : { ...info, roles };
 }

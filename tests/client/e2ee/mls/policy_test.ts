@@ -197,6 +197,40 @@ for (
   });
 }
 
+Deno.test("allowed() takes whoever replaced their identity for who they are, with their leaves and their role", () => {
+  // The admin goes by Dave's identity from now on, by statements in the key log.
+  const identityOf = (user: string, identity: string) =>
+    user === "admin" && identity === device("admin").identity ? IDENTITY.dave.repeat(32) : identity;
+  const judged = (by: string, change: Partial<Change>, knows = identityOf) =>
+    allowed(
+      { members, info: CLOSED },
+      device(by),
+      { by: "member", added: [], removed: [], ...change },
+      undefined,
+      knows,
+    );
+  const second = { added: [device("admin/2=dave")] }, none = (_: string, identity: string) => identity;
+  assert.equal(judged("bob", second), undefined);
+  assert.equal(judged("bob", second, none), "adds a name under another identity");
+  const again = { by: "itself", added: [device("admin=dave")], removed: [leafOf("admin")] } as const;
+  assert.equal(judged("admin=dave", again), undefined);
+  assert.equal(judged("admin=dave", again, none), "not a member");
+  assert.equal(judged("bob", { added: [device("bob/3=dave")] }), "adds a name under another identity");
+  // Once only leaves by the new one are there, the role is theirs still.
+  const after = members.map((member) => member.user === "admin" ? { ...member, ...device("admin=dave") } : member);
+  const remove: Change = { by: "member", added: [], removed: [leafOf("carol")] };
+  assert.equal(
+    allowed({ members: after, info: CLOSED }, device("admin=dave"), remove, undefined, identityOf),
+    undefined,
+  );
+  assert.equal(
+    allowed({ members: after, info: CLOSED }, device("admin=dave"), remove),
+    "may not remove",
+  );
+  assert.equal(withoutAbsent(CLOSED, after, identityOf), CLOSED);
+  assert.equal(withoutAbsent(CLOSED, after).roles.length, CLOSED.roles.length - 1);
+});
+
 Deno.test("withoutAbsent() is what makes the removal of somebody with a role allowed", () => {
   const staying = members.filter(({ user }) => user !== "admin");
   const change: Change = { by: "member", added: [], removed: [leafOf("admin")], info: withoutAbsent(CLOSED, staying) };
