@@ -52,10 +52,16 @@ export class GapRepair {
     while (this.#again && !this.#stopped) {
       this.#again = false;
       // Who comes during the pass synchronises anyway.
-      for (const session of [...this.#server.sessions]) {
-        while (!this.#stopped && !await this.#verify(session)) await this.#pause(RETRY_MS);
-        while (!this.#stopped && session.feed !== undefined && !await this.#hint(session)) await this.#pause(RETRY_MS);
-      }
+      const sessions = [...this.#server.sessions].values();
+      await Promise.all(Array.from({ length: SESSIONS_AT_ONCE }, () => this.#repair(sessions)));
+    }
+  }
+
+  /** Takes one after the other, beside others who do. */
+  async #repair(sessions: Iterable<Session>): Promise<void> {
+    for (const session of sessions) {
+      while (!this.#stopped && !await this.#verify(session)) await this.#pause(RETRY_MS);
+      while (!this.#stopped && session.feed !== undefined && !await this.#hint(session)) await this.#pause(RETRY_MS);
     }
   }
 
@@ -103,5 +109,7 @@ export class GapRepair {
   }
 }
 
+/** Each costs a few questions to the leader, which has much to do at that moment. */
+const SESSIONS_AT_ONCE = 8;
 const WELCOMES_TOLD_MAX = 256;
 const RETRY_MS = 500;
