@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { agentPath, askAgent } from "../../client/agent.ts";
 import { openHome } from "../../client/local_home.ts";
-import { type Cluster, eventually, fastchat, PASSWORD, startCluster } from "./harness.ts";
+import { FileLock } from "../../shared/host/mod.ts";
+import { alive, type Cluster, eventually, fastchat, PASSWORD, startCluster } from "./harness.ts";
 
 const LOCKED = 8;
 let cluster: Cluster;
@@ -76,6 +77,19 @@ Deno.test("fastchat agent keeps a home unlocked until fastchat lock, and across 
     assert.deepEqual([locked.code, locked.stdout], [0, "Locked\n"], locked.stderr);
   }
   assert.equal((await quiet(["recv", "--home", home("alice")])).code, LOCKED);
+});
+
+Deno.test("an agent that was killed leaves the home locked, and the next one takes its place", async () => {
+  const path = agentPath(home("alice"), run());
+  for (let round = 0; round < 2; round++) {
+    const started = await quiet(["agent", "--home", home("alice")], { FASTCHAT_PASSWORD: PASSWORD });
+    assert.equal(started.code, 0, started.stderr);
+    assert.equal((await quiet(["history", "bob", "--home", home("alice")])).code, 0);
+    const pid = await FileLock.holder(`${path}.lock`);
+    Deno.kill(pid!, "SIGKILL");
+    await eventually(() => !alive(pid!) || undefined, "the agent is dead");
+    assert.equal((await quiet(["history", "bob", "--home", home("alice")])).code, LOCKED);
+  }
 });
 
 Deno.test("fastchat agent ends when nobody needs it", async () => {

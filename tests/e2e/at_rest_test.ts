@@ -106,6 +106,12 @@ async function needlesOf({ credentials, database, vault }: HomeParts, token: str
   const identity = await credentials.identity(PASSWORD);
   needles.bytes("the identity key", identity!.pkcs8.subarray(-100));
   identity!.wipe();
+  // The groups' states are under keys of their epochs, and those are sealed.
+  const epochs = database.all("SELECT slot, epoch, key FROM mls_keys");
+  assert.ok(epochs.length > 0);
+  for (const { slot, epoch, key } of epochs) {
+    needles.bytes(`the key of epoch ${epoch}`, vault.open(key as Uint8Array, `mls_keys.key ${slot} ${epoch}`));
+  }
   await eventually(() => database.get("SELECT 1 FROM tickets") !== undefined || undefined, "a ticket");
   return needles;
 }
