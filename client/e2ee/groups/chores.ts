@@ -188,9 +188,15 @@ export class Chores {
       const { lastCommit } = here.state;
       await this.#context.options.ask<"invite">({ type: "invite", conversation: here.id, lastCommit, welcome, tree });
     } catch (error) {
-      // A newer commit: whoever made it, or who sends next, invites anew.
       if (!(error instanceof ServerRefusal)) throw error;
-      if (error.code === ErrorCode.staleEpoch) this.#asks.heard(ask, 1, () => 0, () => {});
+      if (error.code !== ErrorCode.staleEpoch) return;
+      // A newer commit: it is read first, and then looked at who still waits.
+      const { epoch } = error.response;
+      this.#asks.heard(ask, 1, () => 0, () =>
+        this.#context.background.run(async () => {
+          await here.stale(epoch);
+          await this.run(here);
+        }));
     }
   }
 

@@ -32,6 +32,8 @@ export class Joiner {
   readonly #seeking = new Map<ConversationId, Promise<void>>();
   readonly #waiting = new Map<ConversationId, PromiseWithResolvers<void>>();
   readonly #asked = new Set<ConversationId>();
+  /** The commit whose Welcome was no good. */
+  readonly #bad = new Map<ConversationId, number>();
 
   constructor(context: Context, loaded: Loaded, committer: Committer) {
     this.#context = context;
@@ -118,6 +120,9 @@ export class Joiner {
     const { lib, mls } = this.#loaded, { options: { self, nowMs }, device, shelf, pending, traces } = this.#context;
     const { state } = here, seq = found.commit, seen = { ...state, lastCommit: Math.max(state.lastCommit, seq) };
     const failed = (reason: string): Result => {
+      // The server holds it for an answer to what was asked: it is asked anew.
+      this.#asked.delete(here.id);
+      this.#bad.set(here.id, found.commit);
       this.wantsIn(here);
       return {
         taken: { kind: "nothing", warnings: [welcomeRefused(reason)] },
@@ -239,6 +244,8 @@ export class Joiner {
   /** Joins in place of this device's old leaf, where it has one. Another commit that comes first makes it ask again. */
   async #joinByItself(here: Conversation, found: Found): Promise<void> {
     const { lib, mls } = this.#loaded, { device, options: { self, nowMs, random, keyLog }, pending } = this.#context;
+    // It is the answer to what was asked.
+    this.#asked.delete(here.id);
     await here.making.run(async () => {
       const request = await here.exclusive(async () => {
         if (!here.isOut || pending.load(here.id) !== undefined) return undefined;
