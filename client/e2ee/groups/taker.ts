@@ -378,6 +378,11 @@ export class Taker {
       };
     }
     if (found === "none") {
+      // Where the log begins behind the commit that lets it in, this one is for it to take as a member.
+      const earlier = this.#joiner.foundBefore(here, record.seq);
+      if (earlier !== undefined && earlier !== "none" && !here.isFounding) {
+        return { taken: wait(this.#joiner.joinLate(here, earlier), "There is a Welcome for this device"), next: {} };
+      }
       return here.group === undefined || here.isFounding
         ? { taken: nothing(), next: { state: seen } }
         : this.#behind(here, seen);
