@@ -7,10 +7,12 @@ export class Background {
     return this.#running.size > 0;
   }
 
-  run(work: () => Promise<void>): void {
-    if (this.#closed) return;
+  /** @returns When it has ended, however; never rejects. */
+  run(work: () => Promise<void>): Promise<void> {
+    if (this.#closed) return Promise.resolve();
     const running = work().catch(() => {}).finally(() => this.#running.delete(running));
     this.#running.add(running);
+    return running;
   }
 
   /** Begins nothing more; resolves when nothing runs. */

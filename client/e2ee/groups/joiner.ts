@@ -59,9 +59,13 @@ export class Joiner {
     }
   }
 
-  /** This device can neither read nor write: whatever lets it in is sought, in the background. */
-  wantsIn(here: Conversation): void {
-    this.#context.background.run(async () => {
+  /**
+   * This device can neither read nor write: whatever lets it in is sought, in the background.
+   *
+   * @returns When it was looked for once, whatever came of it.
+   */
+  wantsIn(here: Conversation): Promise<void> {
+    return this.#context.background.run(async () => {
       // Behind what goes on here now: the row that shows it may change the state first.
       await here.exclusive(() => Promise.resolve());
       await this.seek(here);
