@@ -1,7 +1,7 @@
 /** Rows of one conversation on their way into the history, and how far the log is known to reach. */
 import { READ_RECORDS_MAX } from "../shared/limits.ts";
 import type { ConversationId, DeviceId, MessageId, Record, ResponseOf, UserName } from "../shared/protocol/mod.ts";
-import type { Engine } from "./e2ee/engine.ts";
+import type { Engine, Step } from "./e2ee/engine.ts";
 import type { Joined } from "./engine_host.ts";
 import { type Conversation, Own } from "./history.ts";
 import type { InboxOptions } from "./inbox.ts";
@@ -165,7 +165,7 @@ export class InLane {
     const first = records[0];
     if (first?.seq !== cursor + 1 && begins > cursor && (first?.seq ?? this.#head + 1) > begins) {
       // The answer begins behind what was removed, or there is nothing behind it.
-      this.#passRemoved(begins, peer);
+      await this.#passRemoved(begins, peer);
     } else if (first === undefined || first.seq !== cursor + 1) {
       // Whatever was said to be there is not given out. It is asked for again when there is news.
       this.#clear();
@@ -183,11 +183,12 @@ export class InLane {
    * The server was restored from a backup and has nothing behind the cursor but what came since (docs/PROTOCOL.md §7.4): one row
    * says so, what this home has stays, and what it sent and the server lost is sent again.
    */
-  #passRestored({ kept, begins, madeMs, restoredMs }: ResponseOf<"restored">, peer: UserName): void {
-    const { database, history, outbox, self } = this.#options;
-    const hasPassed = database.transaction(() => {
+  async #passRestored({ kept, begins, madeMs, restoredMs }: ResponseOf<"restored">, peer: UserName): Promise<void> {
+    const { history, outbox, self } = this.#options;
+    const hasPassed = await this.#pass({ upTo: begins, kept }, (step) => {
       const { cursor } = history.conversation(this.#id)!;
       if (kept > cursor || begins <= cursor || begins > this.#head) return false;
+      step.write();
       history.passRestored(this.#id, begins);
       // Whoever has read nothing here misses nothing here: it may well be new.
       if (cursor > 0) {
@@ -207,16 +208,44 @@ export class InLane {
       outbox.sendAgain(this.#id, kept, begins, Date.now());
       return true;
     });
-    if (hasPassed) this.#owner.applied(false);
-    else if (history.conversation(this.#id)!.cursor < begins) this.#clear();
+    if (hasPassed === false && history.conversation(this.#id)!.cursor < begins) this.#clear();
+  }
+
+  /**
+   * Steps over rows that are not coming, with the group, in one transaction.
+   *
+   * @param change What else is so then; false where it is not believed.
+   * @returns `undefined` where another process has the home: it steps over them, or this one when it asks again.
+   */
+  async #pass(
+    place: { readonly upTo: number; readonly kept?: number },
+    change: (step: Step) => boolean,
+  ): Promise<boolean | undefined> {
+    const { host, database } = this.#options, hold = await host.ownership.tryHold();
+    if (hold === undefined) return void await pause(LOCK_POLL_MS);
+    try {
+      const step = await (await host.get()).passed(this.#id, place);
+      let hasPassed = false;
+      try {
+        hasPassed = database.transaction(() => change(step));
+      } finally {
+        if (hasPassed) step.done();
+        else step.undo();
+      }
+      if (hasPassed) this.#owner.applied(false);
+      return hasPassed;
+    } finally {
+      hold.release();
+    }
   }
 
   /** Messages are not kept for ever: for all that this device was too late for there is one row that says so. */
-  #passRemoved(begins: number, peer: UserName): void {
-    const { database, history, self } = this.#options;
-    database.transaction(() => {
+  async #passRemoved(begins: number, peer: UserName): Promise<void> {
+    const { history, self } = this.#options;
+    await this.#pass({ upTo: begins }, (step) => {
+      step.write();
       const { count, last } = history.passRemoved(this.#id, begins);
-      if (count === 0) return;
+      if (count === 0) return true;
       const what = count === 1 ? "An earlier message was" : `${count} earlier messages were`;
       history.add({
         conversation: this.#id,
@@ -229,8 +258,8 @@ export class InLane {
         own: Own.no,
         reason: `${what} removed by the server, which does not keep them for ever`,
       });
+      return true;
     });
-    this.#owner.applied(false);
   }
 
   #recipient(peer: UserName): UserName {

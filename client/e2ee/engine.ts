@@ -164,6 +164,13 @@ export interface Engine {
   take(record: Record): Promise<{ readonly taken: Taken; readonly step: Step }>;
 
   /**
+   * Rows up to a place are not coming: the server has removed them, or it is a restored backup that never had them, and `kept` is
+   * the newest row that it still has. What was built on lost rows is given up then: a direct conversation's group is made again,
+   * behind that place, by whoever sends next; in a group whose newest commit is lost this device waits to be let in.
+   */
+  passed(conversation: ConversationId, place: { readonly upTo: number; readonly kept?: number }): Promise<Step>;
+
+  /**
    * Makes it possible to send: makes a direct conversation's group, joins by a Welcome, lets waiting devices in, updates keys
    * that are due. Network inside. Call it after everything known of the conversation was taken, before sealing.
    *

@@ -64,7 +64,7 @@ export class Committer {
   async found(here: Conversation, group: Group, wish: Wish): Promise<void> {
     await here.making.run(async () => {
       await here.exclusive(async () => {
-        if (here.group !== undefined || here.state.lastCommit > 0) return;
+        if (here.group !== undefined || here.state.lastCommit > here.state.base) return;
         const { committed, request } = await this.#request(here, group, wish);
         const writes = [() => this.#context.pending.write(here.id, request)];
         here.change({ group: committed.group, isNew: true, writes });

@@ -50,6 +50,7 @@ export class Conversation {
   #ended: Error | undefined;
   /** Of the log, as it was listed. */
   #head = 0;
+  #listedEpoch = 0;
 
   constructor(context: Context, loaded: Loaded, id: ConversationId) {
     this.id = id;
@@ -151,14 +152,35 @@ export class Conversation {
    * What the server lists of it on a new connection: this device begins behind the cursor, where it has taken nothing yet, and
    * nothing is sealed before it has come up to the head. Its own messages may be among those rows (SECURITY M11).
    */
-  async begin({ cursor, head }: { readonly cursor: number; readonly head: number }): Promise<void> {
+  async begin(
+    { cursor, head, epoch }: { readonly cursor: number; readonly head: number; readonly epoch: number },
+  ): Promise<void> {
     this.#head = Math.max(this.#head, head);
+    this.#listedEpoch = epoch;
     await this.exclusive(() => {
       if (this.#group === undefined && this.#state.seq < cursor) {
         this.change({ state: { ...this.#state, seq: cursor } });
       }
       return Promise.resolve();
     });
+  }
+
+  /**
+   * What it is when rows up to a place are not coming (see {@linkcode Engine.passed}). A direct conversation begins anew where the
+   * server was restored, whether its newest commit is lost or not: its members are known, and all must do the same.
+   */
+  behind({ upTo, kept }: { readonly upTo: number; readonly kept?: number }, isDirect: boolean): Next {
+    const { lib } = this.#loaded, { pending } = this.#context;
+    const seq = Math.max(this.#state.seq, upTo), unknown = { isTraced: false, history: lib.NO_HISTORY };
+    if (kept === undefined) return { state: { ...this.#state, seq, ...unknown } };
+    const isLost = this.#state.lastCommit > kept;
+    // What the server names where it knows of no commit is no row.
+    const lastCommit = isLost ? (this.#listedEpoch <= kept ? this.#listedEpoch : 0) : this.#state.lastCommit;
+    const again = { joining: null, writes: [() => pending.drop(this.id)] };
+    if (isDirect) return { ...again, group: null, state: { ...NEW_STATE, seq, base: upTo, lastCommit } };
+    const state = { ...this.#state, seq, ...unknown, base: upTo, lastCommit };
+    if (!isLost || state.trouble === Trouble.removed) return { state };
+    return { ...again, state: { ...state, trouble: Trouble.withheld } };
   }
 
   /** Resolves when all that was listed is taken. */

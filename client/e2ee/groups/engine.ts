@@ -89,6 +89,11 @@ class GroupEngine implements Engine {
     return await taker.take(await this.#here(record.conversation), record);
   }
 
+  async passed(id: ConversationId, place: { readonly upTo: number; readonly kept?: number }): Promise<Step> {
+    const here = await this.#here(id), release = await here.lock();
+    return here.step(here.behind(place, this.#context.options.peerOf(id) !== undefined), release);
+  }
+
   async prepare(id: ConversationId): Promise<void> {
     const { joiner, chores, loaded: { lib } } = await this.#load();
     await this.#listed.promise;
@@ -240,15 +245,20 @@ class GroupEngine implements Engine {
     newcomers.forget();
     this.#compared.clear();
     for (const head of heads) await (await this.#here(head.conversation)).begin(head);
+    // Before anything is sent: a program that sends one message and ends lets in first who waits for it.
+    const asks = await this.#asks.load();
     this.#listed.resolve();
     await shelf.replenish(loaded, device);
     for (const id of pending.all()) this.#settleLater(id);
+    // A program that ends as soon as it has caught up comes into its groups too.
+    const seeking: Promise<void>[] = [];
     for (const head of heads) {
       const here = await this.#here(head.conversation);
-      if (here.isOut && isPerhapsGroup(head)) joiner.wantsIn(here);
+      if (here.isOut && isPerhapsGroup(head)) seeking.push(joiner.wantsIn(here));
       if (head.kind === KIND_GROUP) this.#compareLater(here, head.head);
     }
-    for (const ask of await this.#asks.load()) this.#answerLater(ask);
+    for (const ask of asks) this.#answerLater(ask);
+    await Promise.all(seeking);
   }
 
   onEvent(event: Event): void {
@@ -302,19 +312,22 @@ class GroupEngine implements Engine {
     if (here.isFounding) await this.#settle(here);
     if (here.sound !== undefined) return;
     const peer = options.peerOf(here.id);
-    if (peer === undefined || here.state.lastCommit > 0) {
+    if (peer === undefined || here.state.lastCommit > here.state.base) {
       await joiner.seek(here);
       if (here.sound === undefined) throw new NotReadyError(WAITING, joiner.whenIn(here));
       return;
     }
     const add = await this.#firstMembers(here, peer);
-    const group = await lib.createGroup(mls, device, {
-      conversation: here.id,
-      info: { kind: lib.Kind.direct, ...EMPTY_INFO },
-      nowMs: options.nowMs(),
-    });
-    await committer.found(here, group, { add });
-    if (here.sound !== undefined) return;
+    // Behind a restored backup the newest commit may be another one than this device knew: then the server names it.
+    for (let attempt = 0; attempt < 2 && here.state.lastCommit <= here.state.base; attempt++) {
+      const group = await lib.createGroup(mls, device, {
+        conversation: here.id,
+        info: { kind: lib.Kind.direct, ...EMPTY_INFO },
+        nowMs: options.nowMs(),
+      });
+      await committer.found(here, group, { add });
+      if (here.sound !== undefined) return;
+    }
     await joiner.seek(here);
     if (here.sound === undefined) throw new NotReadyError(WAITING, joiner.whenIn(here));
   }

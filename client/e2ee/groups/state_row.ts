@@ -64,6 +64,8 @@ const STATE = struct({
   gapShown: bool,
   /** Rows that could not be opened since. */
   missed: varint,
+  /** Up to here nothing counts any more: the server was restored from a backup, and groups are made again behind it. */
+  base: varint,
 });
 
 export type ConversationState = Omit<Infer<typeof STATE>, "version">;
@@ -86,6 +88,7 @@ export const NEW_STATE: ConversationState = {
   heard: false,
   gapShown: false,
   missed: 0,
+  base: 0,
 };
 
 export class StateRows {
