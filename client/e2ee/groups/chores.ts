@@ -4,7 +4,7 @@
  */
 import { type Certificate, decodeCertificate, fingerprint, InnerType } from "../../../shared/crypto/mod.ts";
 import { DecodeError } from "../../../shared/codec/mod.ts";
-import type { Ask, DeviceId, MessageId, UserName } from "../../../shared/protocol/mod.ts";
+import type { Ask, DeviceId, MessageId, RequestOf, UserName } from "../../../shared/protocol/mod.ts";
 import { ErrorCode } from "../../../shared/errors.ts";
 import { ServerRefusal } from "../../remote.ts";
 import type { CheckedKeyPackage, Group, Member, Roster } from "../mls/mod.ts";
@@ -163,7 +163,10 @@ export class Chores {
       const certificate = certificateOf(this.#context, former) ?? lib.certificateOf(group, former.leaf);
       this.#asks.drop(here.id, ask.device);
       if (certificate === undefined) continue;
-      const { groupInfo, sealedTree } = await lib.makeInvitation(mls, group);
+      // Of one moment: an invitation under a later commit's number would lead out of the group.
+      const { sound, state: { lastCommit } } = here;
+      if (sound === undefined) return;
+      const { groupInfo, sealedTree } = await lib.makeInvitation(mls, sound);
       const welcome = await sealLetter({
         self: options.self,
         certificates,
@@ -174,19 +177,17 @@ export class Chores {
         type: InnerType.invitation,
         content: groupInfo,
       });
-      await this.#hand(here, welcome, sealedTree, ask);
+      await this.#hand(here, { welcome, tree: sealedTree, lastCommit }, ask);
     }
   }
 
   async #hand(
     here: Conversation,
-    welcome: { device: DeviceId; body: Uint8Array },
-    tree: Uint8Array,
+    invitation: Pick<RequestOf<"invite">, "welcome" | "tree" | "lastCommit">,
     ask: Ask,
   ): Promise<void> {
     try {
-      const { lastCommit } = here.state;
-      await this.#context.options.ask<"invite">({ type: "invite", conversation: here.id, lastCommit, welcome, tree });
+      await this.#context.options.ask<"invite">({ type: "invite", conversation: here.id, ...invitation });
     } catch (error) {
       if (!(error instanceof ServerRefusal)) throw error;
       if (error.code !== ErrorCode.staleEpoch) return;

@@ -267,7 +267,9 @@ export class Joiner {
           { groupInfo: letter.content, sealedTree: found.tree },
           { conversation: here.id, nowMs: nowMs(), notes, identityOf: identitiesOf(notes, keyLog) },
         );
-        if (this.#placeFault(here.id, lib.rosterOf(group), letter) !== undefined) return undefined;
+        // Into an epoch that is over by what this device has read itself, nobody would follow.
+        const isOver = here.group !== undefined && lib.epochOf(group) <= lib.epochOf(here.group);
+        if (isOver || this.#placeFault(here.id, lib.rosterOf(group), letter) !== undefined) return undefined;
         const made: RequestOf<"commit"> = {
           type: "commit",
           conversation: here.id,
