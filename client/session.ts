@@ -23,7 +23,7 @@ import {
   WrongPasswordError,
 } from "./errors.ts";
 import type { ChatEvent, NoticeEvent } from "./events.ts";
-import { timeText } from "./history.ts";
+import { ConversationKind, timeText } from "./history.ts";
 import { Inbox } from "./inbox.ts";
 import { KeyLog } from "./key_log.ts";
 import { isReplaced, noticesOf, unacknowledged } from "./key_watch.ts";
@@ -467,7 +467,16 @@ export class Session {
     }).catch(() => {
       // Without a connection there is a next one, and that comes with all of it.
     });
-    if (database.meta(KEYS_LEFT) !== device) await leaving;
+    if (database.meta(KEYS_LEFT) !== device || await this.#isExpected(inbox)) await leaving;
+  }
+
+  /** Whether there is a group that this home is to come into: what catches up and ends should have done so. */
+  async #isExpected(inbox: Inbox): Promise<boolean> {
+    const heads = await inbox.heads().catch(() => []), { history } = this.#parts;
+    return heads.some(({ conversation, kind }) => {
+      const known = history.conversation(conversation);
+      return kind === ConversationKind.group && (known === undefined || known.name === "" || known.ended);
+    });
   }
 
   #begin(self: Self): Working {
