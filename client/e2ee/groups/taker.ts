@@ -289,10 +289,17 @@ export class Taker {
     return { ...state, lastCommit: seq, skipped: [], authenticators, history, isTraced: true };
   }
 
-  #removed(here: Conversation, record: Record, { by }: Extract<Outcome, { kind: "removed" }>): Result {
-    const { self } = this.#context.options;
+  #removed(here: Conversation, record: Record, { by, notes }: Extract<Outcome, { kind: "removed" }>): Result {
+    const { self, keyLog } = this.#context.options;
     // By this very device, but not by what it knows: it came back from a copy that is older than its last join.
     if (by.device === self.keys.id) return this.#rolledBack(here, { ...here.state, lastCommit: record.seq });
+    const next = this.#gone(here, record);
+    // Its identity had been replaced, and has certified it anew since: it asks to be let in like any new device.
+    const hadEnded = keyLog.isRevoked(self.name, self.keys.id, notes.keyLogEntries);
+    if (hadEnded && keyLog.isUsable(self.name, self.keys.id)) {
+      this.#joiner.wantsIn(here);
+      return { taken: nothing(), next: { ...next, state: { ...next.state!, trouble: Trouble.none } } };
+    }
     return {
       taken: {
         kind: "change",
@@ -302,7 +309,7 @@ export class Taker {
         ended: true,
         warnings: [],
       },
-      next: this.#gone(here, record),
+      next,
     };
   }
 
