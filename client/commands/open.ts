@@ -57,7 +57,8 @@ export async function withClient<T>(options: Options, use: (chat: ChatClient) =>
 export async function withHome<T>(options: Options, use: (home: LocalHome) => T | Promise<T>): Promise<T> {
   const directory = chooseHome(options), home = ChatClient.offline({ home: directory });
   try {
-    if (home.isLocked) await home.unlock(await findWayIn(directory, options));
+    // Also where it lies open: then the password seals it.
+    await home.unlock(await findWayIn(directory, options));
     return await use(home);
   } finally {
     home.close();

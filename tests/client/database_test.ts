@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
+import { Acks } from "../../client/acks.ts";
 import { Changes } from "../../client/changes.ts";
 import { Database } from "../../client/database.ts";
 import { FastChatError } from "../../client/errors.ts";
-import { withDatabase } from "./homes.ts";
+import { fromBob, historyWithBob, withDatabase } from "./homes.ts";
 
 Deno.test("Database.open() makes a file for its owner alone", async () => {
   await withDatabase((database, path) => {
@@ -79,5 +80,37 @@ Deno.test("Changes tells own changes after the transaction and others' when it l
     assert.deepEqual(heard, [false, true]);
     changes.close();
     two.close();
+  });
+});
+
+Deno.test("Database.rewrite() leaves nothing of former content, and everything else as it was", async () => {
+  await withDatabase((database, path) => {
+    const history = historyWithBob(database), acks = new Acks(database, history);
+    for (const seq of [1, 2, 3, 4]) history.add(fromBob(seq));
+    acks.begin();
+    assert.equal(acks.take({ holder: 1, leaseMs: 1_000, window: 10, nowMs: 0 })?.position, 1);
+    const needle = "what was said here once".repeat(200);
+    database.transaction(() => database.setMeta("former", needle));
+    database.transaction(() => database.setMeta("former", undefined));
+    database.run("DELETE FROM messages WHERE seq = 4");
+    const everything = () =>
+      database.all("SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite%' ORDER BY name").map((
+        { name, sql },
+      ) => [
+        name,
+        sql,
+        /^CREATE TABLE/.test(String(sql)) ? database.all(`SELECT * FROM ${name}`) : [],
+      ]);
+    const before = everything();
+    assert.equal(database.rewrite(), true);
+    assert.deepEqual(everything(), before);
+    assert.deepEqual(database.all("PRAGMA foreign_key_check"), []);
+    assert.deepEqual(database.all("PRAGMA integrity_check").map(Object.values), [["ok"]]);
+    assert.equal(database.get("PRAGMA foreign_keys")?.["foreign_keys"], 1);
+    history.add(fromBob(5));
+    assert.equal(history.lastPosition(), 5, "a number that was given is not given again");
+    for (const file of [path, `${path}-wal`]) {
+      assert.equal(new TextDecoder("latin1").decode(Deno.readFileSync(file)).includes("said here once"), false, file);
+    }
   });
 });

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { DeviceKeys } from "../../client/e2ee/mod.ts";
 import type { HomeParts } from "../../client/local_home.ts";
 import { pkcs8FromPem } from "../../shared/crypto/mod.ts";
+import { secretsOfHome, TEXT, withOldHome } from "../client/old_home.ts";
 import { inDirectory } from "../temporary.ts";
 import { type Cluster, eventually, fastchat, lines, PASSWORD, startCluster, startFastchat } from "./harness.ts";
 import { inHome } from "./homes.ts";
@@ -26,6 +27,23 @@ Deno.test("a stolen home gives nothing without the password: no text, token or k
   } finally {
     await stop();
   }
+});
+
+Deno.test("a home made before homes were sealed is sealed by the first command with its password", async () => {
+  await withOldHome(async (home) => {
+    const needles = await secretsOfHome(),
+      history = (password: string) =>
+        fastchat(["history", "bob", "--home", home], { env: { FASTCHAT_PASSWORD: password } });
+    assert.match((await history("")).stdout, new RegExp(`bob: ${TEXT}`), "until then it opens as it did");
+    assert.equal((await history("not the password at all")).code, 0);
+    // Several at once, as when a machine starts: one of them does it.
+    const told = await Promise.all([history(PASSWORD), history(PASSWORD), history(PASSWORD)]);
+    for (const { code, stdout, stderr } of told) assert.deepEqual([code, stdout.includes(TEXT)], [0, true], stderr);
+    assert.deepEqual(stolen(home, needles), []);
+    assert.equal((await history("")).code, 8);
+    assert.equal((await history("not the password at all")).code, 4);
+    assert.match((await history(PASSWORD)).stdout, new RegExp(TEXT));
+  });
 });
 
 async function talkAndSteal(cluster: Cluster, homes: string): Promise<void> {
