@@ -12,8 +12,12 @@ import {
   sealBackup,
   sha256,
   systemRandom,
+  verifyPasswordStatement,
+  verifyRecoveryProof,
 } from "../../../shared/crypto/mod.ts";
 import type { UserName } from "../../../shared/protocol/mod.ts";
+import { testKeys } from "../../keys.ts";
+import vector from "../../vectors/recovery.json" with { type: "json" };
 
 const KEY = new Uint8Array(20).map((_, index) => 7 * index + 3);
 const CLUSTER = new Uint8Array(16).fill(0xc1);
@@ -103,4 +107,21 @@ Deno.test("a backup sealed by the recovery key opens by it alone, and never as t
     ok: false,
     reason: "wrong key or changed",
   });
+});
+
+Deno.test("the published vector: key, secrets, seal and signatures", async () => {
+  const bytes = (name: keyof typeof vector) => Uint8Array.fromHex(vector[name] as string);
+  const owner = { clusterId: bytes("clusterId"), name: vector.name as UserName };
+  assert.equal(formatRecoveryKey(bytes("key")), vector.written);
+  assert.deepEqual(parseRecoveryKey(vector.written), { key: bytes("key") });
+  const { proof, sealKey } = recoverySecrets({ ...owner, key: bytes("key") });
+  assert.deepEqual([proof.toHex(), sealKey.toHex()], [vector.proof, vector.sealKey]);
+  assert.equal(recoveryProofHash(proof).toHex(), vector.proofHash);
+  const random = { bytes: () => bytes("nonce") };
+  const sealed = sealBackup({ ...owner, backupKey: sealKey, by: "recovery", pkcs8: bytes("plaintext"), random });
+  assert.equal(sealed.toHex(), vector.backup);
+  const { spki } = (await testKeys()).aliceIdentity, recovery = { proof, backup: sealed };
+  assert.equal(await verifyRecoveryProof(spki, bytes("bind"), recovery, bytes("setRecoverySignature")), true);
+  const { log2N, serial } = vector, statement = { ...owner, stretching: { salt: bytes("salt"), log2N }, serial };
+  assert.equal(await verifyPasswordStatement(spki, statement, bytes("statementSignature")), true);
 });
