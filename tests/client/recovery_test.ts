@@ -4,6 +4,7 @@ import { openHome } from "../../client/local_home.ts";
 import {
   ChatClient,
   type ChatEvent,
+  LockedError,
   NotAuthenticatedError,
   RefusedError,
   UsageError,
@@ -111,6 +112,41 @@ Deno.test("recover() changes nothing where the server shows others another ident
     store.directory = directory;
     assert.deepEqual(await store.account(ALICE), before);
     assert(bob.isConnected);
+  });
+});
+
+Deno.test("recover() whose answer was lost is asked again, and enrols one device", async () => {
+  let changes = 0;
+  let cut = () => {};
+  await withWorld(async (world) => {
+    const alice = await world.open("alice"), key = alice.takeRecoveryKey()!;
+    cut = () => world.pairs.at(-1)!.sever();
+    const back = await recover(world, "elsewhere", key);
+    assert.equal(changes, 2);
+    assert(back.isConnected);
+    assert.equal((await world.harness.store.account(ALICE))?.devices.length, 2);
+    await back.close();
+    const again = { home: world.home("elsewhere"), register: false, fresh: true, unlock: undefined };
+    assert((await world.open("alice", { ...again, password: NEW_PASSWORD })).isConnected);
+  }, {
+    wrapStore: intercept(async (change) => {
+      const outcome = await change();
+      if (changes++ === 0) cut();
+      return outcome;
+    }),
+  });
+});
+
+Deno.test("recover() in the home that the password was forgotten for: the same device, once it is unlocked", async () => {
+  await withWorld(async (world) => {
+    const alice = await world.open("alice"), key = alice.takeRecoveryKey()!, unlock = alice.key();
+    await alice.close();
+    await refused(recover(world, "alice", key, { unlock: undefined }), LockedError, /recover in another one/);
+    const back = await recover(world, "alice", key, { unlock });
+    assert.equal((await world.harness.store.account(ALICE))?.devices.length, 1);
+    await back.close();
+    assert((await fresh(world, NEW_PASSWORD)).isConnected);
+    await refused(fresh(world, PASSWORD), WrongPasswordError);
   });
 });
 
@@ -293,7 +329,7 @@ function recover(
   world: ChatWorld,
   home: string,
   recoveryKey: string,
-  options: { name?: string; password?: string; signOutOthers?: boolean } = {},
+  options: { name?: string; password?: string; signOutOthers?: boolean; unlock?: Uint8Array | undefined } = {},
 ): Promise<ChatClient> {
   const { name = "alice", ...rest } = options;
   return world.open(name, {
