@@ -7,6 +7,7 @@ import { SqliteDatabase } from "../../server/store/sqlite/database.ts";
 import { SqliteStore } from "../../server/store/sqlite_store.ts";
 import type { Store } from "../../server/store/store.ts";
 import { silentLogger } from "../../shared/log.ts";
+import type { UserName } from "../../shared/protocol/mod.ts";
 import { inDirectory } from "../temporary.ts";
 import { type ChatWorld, withWorld } from "./chat_world.ts";
 
@@ -113,6 +114,37 @@ Deno.test("ChatClient: a conversation of which the backup knows nothing begins a
     await until(again, () => texts(again).includes("4"));
     assert.deepEqual(texts(him), ["1", RESTORED, "3"]);
     assert.deepEqual(texts(again), ["2", RESTORED, "4"]);
+  }));
+
+Deno.test("ChatClient: a group whose newest change the backup has goes on, and what it lost is sent again", () =>
+  withRestorable(async (world, backups) => {
+    const alice = await world.open("alice"), bob = await world.open("bob");
+    await alice.createGroup("Team");
+    await alice.changeGroup("#team", { do: "add", names: ["bob" as UserName] });
+    await alice.send("#team", "1");
+    await until(bob, () => said(bob).includes("1"));
+    // His keys are replaced with the first thing that he says, which is a change, too.
+    await bob.send("#team", "2");
+    await until(alice, () => said(alice).includes("2"));
+    await backups.make();
+    await alice.send("#team", "3");
+    await until(bob, () => said(bob).includes("3"));
+    await bob.close();
+    const unheard = await alice.send("#team", "nobody has this yet");
+    await alice.close();
+    await backups.restore();
+
+    const again = await world.open("alice", { password: undefined }),
+      him = await world.open("bob", { password: undefined });
+    await until(him, () => said(him).includes("nobody has this yet"));
+    await him.send("#team", "4");
+    await again.send("#team", "5");
+    await until(again, () => said(again).includes("4") && again.status(unheard.id).state === "delivered");
+    await until(him, () => said(him).includes("5"));
+    for (const chat of [again, him]) {
+      assert.deepEqual(said(chat).toSorted(), ["1", "2", "3", "4", "5", "nobody has this yet"], chat.name);
+      assert.equal(texts(chat).filter((text) => text === RESTORED).length, 1, chat.name);
+    }
   }));
 
 Deno.test("ChatClient: people who first meet after a restore see nothing of it", () =>
@@ -226,6 +258,12 @@ function texts(chat: ChatClient): string[] {
   return chat.unshown(100).map(({ event }) =>
     event.type === "message" ? event.text : event.type === "refused" ? event.reason.replace(MOMENT, "…") : event.type
   );
+}
+
+/** What was said in the group, once for each time that it is there. */
+function said(chat: ChatClient): string[] {
+  if (chat.groups().length === 0) return [];
+  return chat.talk("#team", 100).flatMap((event) => event.type === "message" ? [event.text] : []);
 }
 
 /** Closes; what was told of gaps. */
