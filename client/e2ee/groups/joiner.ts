@@ -97,12 +97,12 @@ export class Joiner {
 
   /** Asks for a Welcome. Never rejects: without a connection it takes a while, and the row is offered again. */
   async look(id: ConversationId, seq: number): Promise<void> {
-    const { ask, timers } = this.#context.options;
+    const { ask } = this.#context.options;
     try {
       const { welcome } = await ask<"welcome">({ type: "welcome", conversation: id });
       this.#looked.set(id, { seq, found: welcome });
     } catch {
-      await new Promise<void>((resolve) => timers.after(RETRY_MS, resolve));
+      await this.#context.background.pause(RETRY_MS).catch(() => {});
     }
   }
 

@@ -20,10 +20,10 @@ export class Served {
 
   /** Looks twice, since the server hears of a commit before its members read it. @throws ConnectionLostError, ServerRefusal */
   async compare(here: Conversation): Promise<void> {
-    const { timers, onWarning } = this.#context.options;
+    const { onWarning } = this.#context.options;
     const first = await this.#differences(here), { lastCommit } = here.state;
     if (first.length === 0) return;
-    await new Promise<void>((resolve) => timers.after(AGAIN_MS, resolve));
+    await this.#context.background.pause(AGAIN_MS);
     const second = await this.#differences(here);
     // It changes right now: with the next connection it is looked at again.
     if (here.state.lastCommit !== lastCommit) return;

@@ -451,11 +451,10 @@ export class Taker {
 
   /** Never rejects: what failed is tried again after a while, when the row is offered again. */
   async #patiently(read: () => Promise<void>): Promise<void> {
-    const { timers } = this.#context.options;
     try {
       await read();
     } catch {
-      await new Promise<void>((resolve) => timers.after(RETRY_MS, resolve));
+      await this.#context.background.pause(RETRY_MS).catch(() => {});
     }
   }
 }
