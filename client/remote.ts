@@ -93,6 +93,10 @@ interface Answers {
   rotate: "ok";
   nameDevice: "ok";
   devices: "devices";
+  linkOffer: "linkGranted";
+  linkFind: "linkOffer";
+  linkGrant: "ok";
+  linkLogin: "session";
   setRecovery: "ok";
   recover: "recovery";
   finishRecovery: "session";
@@ -370,6 +374,10 @@ const ANSWERS: { readonly [K in Askable]: readonly Response["type"][] } = {
   rotate: ["ok"],
   nameDevice: ["ok"],
   devices: ["devices"],
+  linkOffer: ["linkGranted"],
+  linkFind: ["linkOffer"],
+  linkGrant: ["ok"],
+  linkLogin: ["session"],
   setRecovery: ["ok"],
   recover: ["recovery"],
   finishRecovery: ["session"],

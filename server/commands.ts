@@ -16,6 +16,8 @@ import {
   KEY_ENTRY_BYTES_MAX,
   KEY_PACKAGE_BYTES_MAX,
   KEY_PACKAGES_MAX,
+  LINK_GRANT_BYTES_MAX,
+  LINK_OFFER_BYTES_MAX,
   NAME_CHARS_MAX,
   PAGE_ENTRIES_MAX,
   READ_BYTES_MAX,
@@ -33,6 +35,7 @@ import * as directory from "./handlers/directory.ts";
 import * as groups from "./handlers/groups.ts";
 import * as keys from "./handlers/keys.ts";
 import * as keyPackages from "./handlers/key_packages.ts";
+import * as links from "./handlers/links.ts";
 import * as log from "./handlers/log.ts";
 import * as presence from "./handlers/presence.ts";
 import * as receipts from "./handlers/receipts.ts";
@@ -183,6 +186,20 @@ export const commands: Commands = {
     handle: keys.nameDevice,
   },
   devices: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: keys.devices },
+  linkOffer: {
+    rights: "none",
+    bytesMax: FRAME_BYTES + LINK_OFFER_BYTES_MAX,
+    rate: "request",
+    handle: links.linkOffer,
+  },
+  linkFind: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: links.linkFind },
+  linkGrant: {
+    rights: "session",
+    bytesMax: FRAME_BYTES + CERTIFICATE_BYTES_MAX + KEY_ENTRY_BYTES_MAX + LINK_GRANT_BYTES_MAX,
+    rate: "request",
+    handle: links.linkGrant,
+  },
+  linkLogin: { rights: "none", bytesMax: FRAME_BYTES, rate: "request", handle: links.linkLogin },
   setRecovery: {
     rights: "session",
     bytesMax: 1024 + BACKUP_BYTES_MAX,

@@ -49,6 +49,11 @@ export const KEY_LOG_PAGE_MAX = 4_096;
 export const KEY_ENTRIES_MAX = 128;
 /** Entries of one user in the key log; beyond it only devices can be revoked. */
 export const KEY_ENTRIES_PER_USER_MAX = 1_024;
+/** What a device that is to be linked leaves at the server, and what it is given; how many wait at once, and for how long. */
+export const LINK_OFFER_BYTES_MAX = 1 << 10;
+export const LINK_GRANT_BYTES_MAX = 12 << 10;
+export const LINKS_MAX = 1_000;
+export const LINK_MS = 10 * 60_000;
 /** UTF-8 bytes of a device's name. */
 export const DEVICE_NAME_BYTES_MAX = 128;
 

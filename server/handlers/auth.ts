@@ -228,6 +228,24 @@ export function provenDevice(
 }
 
 /**
+ * Adds a device that another one of its user has had certified.
+ *
+ * @throws RequestError badCertificate, deviceRevoked, limit
+ */
+export async function addCertified(user: UserName, encoded: Uint8Array, services: Services): Promise<void> {
+  const { store, clusterId, counters } = services, account = await store.account(user);
+  counters.rsaVerifications++;
+  const verdict = await verifyCertificate(encoded, { clusterId, nowMs: services.nowMs() });
+  if (!verdict.ok) throw badCertificate(verdict.reason);
+  const { certificate } = verdict;
+  if (account === undefined || certificate.user !== user) throw badCertificate("it is for another user");
+  if (!equalBytes(certificate.identityKey, account.identityKey)) throw badCertificate("it is by another identity");
+  const added = await store.addDevice(user, { id: certificate.device, certificate: encoded }, account.identityKey);
+  if (added === "limit") throw tooManyDevices();
+  if (added === "id-taken") throw badCertificate("the device's id is taken");
+}
+
+/**
  * Says to a device that is nobody's any more, or not yet, that it is so: to itself alone, which its signature shows.
  *
  * @throws RequestError deviceRevoked, approvalNeeded
@@ -330,6 +348,10 @@ function nameTaken(name: UserName): RequestError {
 
 export function badCertificate(reason: string): RequestError {
   return new RequestError(ErrorCode.badCertificate, `The device certificate is not accepted: ${reason}`);
+}
+
+function tooManyDevices(): RequestError {
+  return new RequestError(ErrorCode.limit, "You have as many devices as one may have: revoke an old one first");
 }
 
 function approvalNeeded(device: DeviceId): RequestError {

@@ -8,6 +8,8 @@ import { deviceEntry } from "../../shared/crypto/mod.ts";
 import {
   DEVICES_PER_USER_MAX,
   KEY_ENTRIES_PER_USER_MAX,
+  LINK_MS,
+  LINKS_MAX,
   READ_BYTES_MAX,
   SESSIONS_PER_DEVICE_MAX,
 } from "../../shared/limits.ts";
@@ -53,6 +55,8 @@ import {
   type KeyChange,
   type KeyEntry,
   type KeyLogPage,
+  type Link,
+  type LinkGranted,
   type LiveSession,
   type LogPage,
   type NewDevice,
@@ -76,6 +80,8 @@ export class MemoryStore implements Store {
   /** All of them, in the order in which they came. */
   readonly #records: Record[] = [];
   readonly #keyLog = new MemoryKeyLog();
+  /** By their place, as hex. */
+  readonly #links = new Map<string, Link & { readonly expiresMs: number }>();
   readonly #keyPackages: MemoryKeyPackages;
   readonly #groups: MemoryGroups;
   #closed = false;
@@ -236,6 +242,33 @@ export class MemoryStore implements Store {
     const device = this.#devices.get(id);
     if (device?.user.name !== name) return undefined;
     return { certificate: device.certificate, standing: device.ended ?? (isLive(device) ? "live" : "unapproved") };
+  }
+
+  // deno-lint-ignore require-await
+  async offerLink(place: Uint8Array, offer: Uint8Array, nowMs: number): Promise<Link | undefined> {
+    this.#open();
+    for (const [key, { expiresMs }] of this.#links) if (expiresMs <= nowMs) this.#links.delete(key);
+    const known = this.#links.get(place.toHex());
+    if (known !== undefined) return { offer: known.offer, grant: known.grant };
+    if (this.#links.size >= LINKS_MAX) return undefined;
+    this.#links.set(place.toHex(), { offer, grant: undefined, expiresMs: nowMs + LINK_MS });
+    return { offer, grant: undefined };
+  }
+
+  // deno-lint-ignore require-await
+  async link(place: Uint8Array, nowMs: number): Promise<Link | undefined> {
+    this.#open();
+    const known = this.#links.get(place.toHex());
+    return known === undefined || known.expiresMs <= nowMs ? undefined : { offer: known.offer, grant: known.grant };
+  }
+
+  // deno-lint-ignore require-await
+  async grantLink(place: Uint8Array, grant: LinkGranted, nowMs: number): Promise<boolean> {
+    this.#open();
+    const known = this.#links.get(place.toHex());
+    if (known === undefined || known.expiresMs <= nowMs) return false;
+    this.#links.set(place.toHex(), { ...known, grant });
+    return true;
   }
 
   // deno-lint-ignore require-await

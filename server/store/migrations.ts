@@ -253,4 +253,15 @@ export const MIGRATIONS: readonly string[] = [
     DELETE FROM asks WHERE device = NEW.id;
   END;
   `,
+  // Devices that wait to be linked; what is here is of no use after minutes.
+  `
+  CREATE TABLE links (
+    place      BLOB    PRIMARY KEY,
+    offer      BLOB    NOT NULL,
+    user       TEXT,
+    device     BLOB,
+    sealed     BLOB,
+    expires_ms INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];

@@ -17,6 +17,8 @@ import {
   KEY_ENTRIES_PER_USER_MAX,
   KEY_ENTRY_BYTES_MAX,
   KEY_LOG_PAGE_MAX,
+  LINK_GRANT_BYTES_MAX,
+  LINK_OFFER_BYTES_MAX,
   READ_BYTES_MAX,
   RECEIPTS_MAX,
   RECEIPTS_PAGE_MAX,
@@ -44,6 +46,8 @@ import type {
   KeyChange,
   KeyEntry,
   KeyLogPage,
+  Link,
+  LinkGranted,
   LiveSession,
   LogPage,
   NewDevice,
@@ -178,6 +182,12 @@ const deviceStanding = struct({
   certificate: bytes(CERTIFICATE_BYTES_MAX),
   standing: text(16) as Schema<DeviceStanding["standing"]>,
 });
+const linkGranted: Schema<LinkGranted> = struct({
+  user: userName,
+  device: deviceId,
+  sealed: bytes(LINK_GRANT_BYTES_MAX),
+});
+const link: Schema<Link> = struct({ offer: bytes(LINK_OFFER_BYTES_MAX), grant: optional(linkGranted) });
 const deviceName = { device: deviceId, name: text(DEVICE_NAME_BYTES_MAX), signature: fixedBytes(64) };
 
 const nothing = struct({});
@@ -359,6 +369,24 @@ export const operations = {
     struct({ user: userName, ...deviceName }),
     nothing,
     ({ store }, { user, device, ...named }) => store.nameDevice(user, device, named).then(empty),
+  ),
+  offerLink: operation(
+    53,
+    struct({ place: fixedBytes(32), offer: bytes(LINK_OFFER_BYTES_MAX), nowMs: u48 }),
+    optional(link),
+    ({ store }, { place, offer, nowMs }) => store.offerLink(place, offer, nowMs),
+  ),
+  link: operation(
+    54,
+    struct({ place: fixedBytes(32), nowMs: u48 }),
+    optional(link),
+    ({ store }, { place, nowMs }) => store.link(place, nowMs),
+  ),
+  grantLink: operation(
+    55,
+    struct({ place: fixedBytes(32), grant: linkGranted, nowMs: u48 }),
+    struct({ waits: bool }),
+    ({ store }, { place, grant, nowMs }) => store.grantLink(place, grant, nowMs).then((waits) => ({ waits })),
   ),
   deviceNames: operation(
     41,

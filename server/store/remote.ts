@@ -33,6 +33,8 @@ import type {
   KeyChange,
   KeyEntry,
   KeyLogPage,
+  Link,
+  LinkGranted,
   LiveSession,
   LogPage,
   NewDevice,
@@ -87,6 +89,18 @@ export class RemoteStore implements Store {
 
   device(name: UserName, id: DeviceId): Promise<DeviceStanding | undefined> {
     return this.#calls.call(operations.device, { name, id });
+  }
+
+  offerLink(place: Uint8Array, offer: Uint8Array, nowMs: number): Promise<Link | undefined> {
+    return this.#calls.call(operations.offerLink, { place, offer, nowMs });
+  }
+
+  link(place: Uint8Array, nowMs: number): Promise<Link | undefined> {
+    return this.#calls.call(operations.link, { place, nowMs });
+  }
+
+  async grantLink(place: Uint8Array, grant: LinkGranted, nowMs: number): Promise<boolean> {
+    return (await this.#calls.call(operations.grantLink, { place, grant, nowMs })).waits;
   }
 
   async nameDevice(user: UserName, device: DeviceId, named: Pick<DeviceName, "name" | "signature">): Promise<void> {

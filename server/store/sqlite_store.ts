@@ -24,6 +24,8 @@ import {
   type KeyChange,
   type KeyEntry,
   type KeyLogPage,
+  type Link,
+  type LinkGranted,
   type LiveSession,
   type LogPage,
   type NewDevice,
@@ -104,6 +106,18 @@ export class SqliteStore implements Store {
 
   device(name: UserName, id: DeviceId): Promise<DeviceStanding | undefined> {
     return this.#read(() => this.#database.accounts.device(name, id));
+  }
+
+  offerLink(place: Uint8Array, offer: Uint8Array, nowMs: number): Promise<Link | undefined> {
+    return this.#write(ROW_BYTES, (database) => database.links.offer(place, offer, nowMs));
+  }
+
+  link(place: Uint8Array, nowMs: number): Promise<Link | undefined> {
+    return this.#read(() => this.#database.links.get(place, nowMs));
+  }
+
+  grantLink(place: Uint8Array, grant: LinkGranted, nowMs: number): Promise<boolean> {
+    return this.#write(ROW_BYTES, (database) => database.links.grant(place, grant, nowMs));
   }
 
   nameDevice(name: UserName, id: DeviceId, named: Pick<DeviceName, "name" | "signature">): Promise<void> {

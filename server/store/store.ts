@@ -64,6 +64,18 @@ export interface Store extends GroupStore {
   /** A device of a user, whatever became of it; `undefined` where there never was one. */
   device(name: UserName, id: DeviceId): Promise<DeviceStanding | undefined>;
 
+  /**
+   * Keeps what a device that is to be linked leaves at a place (32 bytes), for LINK_MS: what is there already stays. `undefined`
+   * where LINKS_MAX wait.
+   */
+  offerLink(place: Uint8Array, offer: Uint8Array, nowMs: number): Promise<Link | undefined>;
+
+  /** What is at a place, and has not expired at `nowMs`. */
+  link(place: Uint8Array, nowMs: number): Promise<Link | undefined>;
+
+  /** Leaves what a device is given. @returns Whether it still waits. */
+  grantLink(place: Uint8Array, grant: LinkGranted, nowMs: number): Promise<boolean>;
+
   /** What a user calls a device of theirs. Signatures are not judged. */
   nameDevice(name: UserName, id: DeviceId, named: Pick<DeviceName, "name" | "signature">): Promise<void>;
 
@@ -255,6 +267,18 @@ export interface DeviceStanding {
   readonly certificate: Uint8Array;
   /** `superseded`: its identity was replaced, and it has no certificate by the new one yet. */
   readonly standing: "live" | "unapproved" | "revoked" | "superseded";
+}
+
+/** A device that is to be linked. Both letters are sealed: a store cannot read them. */
+export interface Link {
+  readonly offer: Uint8Array;
+  readonly grant: LinkGranted | undefined;
+}
+
+export interface LinkGranted {
+  readonly user: UserName;
+  readonly device: DeviceId;
+  readonly sealed: Uint8Array;
 }
 
 export interface DeviceName {

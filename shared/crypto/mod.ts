@@ -60,6 +60,18 @@ export {
   verifyDeviceName,
 } from "./key_log.ts";
 export { applyStatement, isUsable, judgeStatement, type KeyHistory, type LoggedDevice } from "./key_history.ts";
+export {
+  formatLinkCode,
+  linkCode,
+  type LinkGrant,
+  type LinkOffer,
+  linkPlace,
+  openLinkGrant,
+  openLinkOffer,
+  parseLinkCode,
+  sealLinkGrant,
+  sealLinkOffer,
+} from "./linking.ts";
 export { directConversationId } from "./direct_id.ts";
 export { formatSafetyNumber, parseSafetyNumber, safetyNumber, type SafetyPerson } from "./safety_number.ts";
 export {

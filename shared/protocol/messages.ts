@@ -38,6 +38,8 @@ import {
   KEY_LOG_PAGE_MAX,
   KEY_PACKAGE_BYTES_MAX,
   KEY_PACKAGES_MAX,
+  LINK_GRANT_BYTES_MAX,
+  LINK_OFFER_BYTES_MAX,
   PAGE_ENTRIES_MAX,
   READ_RECORDS_MAX,
   RECEIPTS_MAX,
@@ -332,6 +334,23 @@ export const request = union({
   nameDevice: [34, struct({ name: text(DEVICE_NAME_BYTES_MAX), signature: fixedBytes(64) })],
   /** The names of this user's devices. */
   devices: [35, struct({})],
+  /** A device that is to be linked leaves what it is (docs/PROTOCOL.md §18), and asks again until it is answered. */
+  linkOffer: [42, struct({ place: fixedBytes(32), offer: bytes(LINK_OFFER_BYTES_MAX) })],
+  /** What was left at a place, for a device that is to grant it. */
+  linkFind: [43, struct({ place: fixedBytes(32) })],
+  /** Certifies the device there, stands in for it, and leaves it what it needs. Sent again it changes nothing. */
+  linkGrant: [
+    44,
+    struct({
+      place: fixedBytes(32),
+      certificate: bytes(CERTIFICATE_BYTES_MAX),
+      /** An `approve` statement. */
+      approval: bytes(KEY_ENTRY_BYTES_MAX),
+      grant: bytes(LINK_GRANT_BYTES_MAX),
+    }),
+  ],
+  /** The first log-in of a device that was linked: without a password. */
+  linkLogin: [45, struct({ place: fixedBytes(32), device: deviceId, proof: fixedBytes(64) })],
   /** Makes a recovery key good, and the one before void (docs/PROTOCOL.md §17). */
   setRecovery: [
     36,
@@ -447,6 +466,9 @@ export const response = union({
     19,
     struct({ entries: array(struct({ number: varint, entry: bytes(KEY_ENTRY_BYTES_MAX) }), KEY_ENTRIES_MAX) }),
   ],
+  /** Empty while nobody has granted it. */
+  linkGranted: [26, struct({ grant: optional(bytes(LINK_GRANT_BYTES_MAX)) })],
+  linkOffer: [27, struct({ offer: bytes(LINK_OFFER_BYTES_MAX) })],
   devices: [
     20,
     struct({

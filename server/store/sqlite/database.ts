@@ -16,6 +16,7 @@ import { SupersededError } from "./errors.ts";
 import { Groups } from "./groups.ts";
 import { KeyLogTable } from "./key_log.ts";
 import { KeyPackages } from "./key_packages.ts";
+import { Links } from "./links.ts";
 import { Log } from "./log.ts";
 import { Receipts } from "./receipts.ts";
 import { Rows } from "./rows.ts";
@@ -38,6 +39,7 @@ export class SqliteDatabase {
   readonly conversations: Conversations;
   readonly log: Log;
   readonly keyLog: KeyLogTable;
+  readonly links: Links;
   readonly receipts: Receipts;
   readonly groups: Groups;
   readonly welcomes: Welcomes;
@@ -74,6 +76,7 @@ export class SqliteDatabase {
       const rows = this.#rows = new Rows(this.#database), clock = new StoreClock();
       this.keyLog = new KeyLogTable(this.#database);
       this.keyLog.complete();
+      this.links = new Links(this.#database);
       this.accounts = new Accounts(this.#database, { rows, clock, keyLog: this.keyLog });
       this.credentials = new Credentials(this.#database, this.accounts, clock);
       this.conversations = new Conversations(this.#database, rows);

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import type { KeyChange, Store } from "../../../server/store/store.ts";
 import { deviceEntry, EMPTY_KEY_LOG, nextKeyLogHead, sha256 } from "../../../shared/crypto/mod.ts";
-import { KEY_ENTRIES_PER_USER_MAX } from "../../../shared/limits.ts";
+import { KEY_ENTRIES_PER_USER_MAX, LINK_MS, LINKS_MAX } from "../../../shared/limits.ts";
 import type { UserName } from "../../../shared/protocol/mod.ts";
 import type { Opened } from "./contract.ts";
 import { befriend, bytesOf, deviceOf, nameOf, newDevice, newUser, recordOf } from "./fixtures.ts";
@@ -202,6 +202,36 @@ export function keysContract(test: Test): void {
     await assert.rejects(store.nameDevice(nameOf("bob"), deviceOf("alice"), named("mine")), RangeError);
     await store.changeKeys(revoke(2, 2));
     assert.deepEqual(await store.deviceNames(ALICE), []);
+  });
+
+  test("offerLink() keeps what a device leaves, and grantLink() what it is given, for minutes", async (store) => {
+    const place = new Uint8Array(32).fill(1), offer = bytesOf("offer"), other = new Uint8Array(32).fill(2);
+    assert.equal(await store.link(place, 1_000), undefined);
+    assert.deepEqual(plain(await store.offerLink(place, offer, 1_000)), { offer, grant: undefined });
+    assert.deepEqual(plain(await store.offerLink(place, bytesOf("another"), 1_001)), { offer, grant: undefined });
+    const grant = { user: ALICE, device: deviceOf("alice", 2), sealed: bytesOf("grant") };
+    assert.equal(await store.grantLink(other, grant, 1_002), false);
+    assert.equal(await store.grantLink(place, grant, 1_002), true);
+    assert.deepEqual(plain(await store.link(place, 1_003)), { offer, grant });
+    assert.deepEqual(plain(await store.offerLink(place, offer, 1_003)), { offer, grant });
+    const over = 1_000 + LINK_MS;
+    assert.equal(await store.link(place, over), undefined);
+    assert.equal(await store.grantLink(place, grant, over), false);
+    assert.deepEqual(plain(await store.offerLink(place, offer, over)), { offer, grant: undefined });
+  });
+
+  test("offerLink() takes so many at once", async (store) => {
+    const placeOf = (number: number) => {
+      const place = new Uint8Array(32);
+      new DataView(place.buffer).setUint32(0, number);
+      return place;
+    };
+    await Promise.all(
+      Array.from({ length: LINKS_MAX }, (_, number) => store.offerLink(placeOf(number), bytesOf("offer"), 1_000)),
+    );
+    assert.equal(await store.offerLink(placeOf(LINKS_MAX), bytesOf("offer"), 1_001), undefined);
+    assert.notEqual(await store.offerLink(placeOf(0), bytesOf("offer"), 1_001), undefined, "one that waits asks again");
+    assert.notEqual(await store.offerLink(placeOf(LINKS_MAX), bytesOf("offer"), 1_000 + LINK_MS), undefined);
   });
 
   test("device() knows a user's own devices only", async (store) => {

@@ -1,0 +1,95 @@
+/** Linking a device by a code (docs/PROTOCOL.md §18, SECURITY P10): the server keeps two sealed letters at a place. */
+import { DecodeError } from "../../shared/codec/mod.ts";
+import { decodeCertificate, decodeKeyStatement } from "../../shared/crypto/mod.ts";
+import { ErrorCode, RequestError } from "../../shared/errors.ts";
+import type { RequestOf, ResponseOf } from "../../shared/protocol/mod.ts";
+import type { Caller, Services } from "../context.ts";
+import { sessionOf } from "../rights.ts";
+import { addCertified, grant, provenDevice, refuseEnded } from "./auth.ts";
+import { stateKeys } from "./keys.ts";
+
+/** linkOffer = place and offer → linkGranted, empty until somebody has | error busy, limit */
+export async function linkOffer(
+  { place, offer }: RequestOf<"linkOffer">,
+  caller: Caller,
+  { store, throttles, clock, nowMs }: Services,
+): Promise<ResponseOf<"linkGranted">> {
+  throttles.question(caller.address, clock.nowUs());
+  const link = await store.offerLink(place, offer, nowMs());
+  if (link !== undefined) return { type: "linkGranted", grant: link.grant?.sealed };
+  throw new RequestError(ErrorCode.busy, "Too many devices are being linked: try again later", RETRY_MS);
+}
+
+/** linkFind = place → linkOffer | error notFound */
+export async function linkFind(
+  { place }: RequestOf<"linkFind">,
+  _caller: Caller,
+  { store, nowMs }: Services,
+): Promise<ResponseOf<"linkOffer">> {
+  const link = await store.link(place, nowMs());
+  if (link === undefined) throw notFound();
+  return { type: "linkOffer", offer: link.offer };
+}
+
+/** linkGrant = certificate of the device there, approval of it, and what it is to be given → ok | error */
+export async function linkGrant(
+  request: RequestOf<"linkGrant">,
+  caller: Caller,
+  services: Services,
+): Promise<ResponseOf<"ok">> {
+  const { place, certificate, approval, grant: sealed } = request, { user } = sessionOf(caller), { store } = services;
+  const device = deviceIn(certificate);
+  if (approvedBy(approval) !== device) throw new RequestError(ErrorCode.malformed, "It approves another device");
+  if (await store.link(place, services.nowMs()) === undefined) throw notFound();
+  await addCertified(user, certificate, services);
+  await stateKeys({ type: "stateKeys", statement: approval }, caller, services);
+  if (!await store.grantLink(place, { user, device, sealed }, services.nowMs())) throw notFound();
+  return { type: "ok" };
+}
+
+/** linkLogin = place, and the device that was granted there, which proves itself → session | error badCredentials */
+export async function linkLogin(
+  { place, device, proof }: RequestOf<"linkLogin">,
+  caller: Caller,
+  services: Services,
+): Promise<ResponseOf<"session">> {
+  const { store, throttles, clock, nowMs } = services;
+  throttles.question(caller.address, clock.nowUs());
+  const granted = (await store.link(place, nowMs()))?.grant;
+  const account = granted?.device === device ? await store.account(granted.user) : undefined;
+  if (account === undefined) {
+    throw new RequestError(ErrorCode.badCredentials, "This device was not linked, or too long ago");
+  }
+  if (provenDevice(account, { id: device, proof }, caller, services) === undefined) {
+    await refuseEnded(account.name, { id: device, proof }, caller, services);
+    throw new RequestError(ErrorCode.badCredentials, "The device key did not sign this connection");
+  }
+  return await grant(account.name, device, caller, services);
+}
+
+function deviceIn(certificate: Uint8Array) {
+  return wellFormed(() => decodeCertificate(certificate).device);
+}
+
+function approvedBy(entry: Uint8Array) {
+  const said = wellFormed(() => decodeKeyStatement(entry));
+  return said.type === "approve" ? said.device : undefined;
+}
+
+function wellFormed<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof DecodeError)) throw error;
+    throw new RequestError(ErrorCode.malformed, error.message);
+  }
+}
+
+function notFound(): RequestError {
+  return new RequestError(
+    ErrorCode.notFound,
+    "No device waits with that code: is it still showing it, on the same server?",
+  );
+}
+
+const RETRY_MS = 10_000;
