@@ -184,6 +184,42 @@ Deno.test("sealText() keeps texts as they are", async () => {
   });
 });
 
+Deno.test("HomeVault.addNext() lets a second password in, until takeNext() or dropNext() says which of the two counts", async () => {
+  const old = await stretched("violet otter"),
+    next = await stretched("canyon lagoon"),
+    third = await stretched("silver kettle");
+  for (const outcome of ["take", "drop"] as const) {
+    await withDatabase((database, path) => {
+      const { vault } = database, token = new Uint8Array(32).fill(9);
+      const opens = () => {
+        const other = Database.open(path);
+        try {
+          const ways = [old, next, third].map((password) => other.vault.unlockWithPassword(password));
+          return [...ways, other.vault.unlockWithToken(token)];
+        } finally {
+          other.close();
+        }
+      };
+      const sealed = vault.seal(PLAIN, "a b");
+      vault.rewrap(old, TEST_OWNER);
+      vault.addToken(token, "/a/file");
+      vault.addNext(third, TEST_OWNER);
+      // Asked for again, with another password: only the last one may come.
+      vault.addNext(next, TEST_OWNER);
+      assert.deepEqual(opens(), [true, true, false, true]);
+      assert.equal(vault.passwordOwners().length, 2);
+      assert.equal(vault.isSealedBy(old, TEST_OWNER), true);
+      for (let twice = 0; twice < 2; twice++) {
+        if (outcome === "take") vault.takeNext();
+        else vault.dropNext();
+        assert.deepEqual(opens(), outcome === "take" ? [false, true, false, true] : [true, false, false, true]);
+      }
+      assert.equal(vault.isSealedBy(outcome === "take" ? next : old, TEST_OWNER), true);
+      assert.deepEqual(vault.open(sealed, "a b"), PLAIN);
+    });
+  }
+});
+
 function indexOf(bytes: Uint8Array, needle: Uint8Array): number {
   for (let at = 0; at + needle.length <= bytes.length; at++) {
     let same = 0;
