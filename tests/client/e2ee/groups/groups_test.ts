@@ -16,6 +16,16 @@ async function groupOf(world: World, ...homes: Home[]) {
 Deno.test("engine: two who write first at once end in one direct conversation, and nothing is lost", () =>
   World.run(async (world) => {
     const alice = await world.home("alice"), bob = await world.home("bob"), id = await world.direct(alice, bob);
+    // Neither hears of the other's before both have begun.
+    const answer = world.server.answer.bind(world.server), both = Promise.withResolvers<void>();
+    let asked = 0;
+    world.server.answer = async (user, device, request) => {
+      if (request.type === "takeKeyPackages") {
+        if (++asked === 2) both.resolve();
+        await both.promise;
+      }
+      return await answer(user, device, request);
+    };
     alice.say(id, "one");
     bob.say(id, "two");
     await world.settle();

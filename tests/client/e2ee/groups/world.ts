@@ -483,6 +483,28 @@ export class Home {
     return { authenticator: state?.authenticators.at(-1)?.value.toHex(), members: members.sort() };
   }
 
+  trace(record: Record | undefined, taken: Taken): void {
+    const state = record && new StateRows(this.database, this.vault).load(record.conversation);
+    console.log(
+      this.user,
+      this.device.slice(0, 4),
+      record?.conversation.slice(0, 4),
+      record?.seq,
+      "by",
+      record?.sender,
+      record?.device.slice(0, 4),
+      record?.body.length,
+      taken.kind,
+      taken.kind === "refused" ? taken.reason.slice(0, 20) : "",
+      taken.kind !== "wait" ? taken.warnings.map(({ code }) => code).join() : "",
+      "epoch",
+      state?.authenticators.at(-1)?.epoch,
+      state?.authenticators.at(-1)?.value.toHex().slice(0, 4),
+      "trouble",
+      state?.trouble,
+    );
+  }
+
   async breathe(turns: number): Promise<void> {
     await breathe(turns);
   }
@@ -549,6 +571,7 @@ export class Home {
       this.show(record.conversation, { seq: record.seq, from: taken.from, text: taken.text });
     } else if (taken.kind === "change") this.lines.push(...taken.lines);
     else if (taken.kind === "refused") this.refused.push(taken.reason);
+    if (Deno.env.get("TRACE")) this.trace(record, taken);
   }
 }
 
