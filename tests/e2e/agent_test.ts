@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { agentPath, askAgent } from "../../client/agent.ts";
 import { openHome } from "../../client/local_home.ts";
 import { FileLock } from "../../shared/host/mod.ts";
-import { alive, type Cluster, eventually, fastchat, PASSWORD, startCluster } from "./harness.ts";
+import { alive, type Cluster, eventually, fastchat, lines, PASSWORD, startCluster, startFastchat } from "./harness.ts";
 
 const LOCKED = 8;
 let cluster: Cluster;
@@ -89,6 +89,24 @@ Deno.test("an agent that was killed leaves the home locked, and the next one tak
     Deno.kill(pid!, "SIGKILL");
     await eventually(() => !alive(pid!) || undefined, "the agent is dead");
     assert.equal((await quiet(["history", "bob", "--home", home("alice")])).code, LOCKED);
+  }
+});
+
+Deno.test("fastchat agent --foreground stays, unlocks, and takes its socket with it at TERM", async () => {
+  const env = { XDG_RUNTIME_DIR: run() }, path = agentPath(home("alice"), run());
+  const child = startFastchat(["agent", "--foreground", "--home", home("alice")], { env }), said = lines(child.stdout);
+  try {
+    assert.equal((await said.next()).value, `Unlocked: listening on ${path}`);
+    assert.equal((await quiet(["history", "bob", "--home", home("alice")])).code, 0);
+    const second = await fastchat(["agent", "--foreground", "--home", home("alice")], { env });
+    assert.deepEqual([second.code, /already/.test(second.stderr)], [2, true], second.stderr);
+    child.kill("SIGTERM");
+    assert.equal((await child.status).code, 0);
+    assert.throws(() => Deno.statSync(path), Deno.errors.NotFound);
+  } finally {
+    await said.return(undefined);
+    await child.stderr.cancel();
+    await child.stdin.close().catch(() => {});
   }
 });
 

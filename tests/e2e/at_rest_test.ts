@@ -124,6 +124,9 @@ async function needlesOf({ credentials, database, vault }: HomeParts, token: str
   const identity = await credentials.identity(PASSWORD);
   needles.bytes("the identity key", identity!.pkcs8.subarray(-100));
   identity!.wipe();
+  // Its first seal is the password's: the key never lay open.
+  const seals = database.all("SELECT id, kind FROM seals ORDER BY id").map(Object.values);
+  assert.deepEqual(seals, [[1, "password"], [2, "token"]]);
   // The groups' states are under keys of their epochs, and those are sealed.
   const epochs = database.all("SELECT slot, epoch, key FROM mls_keys");
   assert.ok(epochs.length > 0);
