@@ -136,6 +136,21 @@ export class World {
     return id;
   }
 
+  /** A copy of a home on another machine, with its password, and without a connection. */
+  thiefOf(home: Home, { files }: HomeCopy): Home {
+    const thief = new Home(this, home.parts, `${home.path}.stolen`);
+    for (const suffix of ["", "-wal", "-shm"]) {
+      try {
+        Deno.removeSync(`${thief.path}${suffix}`);
+      } catch {
+        // There is none.
+      }
+    }
+    for (const [suffix, bytes] of files) if (bytes !== undefined) Deno.writeFileSync(`${thief.path}${suffix}`, bytes);
+    thief.start();
+    return thief;
+  }
+
   /** Until nobody has anything to do: rows are taken, timers run. */
   async settle(): Promise<void> {
     let quiet = 0;
@@ -201,12 +216,12 @@ export class Home {
   #asking = 0;
   failed: unknown;
 
-  constructor(world: World, parts: HomeParts) {
+  constructor(world: World, parts: HomeParts, path?: string) {
     this.#world = world;
     this.parts = parts;
     this.user = parts.user;
     this.device = parts.keys.id;
-    this.path = `${world.folder}/${this.user}-${this.device.slice(0, 6)}.db`;
+    this.path = path ?? `${world.folder}/${this.user}-${this.device.slice(0, 6)}.db`;
     this.pins.set(this.user, parts.identity.fingerprint);
   }
 
@@ -425,6 +440,13 @@ export class Home {
     const loaded = await libraryOf(TEST_CLUSTER, this.#world.suite)();
     const store = new GroupStore({ database: this.database, vault: this.vault, random: this.#world.random });
     return { ...loaded, group: store.load(loaded, this.ownDevice, conversation)! };
+  }
+
+  /** Opens a row with what the database holds, past the engine and its order of rows. */
+  async openAlone({ conversation, body }: Record): Promise<string | undefined> {
+    const { lib, mls, group } = await this.groupOf(conversation);
+    const outcome = await lib.receive(mls, group, body.subarray(2), { nowMs: this.#world.clock.nowMs });
+    return outcome.kind === "message" ? new TextDecoder().decode(outcome.plaintext.content) : undefined;
   }
 
   get ownDevice(): OwnDevice {
