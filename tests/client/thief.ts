@@ -1,0 +1,132 @@
+/**
+ * A thief with copies of a home's files, its key and every row of the log: tries each state that the copy holds, or that rows lead
+ * to, on each row. Goes past all that an honest client would look at first (whose row it is, who is in the group).
+ */
+import { join } from "node:path";
+import type { ClientState } from "ts-mls";
+import { emptyPskIndex } from "ts-mls/pskIndex.js";
+import { processPrivateMessage, processPublicMessage } from "ts-mls/processMessages.js";
+import { Kind, readBody } from "../../client/e2ee/groups/body.ts";
+import { GroupStore } from "../../client/e2ee/groups/group_store.ts";
+import { libraryOf } from "../../client/e2ee/groups/library.ts";
+import { decodePlaintext } from "../../client/e2ee/mls/plaintext.ts";
+import { decodeMessage } from "../../client/e2ee/mls/wire.ts";
+import { openHome } from "../../client/local_home.ts";
+import { InnerType, openEnvelope, readEnvelope, systemRandom } from "../../shared/crypto/mod.ts";
+import type { ConversationId, Record } from "../../shared/protocol/mod.ts";
+import { TEST_CLUSTER, type TestDevice, testKeys } from "../keys.ts";
+
+export interface StolenHome {
+  readonly directory: string;
+  /** What unlocks it: the thief knows the password. */
+  readonly key: Uint8Array;
+  readonly device: TestDevice;
+}
+
+/** Copies the files of a home that is in use: database, write-ahead log, everything. */
+export function steal(home: string, directory: string, owner: Omit<StolenHome, "directory">): StolenHome {
+  Deno.mkdirSync(directory);
+  for (const { name, isFile } of Deno.readDirSync(home)) {
+    if (isFile && !name.endsWith("-shm")) Deno.copyFileSync(join(home, name), join(directory, name));
+  }
+  return { directory, ...owner };
+}
+
+/** What of these rows the thief can read, in their order. */
+export async function readByThief(
+  stolen: StolenHome,
+  conversation: ConversationId,
+  rows: readonly Record[],
+): Promise<string[]> {
+  const loaded = await libraryOf(TEST_CLUSTER, undefined)(), { lib, mls } = loaded;
+  const states: ClientState[] = [];
+  // Another copy for each look: opening it writes.
+  const copy = Deno.makeTempDirSync({ prefix: "fastchat-thief-" });
+  try {
+    for (const { name } of Deno.readDirSync(stolen.directory)) {
+      Deno.copyFileSync(join(stolen.directory, name), join(copy, name));
+    }
+    const { database, vault } = openHome(copy);
+    try {
+      vault.unlockWithKey(stolen.key);
+      const store = new GroupStore({ database, vault, random: systemRandom });
+      const device = { certificate: stolen.device.certificate, leafPkcs8: stolen.device.leaf.pkcs8 };
+      for (const row of database.all("SELECT DISTINCT slot FROM mls_rows")) {
+        const group = store.load(loaded, device, row["slot"] as string)!;
+        if (!lib.rosterOf(group).members.some((member) => member.device === stolen.device.id)) continue;
+        states.push(group.state, ...(group.pending ? [group.pending.state] : []));
+      }
+    } finally {
+      database.close();
+    }
+  } finally {
+    Deno.removeSync(copy, { recursive: true });
+  }
+  const read: string[] = [];
+  for (const row of rows) {
+    const message = decodeMessage(await innerOf(stolen, conversation, row));
+    if (message === undefined) continue;
+    for (const state of [...states]) {
+      const result = await attempt(state, message);
+      if (result === undefined) continue;
+      if ("text" in result) {
+        read.push(result.text);
+        break;
+      }
+      states.push(result.next);
+    }
+  }
+  return read;
+
+  async function attempt(
+    state: ClientState,
+    message: NonNullable<ReturnType<typeof decodeMessage>>,
+  ): Promise<{ readonly text: string } | { readonly next: ClientState } | undefined> {
+    const accept = () => "accept" as const;
+    try {
+      if (message.wireformat === "mls_public_message") {
+        const { newState } = await processPublicMessage(
+          state,
+          message.publicMessage as never,
+          emptyPskIndex,
+          mls.suite,
+          accept,
+        );
+        return { next: newState };
+      }
+      if (message.wireformat !== "mls_private_message") return undefined;
+      // Opening takes keys out of a state: the thief keeps it as it was.
+      const kept = structuredClone({ ...state, clientConfig: undefined });
+      const own = { ...kept, clientConfig: state.clientConfig } as ClientState;
+      const result = await processPrivateMessage(own, message.privateMessage, emptyPskIndex, mls.suite, accept);
+      if (result.kind === "applicationMessage") {
+        return { text: new TextDecoder().decode(decodePlaintext(result.message).content) };
+      }
+      return { next: result.newState };
+    } catch {
+      return undefined;
+    }
+  }
+}
+
+/** What is in a row, or in the envelope that its device key opens. */
+async function innerOf(
+  { device }: StolenHome,
+  conversation: ConversationId,
+  { body, device: by }: Record,
+): Promise<Uint8Array> {
+  const content = readBody(body);
+  if (content?.kind === Kind.mls) return content.content;
+  const read = readEnvelope(body), { alice, alice2, bob } = await testKeys();
+  const sender = [alice, alice2, bob].find(({ id }) => id === by);
+  if (!read.ok || sender === undefined) return new Uint8Array();
+  const opened = await openEnvelope({
+    envelope: read.envelope,
+    clusterId: TEST_CLUSTER,
+    conversation,
+    own: { identity: device.identity.fingerprint, device: device.id, envelopePrivate: device.envelopePrivate },
+    sender: { identity: sender.identity.fingerprint, device: sender.id, leafKey: sender.leaf.publicKey },
+    types: [InnerType.mls],
+  });
+  return opened.ok ? opened.content.bytes : new Uint8Array();
+}
