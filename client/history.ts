@@ -156,6 +156,11 @@ export class History {
     this.#db.run("DELETE FROM members WHERE conversation = ?", id);
   }
 
+  /** This device is no longer in it. */
+  setEnded(id: ConversationId): void {
+    this.#db.run("UPDATE conversations SET ended = 1 WHERE id = ?", id);
+  }
+
   /** What one types to write there. */
   addressOf({ id, kind, peer }: Pick<Conversation, "id" | "kind" | "peer">): string {
     return kind === ConversationKind.direct ? peer : groupAddress(this.#db, id);

@@ -23,7 +23,7 @@ import {
   WrongPasswordError,
 } from "./errors.ts";
 import type { ChatEvent, NoticeEvent } from "./events.ts";
-import { ConversationKind, timeText } from "./history.ts";
+import { type Conversation, ConversationKind, timeText } from "./history.ts";
 import { Inbox } from "./inbox.ts";
 import { KeyLog } from "./key_log.ts";
 import { isReplaced, noticesOf, unacknowledged } from "./key_watch.ts";
@@ -255,9 +255,7 @@ export class Session {
 
   /** @throws WrongPasswordError, CannotReachError, TimedOutError. */
   async newRecoveryKey(password: string): Promise<string> {
-    const key = await replaceRecoveryKey(this.#parts.credentials, password, this.link, OPEN_TIMEOUT_MS);
-    if (this.link.remote) await this.#working?.credentials.look(this.link.remote, { isOwn: true });
-    return key;
+    return await replaceRecoveryKey(this.#parts.credentials, password, this.link, OPEN_TIMEOUT_MS);
   }
 
   /** Since when there is a recovery key, and whether the server keeps a backup that the password opens. */
@@ -441,8 +439,9 @@ export class Session {
     this.#remote = remote;
     const { credentials, inbox, keyLog, receipts, sender, host } = this.#working ??= this.#begin(this.#login.self!);
     // Catching up with a restored server may put into the outbox what it lost.
-    const caughtUp = () => sender.kick();
-    const listed = inbox.catchUp(remote), keysLeft = this.#leaveKeys(host, inbox);
+    const caughtUp = () => sender.kick(), groups = this.#parts.history.groups();
+    const listed = inbox.catchUp(remote).then(() => this.#compareGroups(groups)),
+      keysLeft = this.#leaveKeys(host, inbox);
     this.#caughtUp = Promise.all([listed, receipts.catchUp(remote), keysLeft]).then(caughtUp, (error) => {
       // A lost connection is tried again by the link, and catching up with it.
       if (!(error instanceof CannotReachError) && this.#ended === undefined) this.#tell(caughtUpNotice(error));
@@ -468,6 +467,31 @@ export class Session {
       // Without a connection there is a next one, and that comes with all of it.
     });
     if (database.meta(KEYS_LEFT) !== device || await this.#isExpected(inbox)) await leaving;
+  }
+
+  /**
+   * Groups that the server does not list any more: deleted, or this user was removed, and the row that would prove it went with
+   * the log. It is the server's word, so it is told as that; where it lists one again, what the group's own state says counts.
+   *
+   * @param known Those of before it was asked.
+   */
+  async #compareGroups(known: readonly Conversation[]): Promise<void> {
+    const { database, history } = this.#parts, { inbox, host } = this.#working!;
+    const listed = new Set((await inbox.heads()).map(({ conversation }) => conversation));
+    if (database.closed) return;
+    for (const { id } of known) {
+      const now = history.conversation(id);
+      if (now === undefined) continue;
+      if (listed.has(id)) {
+        if (now.ended) host.with(() => inbox.refresh(id)).catch(() => {});
+        continue;
+      }
+      if (now.ended) continue;
+      const name = history.addressOf(now);
+      const text = `The server says that you are not in ${name} any more: it was deleted, or you were removed`;
+      database.transaction(() => history.setEnded(id));
+      this.#tell({ type: "notice", code: "members-differ", name, conversation: id, text });
+    }
   }
 
   /** Whether there is a group that this home is to come into: what catches up and ends should have done so. */
