@@ -2,7 +2,7 @@
  * The library: one person's chat on one device. It owns connection, encryption and the local database; faces call it and
  * render what it tells.
  */
-import { equalBytes, formatFingerprint } from "../shared/crypto/mod.ts";
+import { equalBytes, formatFingerprint, parseLinkCode } from "../shared/crypto/mod.ts";
 import type { ChannelStats } from "../shared/net/mod.ts";
 import type { Delivery } from "./acks.ts";
 import { deliveries, type DeliveriesOptions } from "./deliveries.ts";
@@ -407,6 +407,18 @@ export class ChatClient extends LocalHome {
    */
   approveDevice(which: string): Promise<string> {
     return this.#session.devices.approve(which);
+  }
+
+  /**
+   * Lets a device in that shows a code (`linkDevice`), without its typing a password.
+   *
+   * @returns Its id.
+   * @throws UsageError for what is no code, WrongPasswordError, RefusedError where no device shows that code.
+   */
+  grantDevice(code: string, password: string): Promise<string> {
+    const parsed = parseLinkCode(code);
+    if (parsed !== undefined) return this.#session.devices.grant(parsed, password);
+    return Promise.reject(new UsageError(`${JSON.stringify(code)} is no code: those have 26 letters and digits`));
   }
 
   /** Ends a device for good. @param which As for {@linkcode approveDevice}. @throws WrongPasswordError, UsageError. */

@@ -361,7 +361,7 @@ their key changes.
   },
   device: {
     name: "device",
-    usage: "fastchat device [list | rename NAME | approve ID | revoke ID | policy [open|approve]]",
+    usage: "fastchat device [list | rename NAME | link | approve ID|CODE | revoke ID | policy [open|approve]]",
     summary: "your devices: names, approval, revocation",
     help: `Lists your devices as the key log has them. ID is the first digits of a
 device's id, or its name.
@@ -370,6 +370,10 @@ device's id, or its name.
                    the server
   approve ID       a device that was added by password alone is yours: it is no
                    longer shown as one to look at
+  link             on a new machine, with --server HOST:PORT[#FINGERPRINT]: shows a
+                   code, and is your device as soon as another one of yours was
+                   given it. No password is typed here
+  approve CODE     lets the device in that shows it. Asks for your password
   revoke ID        a device is yours no longer: its sessions end at once, nobody
                    seals for it any more. Asks for your password. For good: to
                    use that machine again, log in there from an empty home
@@ -382,7 +386,7 @@ device's id, or its name.
   fastchat device list
   fastchat device revoke 3fa91c22`,
     words: [0, 16],
-    options: ["json", "yes"],
+    options: ["json", "yes", "server", "device-name", "no-qr"],
     run: async (words, options) => (await import("./commands/devices.ts")).device(words, options),
   },
   identity: {

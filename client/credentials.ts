@@ -137,7 +137,12 @@ export class Credentials implements AccountBook {
   }
 
   async saveIdentity(identity: Identity, password: string): Promise<void> {
-    await writePrivateFile(join(this.#home, IDENTITY_FILE), await identity.toPem(password));
+    await this.saveIdentityFile(await identity.toPem(password));
+  }
+
+  /** @param pem Encrypted already. */
+  async saveIdentityFile(pem: string): Promise<void> {
+    await writePrivateFile(join(this.#home, IDENTITY_FILE), pem);
   }
 
   /** The session token, if there is one that has not expired. @throws LockedError */

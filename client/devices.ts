@@ -9,13 +9,18 @@ import {
   isUsable,
   type KeyHistory,
   type KeyStatement,
+  linkPlace,
+  openLinkOffer,
   sealBackup,
+  sealLinkGrant,
+  sha256,
   signApproval,
   signDeviceName,
   verifyDeviceName,
 } from "../shared/crypto/mod.ts";
 import { DEVICE_NAME_BYTES_MAX } from "../shared/limits.ts";
 import type { DeviceId } from "../shared/protocol/mod.ts";
+import { OWN_RECOVERY_KEY } from "./account.ts";
 import type { Credentials } from "./credentials.ts";
 import type { Database } from "./database.ts";
 import { Identity } from "./e2ee/mod.ts";
@@ -137,6 +142,61 @@ export class Devices {
   }
 
   /**
+   * Lets a device in that shows a code: certifies it, stands in for it, and hands it what its home needs, sealed (P10).
+   *
+   * @param code From {@linkcode parseLinkCode}.
+   * @throws WrongPasswordError; UsageError where this device may not; RefusedError where no device shows that code.
+   */
+  async grant(code: string, password: string): Promise<DeviceId> {
+    const { credentials, keyLog, link, self } = this.#options, { clusterId, user } = this.#owner;
+    await keyLog.catchUp();
+    if (this.#history().devices.get(self.keys.id)?.approvedAt === undefined) {
+      throw new UsageError("This device was added by password itself: another one must approve it first");
+    }
+    const place = linkPlace(code);
+    const { offer: sealed } = await link.ask<"linkFind">({ type: "linkFind", place });
+    const offer = openLinkOffer(sealed, code);
+    if (offer === undefined) throw new FastChatError("What waits under that code is not the device that shows it");
+    // Granted before, and its answer was lost on the way here or there.
+    if (this.#history().devices.has(offer.device)) return offer.device;
+    const { device, leafKey, envelopeKey } = offer, timeMs = Date.now();
+    await this.#withIdentity(password, async (identity) => {
+      const certificate = await identity.certify({
+        clusterId,
+        user,
+        device: { id: device, leafKey, envelopeKey },
+        nowMs: timeMs,
+      });
+      const approval = signApproval(self.keys.leaf, this.#owner, {
+        device,
+        certificate: sha256(certificate),
+        by: self.keys.id,
+        timeMs,
+      });
+      const account = credentials.account()!;
+      const grant = sealLinkGrant({
+        user,
+        clusterId,
+        identity: identity.fingerprint,
+        identityPem: new TextEncoder().encode(await identity.toPem(password)),
+        salt: account.salt!,
+        log2N: account.log2N,
+        serial: account.serial ?? 0,
+      }, offer);
+      if (grant === undefined) throw new FastChatError("The device under that code has a key that is none");
+      await link.ask<"linkGrant">({
+        type: "linkGrant",
+        place,
+        certificate,
+        approval: encodeKeyStatement(approval),
+        grant,
+      });
+    });
+    await keyLog.catchUp();
+    return device;
+  }
+
+  /**
    * Ends a device for good: its sessions and tickets, its place in all conversations. Where it is this very one, the connection
    * ends with it.
    *
@@ -198,17 +258,22 @@ export class Devices {
     await credentials.pendingRotation.settle(identity.fingerprint);
     const remote = await link.ready();
     const recoveryKey = await makeRecoveryKey(identity, { name, clusterId }, remote).catch(() => undefined);
+    credentials.updateAccount({ recoveryMs: OWN_RECOVERY_KEY });
     const fingerprint = formatFingerprint(identity.fingerprint);
     identity.wipe();
     return { fingerprint, recoveryKey };
   }
 
-  async #byIdentity(password: string, say: (identity: Identity) => Promise<KeyStatement>): Promise<void> {
+  #byIdentity(password: string, say: (identity: Identity) => Promise<KeyStatement>): Promise<void> {
+    return this.#withIdentity(password, async (identity) => this.#state(await say(identity)));
+  }
+
+  async #withIdentity(password: string, use: (identity: Identity) => Promise<void>): Promise<void> {
     const { credentials, link } = this.#options, told = await askCredentials(credentials, link);
     const stretch = () => stretchOwn(password, credentials.account()!, told);
     const identity = await openOwnIdentity(credentials, link, password, stretch);
     try {
-      await this.#state(await say(identity));
+      await use(identity);
     } finally {
       identity.wipe();
     }

@@ -26,6 +26,7 @@ export type { OpenOptions, Presence, SentMessage } from "./session.ts";
 export { LocalHome } from "./local_home.ts";
 export type { AckState, AckTarget, Delivery } from "./acks.ts";
 export type { DeliveriesOptions } from "./deliveries.ts";
+export { linkDevice, type LinkOptions } from "./linking.ts";
 export type { DeviceInfo, Rotated } from "./devices.ts";
 export type { ConversationSummary, Positioned } from "./history.ts";
 export type {

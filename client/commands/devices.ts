@@ -1,21 +1,27 @@
 /** `device list|rename|revoke|approve|policy`, `identity rotate`. */
-import type { ChatClient } from "../chat_client.ts";
+import { parseLinkCode } from "../../shared/crypto/mod.ts";
+import { ChatClient } from "../chat_client.ts";
 import type { DeviceInfo } from "../devices.ts";
 import { UsageError } from "../errors.ts";
 import { clock, localDay } from "../faces/lines.ts";
+import { qrModules, qrRows } from "../faces/qr.ts";
 import { textWidth } from "../faces/width.ts";
+import { defaultHome, explicitHome } from "../homes.ts";
 import { shortDevice } from "../key_watch.ts";
+import { linkDevice } from "../linking.ts";
 import type { Options } from "../options.ts";
 import { paint, printLine } from "../output.ts";
 import { passwordFor } from "../password.ts";
 import { ask, canAsk, printNotice } from "../prompt.ts";
-import { withClient } from "./open.ts";
+import { parseServerAddress } from "../server_address.ts";
+import { deviceName, reach, untilInterrupted, withClient } from "./open.ts";
 
 const ACTIONS: Readonly<Record<string, (words: readonly string[], options: Options) => Promise<void>>> = {
   list,
   rename,
   revoke,
   approve,
+  link,
   policy,
 };
 
@@ -78,10 +84,46 @@ async function rename(words: readonly string[], options: Options): Promise<void>
 }
 
 async function approve(words: readonly string[], options: Options): Promise<void> {
+  // A scanned code says what it is; a typed one may have blanks.
+  const which = words.join("").replace(/^FASTCHAT:LINK:/i, ""), isCode = parseLinkCode(which) !== undefined;
+  if (!isCode) one(words);
   await withClient(options, async (chat) => {
-    const id = await chat.approveDevice(one(words));
+    const id = isCode
+      ? await chat.grantDevice(which, await passwordFor(chat.name, options.passwordFile))
+      : await chat.approveDevice(one(words));
     tell(options, "device-approved", { id }, `The device ${shortDevice(id as never)} is yours`);
   });
+}
+
+/** On the new machine: shows a code, and waits until another device of the same person was given it. */
+async function link(words: readonly string[], options: Options): Promise<void> {
+  if (words.length > 0) throw usage();
+  if (options.server === undefined) throw new UsageError("Say which server: fastchat device link --server HOST:PORT");
+  const server = parseServerAddress(options.server), { signal, dispose } = untilInterrupted();
+  try {
+    const { home, name } = await linkDevice({
+      server,
+      ...reach(options),
+      signal,
+      home: (user) => explicitHome(options.home) ?? defaultHome(user, server),
+      deviceName: deviceName(options),
+      onCode: (code) => showCode(code, options),
+    });
+    // The first connection: it says this device's name, and shows that all is well.
+    await (await ChatClient.open({ home, ...reach(options), catchUp: false })).close();
+    tell(options, "device-linked", { name, home }, `This device is ${name}'s now. Your things are in ${home}`);
+  } finally {
+    dispose();
+  }
+}
+
+function showCode(code: string, options: Options): void {
+  if (options.json) return printLine(JSON.stringify({ type: "link-code", code }));
+  if (!options.noQr && Deno.stdout.isTerminal()) {
+    const colour = Deno.env.get("NO_COLOR") === undefined;
+    for (const row of qrRows(qrModules(`FASTCHAT:LINK:${code}`), colour)) printLine(row);
+  }
+  printLine(`On another device of yours, within ten minutes: fastchat device approve ${code}`);
 }
 
 async function revoke(words: readonly string[], options: Options): Promise<void> {
@@ -129,7 +171,7 @@ function one(words: readonly string[]): string {
 
 function usage(problem = "Something is missing, or too much"): UsageError {
   return new UsageError(
-    `${problem}. Usage: fastchat device [list | rename NAME | approve ID | revoke ID | policy [open|approve]]`,
+    `${problem}. Usage: fastchat device [list | rename NAME | link | approve ID|CODE | revoke ID | policy [open|approve]]`,
   );
 }
 
