@@ -139,10 +139,10 @@ export class Conversation {
     this.#wake();
   }
 
-  /** Resolves when the rows up to here were taken. Rejects when {@linkcode end} comes first. */
+  /** Resolves when the rows up to here were taken, or this user is no longer in it. Rejects when {@linkcode end} comes first. */
   async takenUpTo(seq: number): Promise<void> {
     if (this.#ended !== undefined) throw this.#ended;
-    if (this.#state.seq >= seq) return;
+    if (this.#state.seq >= seq || this.#state.trouble === Trouble.removed) return;
     const taken = new Promise<void>((resolve, reject) => this.#waiting.push({ seq, resolve, reject }));
     this.#context.options.onReaches(this.id, seq);
     await taken;
@@ -239,7 +239,9 @@ export class Conversation {
   }
 
   #wake(): void {
-    const { seq } = this.#state, ready = this.#waiting.filter((waiter) => waiter.seq <= seq);
+    // Who is no longer in it is not shown any more: there is nothing to wait for.
+    const seq = this.#state.trouble === Trouble.removed ? Infinity : this.#state.seq;
+    const ready = this.#waiting.filter((waiter) => waiter.seq <= seq);
     this.#waiting = this.#waiting.filter((waiter) => waiter.seq > seq);
     for (const { resolve } of ready) resolve();
   }

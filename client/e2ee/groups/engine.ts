@@ -78,6 +78,8 @@ class GroupEngine implements Engine {
   constructor(context: Context) {
     this.#context = context;
     this.#asks = new Asks(context);
+    // Nobody may be waiting for it when it is closed.
+    this.#listed.promise.catch(() => {});
   }
 
   get isBusy(): boolean {
@@ -281,7 +283,9 @@ class GroupEngine implements Engine {
 
   async close(): Promise<void> {
     this.#asks.close();
-    this.#end(new FastChatError("The home was closed"));
+    const closed = new FastChatError("The home was closed");
+    this.#listed.reject(closed);
+    this.#end(closed);
     await this.#context.background.close();
     this.#context.scrubber.close();
   }
