@@ -21,7 +21,7 @@ export interface Account {
   readonly identityStale?: boolean;
   /** Whether this home left a backup of the identity with the server; unknown in older homes. */
   readonly serverBackup?: boolean;
-  /** Since when there is a recovery key, by the server's word; 0 for none, unknown until it was asked. */
+  /** Since when there is a recovery key, by the server's word; 0 for none, or {@linkcode OWN_RECOVERY_KEY}. */
   readonly recoveryMs?: number;
   /** False between asking the server to enrol this device and its answer. */
   readonly enrolled: boolean;
@@ -33,3 +33,6 @@ export interface AccountBook {
   account(): Account | undefined;
   updateAccount(changes: Partial<Account>): void;
 }
+
+/** This home has made another recovery key, and has not heard yet since when the server has it. */
+export const OWN_RECOVERY_KEY = -1;

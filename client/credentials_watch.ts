@@ -4,7 +4,7 @@
  */
 import { equalBytes, fingerprint, verifyPasswordStatement } from "../shared/crypto/mod.ts";
 import type { DeviceId, ResponseOf } from "../shared/protocol/mod.ts";
-import type { Account } from "./account.ts";
+import { type Account, OWN_RECOVERY_KEY } from "./account.ts";
 import type { Credentials } from "./credentials.ts";
 import type { NoticeEvent } from "./events.ts";
 import { timeText } from "./history.ts";
@@ -44,16 +44,12 @@ export class CredentialsWatch {
     clearTimeout(this.#timer);
   }
 
-  /**
-   * One look after the other. What a lost connection leaves out the next one asks again.
-   *
-   * @param options.isOwn What is new was done here: nobody needs to be told.
-   */
-  look(remote: Remote, { isOwn = false } = {}): Promise<void> {
-    return this.#looking = this.#looking.then(() => this.#look(remote, isOwn)).catch(() => {});
+  /** One look after the other. What a lost connection leaves out the next one asks again. */
+  look(remote: Remote): Promise<void> {
+    return this.#looking = this.#looking.then(() => this.#look(remote)).catch(() => {});
   }
 
-  async #look(remote: Remote, isOwn: boolean): Promise<void> {
+  async #look(remote: Remote): Promise<void> {
     const { credentials } = this.#options;
     const told = await remote.ask<"credentials">({ type: "credentials", device: undefined });
     this.#hasLooked = true;
@@ -62,7 +58,7 @@ export class CredentialsWatch {
     const account = credentials.account();
     if (account?.enrolled !== true) return;
     await this.#lookAtPassword(account, told);
-    this.#lookAtRecovery(account, told, isOwn);
+    this.#lookAtRecovery(account, told);
   }
 
   async #lookAtPassword(account: Account, told: ResponseOf<"credentials">): Promise<void> {
@@ -81,11 +77,11 @@ export class CredentialsWatch {
     this.#notice("password-changed", `${what}. This home still opens with the one before`);
   }
 
-  #lookAtRecovery(account: Account, { recoveryMs }: ResponseOf<"credentials">, isOwn: boolean): void {
+  #lookAtRecovery(account: Account, { recoveryMs }: ResponseOf<"credentials">): void {
     const before = account.recoveryMs;
     if (before === recoveryMs) return;
     this.#options.credentials.updateAccount({ recoveryMs });
-    if (before === undefined || isOwn) return;
+    if (before === undefined || before === OWN_RECOVERY_KEY) return;
     const text = recoveryMs === 0
       ? "The server has no recovery key of yours any more: make one (fastchat recovery new)"
       : `A recovery key was made at ${

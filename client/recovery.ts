@@ -16,6 +16,7 @@ import {
 import { ErrorCode, RequestError } from "../shared/errors.ts";
 import type { ResponseOf, UserName } from "../shared/protocol/mod.ts";
 import { Identity } from "./e2ee/mod.ts";
+import { OWN_RECOVERY_KEY } from "./account.ts";
 import type { Credentials } from "./credentials.ts";
 import { FastChatError, TimedOutError, UsageError, WrongRecoveryKeyError } from "./errors.ts";
 import { asFastChatError, type Link } from "./link.ts";
@@ -63,7 +64,9 @@ export async function replaceRecoveryKey(
   try {
     for (;;) {
       try {
-        return await makeRecoveryKey(identity, credentials.account()!, await link.ready(deadline));
+        const key = await makeRecoveryKey(identity, credentials.account()!, await link.ready(deadline));
+        credentials.updateAccount({ recoveryMs: OWN_RECOVERY_KEY });
+        return key;
       } catch (error) {
         if (deadline.aborted) throw new TimedOutError(`The server did not answer within ${timeoutMs / 1000} s`);
         // The signature is of that connection: the next one needs another.
