@@ -59,7 +59,8 @@ export interface KeptRow {
 /** What the store has of one conversation at the end, in its order. */
 export interface StoredLog {
   readonly conversation: string;
-  readonly rows: readonly { readonly seq: number; readonly id: string }[];
+  /** `isCommit`: it changes the conversation's keys or members, and nobody is shown it as a message. */
+  readonly rows: readonly { readonly seq: number; readonly id: string; readonly isCommit?: boolean }[];
 }
 
 /** Everything that the verdict rests on. Lists are in the order in which it was observed. */

@@ -162,8 +162,8 @@ class Judge {
         if (seen.has(key)) this.#found("duplicated", `The history of ${by} has ${key} twice`);
         seen.add(key);
       }
-      for (const { seq, id } of logs.get(conversation) ?? []) {
-        if (seqs.get(seq) !== id) {
+      for (const { seq, id, isCommit = false } of logs.get(conversation) ?? []) {
+        if (!isCommit && seqs.get(seq) !== id) {
           this.#foundLost(keys.get(id) ?? id, `The history of ${by} has not ${id} at ${seq} of ${conversation}`);
         }
       }

@@ -35,6 +35,12 @@ Deno.test("judge() counts one message that is missing everywhere as one that is 
   }, { lost: 1 });
 });
 
+Deno.test("judge() looks for no commit in histories, and for everything else", () => {
+  const [log] = clean().stored, rows = [...log!.rows, { seq: 7, id: "m7" }];
+  counts({ ...clean(), stored: [{ ...log!, rows: rows.with(6, { seq: 7, id: "m7", isCommit: true }) }] }, {});
+  counts({ ...clean(), stored: [{ ...log!, rows }] }, { lost: 1 });
+});
+
 Deno.test("judge() lets a row be drawn again after a kill, at its place, until the client knew that it was out", () => {
   const evidence = clean(), row = evidence.shown[2]!, again: Shown = { ...row, life: 2 };
   const shown = [...evidence.shown.slice(0, 3), again, ...evidence.shown.slice(3)];
