@@ -25,7 +25,7 @@ import {
   type Step,
   type Taken,
 } from "../engine.ts";
-import type { GroupInfo } from "../mls/mod.ts";
+import type { GroupInfo, Member } from "../mls/mod.ts";
 import { Asks } from "./asks.ts";
 import { Changes, groupName, readable } from "./changes.ts";
 import { ASK_LINK, Chores } from "./chores.ts";
@@ -70,6 +70,8 @@ class GroupEngine implements Engine {
   readonly #conversations = new Map<ConversationId, Conversation>();
   /** Direct conversations whose members' devices were compared with the directory on this connection. */
   readonly #compared = new Set<ConversationId>();
+  /** Members whose identities are the pinned ones, and until when that is taken for granted. */
+  readonly #trusted = new WeakMap<readonly Member[], number>();
   #parts: Promise<Parts> | undefined;
   #ready: Parts | undefined;
   /** When the list of conversations is known: before that, nobody knows what was sent by an older copy of this home. */
@@ -117,7 +119,7 @@ class GroupEngine implements Engine {
       chores.devicesChanged(here, this.#usersOfDirect(id));
     }
     await chores.run(here);
-    await requireIdentities(this.#context, lib.rosterOf(here.group ?? group).members);
+    await this.#requireIdentities(lib.rosterOf(here.group ?? group).members);
   }
 
   async seal(id: ConversationId, message: { id: MessageId; timeMs: number; text: string }): Promise<Sealed> {
@@ -308,6 +310,14 @@ class GroupEngine implements Engine {
     return here;
   }
 
+  /** Pins are a person's to change: who was compared a moment ago is not compared again for each message. */
+  async #requireIdentities(members: readonly Member[]): Promise<void> {
+    const { nowMs } = this.#context.options, until = this.#trusted.get(members);
+    if (until !== undefined && nowMs() < until) return;
+    await requireIdentities(this.#context, members);
+    this.#trusted.set(members, nowMs() + TRUSTED_MS);
+  }
+
   /** Into a direct conversation: its group is made where there is none, or joined. */
   async #enter(here: Conversation): Promise<void> {
     const { joiner, committer, loaded } = await this.#load(),
@@ -459,5 +469,7 @@ const EMPTY_INFO: Omit<GroupInfo, "kind"> = {
   invites: [],
 };
 const WAITING = "This device is not in that conversation yet: it waits until a device that is lets it in";
+/** Nobody accepts another key and writes within it. */
+const TRUSTED_MS = 1_000;
 const NO_KEYS_RETRY_MS = 30_000;
 const TEXT_ENCODER = new TextEncoder();

@@ -39,12 +39,22 @@ export function readCredential(credential: Credential): Holder | undefined {
   }
 }
 
-/** The holder of a leaf that was checked when it came into the tree. @throws TypeError where it is none of ours. */
+/**
+ * The holder of a leaf that was checked when it came into the tree. Leaves are never changed, so each is read once.
+ *
+ * @throws TypeError where it is none of ours.
+ */
 export function holderOf(leaf: LeafNode): Holder {
-  const holder = readCredential(leaf.credential);
-  if (holder === undefined) throw new TypeError("Leaf has no device certificate");
+  let holder = holders.get(leaf);
+  if (holder === undefined) {
+    holder = readCredential(leaf.credential);
+    if (holder === undefined) throw new TypeError("Leaf has no device certificate");
+    holders.set(leaf, holder);
+  }
   return holder;
 }
+
+const holders = new WeakMap<LeafNode, Holder>();
 
 /** Judges credentials by signature, for the library and for ourselves. */
 export class Credentials implements AuthenticationService {

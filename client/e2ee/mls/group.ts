@@ -4,7 +4,7 @@
  *
  * Whoever gets a new group back stores it before anything leaves the device, and calls `wipe` afterwards.
  */
-import type { ClientState, Proposal } from "ts-mls";
+import type { ClientState, GroupContext, Proposal, RatchetTree } from "ts-mls";
 import { createGroup as createMlsGroup } from "ts-mls/clientState.js";
 import { createCommit } from "ts-mls/createCommit.js";
 import { createApplicationMessage } from "ts-mls/createMessage.js";
@@ -114,17 +114,24 @@ export async function createGroup(
   return { state: trimmed(state), endedMs: new Map() };
 }
 
-/** Who is in the group, and what it says of itself. */
+/** Who is in the group, and what it says of itself. Trees and contexts are replaced, never changed: each is read once. */
 export function rosterOf(
-  { state }: { readonly state: Pick<ClientState, "ratchetTree" | "groupContext"> },
+  { state: { ratchetTree, groupContext } }: { readonly state: Pick<ClientState, "ratchetTree" | "groupContext"> },
 ): Roster {
-  const members: Member[] = [];
-  for (const [index, leaf] of leavesOf(state.ratchetTree)) {
-    const { leafKey: _, ...holder } = holderOf(leaf);
-    members.push({ ...holder, leaf: index });
+  let members = membersOf.get(ratchetTree), info = infoOf.get(groupContext);
+  if (members === undefined) {
+    members = [...leavesOf(ratchetTree)].map(([index, leaf]) => {
+      const { leafKey: _, ...holder } = holderOf(leaf);
+      return { ...holder, leaf: index };
+    });
+    membersOf.set(ratchetTree, members);
   }
-  return { members, info: readGroupInfo(state.groupContext.extensions) };
+  if (info === undefined) infoOf.set(groupContext, info = readGroupInfo(groupContext.extensions));
+  return { members, info };
 }
+
+const membersOf = new WeakMap<RatchetTree, readonly Member[]>();
+const infoOf = new WeakMap<GroupContext, GroupInfo>();
 
 /** The certificate of the device at a leaf; `undefined` where there is none. */
 export function certificateOf(
