@@ -6,8 +6,6 @@
  * cut off in the middle goes on where it was, with the same keys.
  */
 import {
-  decodeCertificate,
-  encodeKeyStatement,
   equalBytes,
   fingerprint,
   openBackup,
@@ -16,9 +14,7 @@ import {
   type StretchedPassword,
   StretchingRefused,
   stretchPassword,
-  validityFault,
 } from "../shared/crypto/mod.ts";
-import { DecodeError } from "../shared/codec/mod.ts";
 import { ErrorCode, RequestError } from "../shared/errors.ts";
 import type { DeviceId, ResponseOf, Stretching, UserName } from "../shared/protocol/mod.ts";
 import type { Account } from "./account.ts";
@@ -36,9 +32,10 @@ import {
   WrongPasswordError,
 } from "./errors.ts";
 import type { Self } from "./keyring.ts";
-import { makeRecoveryKey, showRecoveryKey } from "./recovery.ts";
+import { liftApproval, recoverAccount } from "./recover.ts";
+import { makeRecoveryKey } from "./recovery.ts";
 import type { Remote } from "./remote.ts";
-import { newStretching, stretchNew, testOnlyFloor } from "./stretching.ts";
+import { testOnlyFloor } from "./stretching.ts";
 
 export interface LogInOptions {
   readonly credentials: Credentials;
@@ -461,88 +458,27 @@ export class LogIn {
     identity.wipe();
   }
 
-  /**
-   * By the recovery key: another password, and this device enrolled, in one step. In the home of a device that is enrolled still
-   * only the password changes.
-   */
+  /** By the recovery key: another password, and this device enrolled. */
   async #recover(before: Account | undefined, remote: Remote): Promise<Self> {
     const { credentials, server, onProgress, password, recovery } = this.#options;
-    const name = before?.enrolled ? before.name : this.#options.name!;
-    onProgress("Showing the recovery key");
-    const device = this.#device();
+    const name = before?.enrolled ? before.name : this.#options.name!, device = this.#device();
     device.catch(() => {});
-    const { clusterId } = await remote.ask<"stretch">({ type: "stretch", name, purpose: PURPOSE_LOG_IN });
-    if (before?.enrolled && !equalBytes(before.clusterId, clusterId)) {
-      throw new UsageError(`This home belongs to ${name} on another cluster; this one needs another home (--home DIR)`);
-    }
-    const { identity, shown } = await showRecoveryKey(recovery!.key, { name, clusterId }, remote);
-    if (before?.enrolled && !equalBytes(before.identity, identity.fingerprint)) {
-      throw new FastChatError(`This home knows another identity of ${name} than the one that the recovery key seals`);
-    }
-    const keys = await device, bind = remote.channel.transcriptHash;
-    const stretching = newStretching(shown.stretching.log2N, shown.log2NMin, before?.log2N ?? 0);
-    const stretched = await stretchNew({ password: password!, clusterId, name, stretching });
-    const serial = Math.max(shown.serial, before?.serial ?? 0) + 1;
-    const account: Account = {
+    const { account, session, stretched, identity, keys } = await recoverAccount({
+      ...recovery!,
+      credentials,
       name,
       server,
-      clusterId,
-      identity: identity.fingerprint,
-      ...stretching,
-      serial,
-      serverBackup: shown.keepsBackup,
-      enrolled: false,
-    };
-    const isHere = before?.enrolled === true;
-    if (isHere) {
-      const change = { identity, password: password!, stretched, stretching, serial };
-      await credentials.pendingPassword.prepare(change, Date.now());
-    } else {
-      await credentials.saveIdentity(identity, password!);
-      this.#seal(account, stretched);
-      credentials.saveDeviceKeys(keys);
-      credentials.saveAccount(account);
-    }
-    const certificate = ownCertificate(shown.entry.certificates, keys) ??
-      await identity.certify({ clusterId, user: name, device: keys, nowMs: Date.now() });
-    onProgress("Setting the new password");
-    const session = await remote.ask<"finishRecovery">({
-      type: "finishRecovery",
-      stretching,
-      serial,
-      statement: await identity.signPassword({ clusterId, name, stretching, serial }),
-      loginSecret: stretched.loginSecret,
-      backup: shown.keepsBackup
-        ? sealBackup({ backupKey: stretched.backupKey, clusterId, name, pkcs8: identity.pkcs8 })
-        : new Uint8Array(),
-      certificate,
-      identityProof: await identity.proveEnrolment({ bind, certificate }),
-      deviceProof: keys.prove(bind),
-      endOthers: recovery!.endOthers,
-    });
-    await credentials.pendingPassword.settle(stretching, Date.now());
+      password: password!,
+      device,
+      seal: (account, stretched) => this.#seal(account, stretched),
+      onProgress,
+    }, remote);
     await this.#checkShown(name, identity, remote);
-    this.#finish(isHere ? { ...credentials.account()!, server } : account, session, stretched);
+    this.#finish(account, session, stretched);
     this.#recovered = true;
-    await this.#openPolicy(identity, { clusterId, user: name }, remote);
-    const { fingerprint: own } = identity;
+    await liftApproval(identity, account, remote);
     identity.wipe();
-    return { name, identity: own, keys, clusterId };
-  }
-
-  /** Whoever recovers may have no device left that could approve this one: it needs no approval any more (§16.1). */
-  async #openPolicy(
-    identity: Identity,
-    owner: { clusterId: Uint8Array; user: UserName },
-    remote: Remote,
-  ): Promise<void> {
-    const timeMs = Date.now(), said = await identity.setPolicy(owner, { approval: false, number: timeMs, timeMs });
-    try {
-      await remote.ask<"stateKeys">({ type: "stateKeys", statement: encodeKeyStatement(said) });
-    } catch (error) {
-      // The account is back all the same: "fastchat device policy open" does it later.
-      if (!(error instanceof RequestError)) throw error;
-    }
+    return { name, identity: account.identity, keys, clusterId: account.clusterId };
   }
 
   #finish(account: Account, session: ResponseOf<"session">, stretched: StretchedPassword): void {
@@ -582,20 +518,6 @@ export class LogIn {
       device: DeviceKeys.generate(),
     };
   }
-}
-
-/** The certificate that this device has already: it stays the same device. */
-function ownCertificate(certificates: readonly Uint8Array[], { id, leafKey }: DeviceKeys): Uint8Array | undefined {
-  return certificates.find((bytes) => {
-    try {
-      const certificate = decodeCertificate(bytes);
-      return certificate.device === id && equalBytes(certificate.leafKey, leafKey) &&
-        validityFault(certificate, Date.now()) === undefined;
-    } catch (error) {
-      if (error instanceof DecodeError) return false;
-      throw error;
-    }
-  });
 }
 
 async function stretch(
