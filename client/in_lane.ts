@@ -4,7 +4,7 @@ import type { ConversationId, DeviceId, MessageId, Record, ResponseOf, UserName 
 import type { Engine, Step } from "./e2ee/engine.ts";
 import type { Joined } from "./engine_host.ts";
 import { type Conversation, Own } from "./history.ts";
-import type { InboxOptions } from "./inbox.ts";
+import type { InboxOptions } from "./inbox_options.ts";
 import { patiently } from "./link.ts";
 import { pause } from "./pause.ts";
 import { Taking, type Waiting } from "./taking.ts";

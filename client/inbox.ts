@@ -7,35 +7,16 @@
  */
 import { directConversationId, envelopeHash } from "../shared/crypto/mod.ts";
 import { RequestError } from "../shared/errors.ts";
-import type { ConversationHead, ConversationId, MessageId, Record, UserName } from "../shared/protocol/mod.ts";
-import { type Database, isStorageError } from "./database.ts";
-import type { EngineHost, Joined } from "./engine_host.ts";
-import type { NoticeEvent } from "./events.ts";
-import { type Conversation, ConversationKind, type History, Own } from "./history.ts";
+import type { ConversationHead, ConversationId, Record, UserName } from "../shared/protocol/mod.ts";
+import { isStorageError } from "./database.ts";
+import type { Joined } from "./engine_host.ts";
+import { type Conversation, ConversationKind, Own } from "./history.ts";
 import { InLane } from "./in_lane.ts";
-import type { Keyring, Self } from "./keyring.ts";
-import { isTransient, type Link, patiently } from "./link.ts";
-import type { Outbox } from "./outbox.ts";
+import type { InboxOptions } from "./inbox_options.ts";
+import { isTransient, patiently } from "./link.ts";
 import type { Remote } from "./remote.ts";
 import { sanitizeText } from "./sanitize.ts";
-import type { States } from "./states.ts";
 import { Turns } from "./turns.ts";
-
-export interface InboxOptions {
-  readonly database: Database;
-  readonly history: History;
-  readonly outbox: Outbox;
-  readonly states: States;
-  readonly keyring: Keyring;
-  readonly host: EngineHost;
-  readonly self: Self;
-  readonly link: Link;
-  onNotice(notice: NoticeEvent): void;
-  /** A row of the outbox turned out to be stored. */
-  onSettled(id: MessageId): void;
-  /** Rows of a conversation are on this disk. `here`: this process put them there. */
-  onApplied(conversation: ConversationId, here: boolean): void;
-}
 
 export class Inbox {
   readonly #options: InboxOptions;

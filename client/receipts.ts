@@ -7,7 +7,7 @@
  */
 import { directConversationId, equalBytes, signReceipt, verifyReceipt } from "../shared/crypto/mod.ts";
 import { RECEIPTS_MAX } from "../shared/limits.ts";
-import type { ConversationId, DeviceId, OwnReceipt, Receipt, UserName } from "../shared/protocol/mod.ts";
+import type { ConversationId, DeviceId, OwnReceipt, Receipt } from "../shared/protocol/mod.ts";
 import type { Database } from "./database.ts";
 import type { NoticeEvent } from "./events.ts";
 import type { History } from "./history.ts";

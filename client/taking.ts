@@ -7,7 +7,7 @@ import type { ConversationId, MessageId, Record, UserName } from "../shared/prot
 import type { ChangeLine, Engine, EngineConversation, Step, Taken, Warning } from "./e2ee/engine.ts";
 import type { Joined } from "./engine_host.ts";
 import { type Conversation, ConversationKind, type NewMessage, Own } from "./history.ts";
-import type { InboxOptions } from "./inbox.ts";
+import type { InboxOptions } from "./inbox_options.ts";
 import { sanitizeLine, sanitizeText } from "./sanitize.ts";
 
 /** The row cannot be taken yet. */

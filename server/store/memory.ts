@@ -193,7 +193,6 @@ export class MemoryStore implements Store {
     return this.#keyLog.entriesOf(name);
   }
 
-  // deno-lint-ignore require-await
   async changeKeys({ user: name, after, entry, effect }: KeyChange): Promise<"done" | "moved" | "limit"> {
     this.#open();
     const user = this.#users.get(name);

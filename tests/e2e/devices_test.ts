@@ -65,7 +65,7 @@ async function whileListening(home: string, run: (heard: (line: RegExp) => Promi
 
 Deno.test("fastchat device lists, renames, approves and revokes; the revoked one is out at once on another server", async () => {
   succeeded(await logIn("laptop", "laptop"));
-  assert.match(await device("list"), /^\w{8}  tower .*this device\n\w{8}  laptop .*approve or revoke it\n$/);
+  assert.match(await device("list"), /^\w{8} {2}tower .*this device\n\w{8} {2}laptop .*approve or revoke it\n$/);
   assert.match(await device("rename", "the", "big", "tower"), /This device is called the big tower/);
   assert.match(await device("approve", "laptop"), /The device \w{8} is yours/);
   const [tower, laptop] = (await device("list", "--json")).trim().split("\n").map((line) => JSON.parse(line));
@@ -144,5 +144,30 @@ Deno.test("fastchat identity rotate: contacts are warned and stop, other devices
   await whileListening("bob", async (heard) => {
     succeeded(await fastchat(["send", "bob", "from the phone again", ...at("phone")]));
     await heard(/"text":"from the phone again"/);
+  });
+});
+
+Deno.test("fastchat device link shows a code, and is in as soon as another device was given it; no password there", async () => {
+  const args = ["device", "link", "--server", cluster.server, "--device-name", "tablet", ...at("tablet")];
+  const child = startFastchat(args, { env: { FASTCHAT_PASSWORD: "" } });
+  await child.stdin.close();
+  const output = lines(child.stdout), errors = new Response(child.stderr).text();
+  const shown = (await output.next()).value ?? "";
+  const [code] = /(?<=device approve )[0-9A-Z-]+$/.exec(shown) ?? [];
+  assert(code, `${shown} ${await Promise.race([errors, ""])}`);
+  failed(await fastchat(["device", "approve", "0".repeat(26), ...at("alice")]), 5, /No device waits with that code/);
+  assert.match(await device("approve", code), /The device \w{8} is yours/);
+  const rest: string[] = [];
+  for await (const line of output) rest.push(line);
+  assert.equal((await child.status).code, 0, await errors);
+  assert.match(rest.join("\n"), /This device is alice's now/);
+  assert.match(await device("list"), /tablet/);
+  assert.doesNotMatch(await device("list"), /tablet.*approve or revoke/);
+  await whileListening("bob", async (heard) => {
+    const sent = await fastchat(["send", "bob", "from the tablet", ...at("tablet")], {
+      env: { FASTCHAT_PASSWORD: "" },
+    });
+    succeeded(sent);
+    await heard(/"text":"from the tablet"/);
   });
 });

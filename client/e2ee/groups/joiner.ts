@@ -19,7 +19,7 @@ import { openLetter } from "./letter.ts";
 import type { Loaded } from "./library.ts";
 import { DISMISSED, rejoined, welcomeRefused } from "./reasons.ts";
 import { NEW_STATE, Trouble } from "./state_row.ts";
-import type { Result } from "./taker.ts";
+import type { Result } from "./result.ts";
 
 type Found = NonNullable<ResponseOf<"welcome">["welcome"]>;
 

@@ -10,6 +10,7 @@ import type { Asks } from "./asks.ts";
 import { Kind, readBody } from "./body.ts";
 import type { Context } from "./context.ts";
 import type { Conversation, Next } from "./conversation.ts";
+import type { Result } from "./result.ts";
 import { groundsOf, identitiesOf } from "./grounds.ts";
 import { historyOf } from "./history.ts";
 import { identityWarnings } from "./identities.ts";
@@ -18,14 +19,6 @@ import type { Loaded } from "./library.ts";
 import { linesOf } from "./lines.ts";
 import { fork, gap, REFUSALS, REFUSED, rejoined, reordered, ROLLED_BACK, skippedCommit, WITHHELD } from "./reasons.ts";
 import { type ConversationState, NEW_STATE, Trouble } from "./state_row.ts";
-
-/** A row's meaning, and what the conversation becomes by it. */
-export interface Result {
-  readonly taken: Taken;
-  readonly next: Next;
-  /** A commit that counts: the rolling hash begins anew with it, so that whoever came in by it knows all of it. */
-  readonly begins?: boolean;
-}
 
 export class Taker {
   readonly #context: Context;
@@ -157,7 +150,7 @@ export class Taker {
         return { taken: nothing(), next: { state: seen } };
       case "ahead":
         // Removed and brought back while it was away: the first row that it is shown lets it in.
-        return isCommit ? await this.#commitOutside(here, record) : this.#behind(here, seen);
+        return isCommit ? await this.#commitOutside(here, record) : this.#behind(here, record, seen);
       case "skipped": {
         const skipped = isCommit ? [...state.skipped, record.seq] : state.skipped;
         const warning = skippedCommit(outcome.reason, record.sender);
@@ -339,7 +332,9 @@ export class Taker {
   }
 
   /** Written in an epoch that this device was not shown. One placeholder stands for all of it. */
-  #behind(here: Conversation, state: ConversationState): Result {
+  #behind(here: Conversation, { device }: Record, state: ConversationState): Result {
+    // By this very device, it says: then nobody withheld anything, but this home is an older copy of itself.
+    if (device === this.#context.options.self.keys.id) return this.#rolledBack(here, state);
     const isNew = state.trouble === Trouble.none || state.trouble === Trouble.fork;
     this.#joiner.wantsIn(here);
     const next: Next = {
@@ -350,14 +345,9 @@ export class Taker {
         missed: state.missed + 1,
       },
     };
-    if (state.gapShown) return { taken: nothing(), next };
-    const taken: Taken = {
-      kind: "refused",
-      reason: REFUSED.behind,
-      retryable: false,
-      warnings: isNew ? [WITHHELD] : [],
-    };
-    return { taken, next };
+    const warnings = isNew ? [WITHHELD] : [];
+    if (state.gapShown) return { taken: nothing(warnings), next };
+    return { taken: { kind: "refused", reason: REFUSED.behind, retryable: false, warnings }, next };
   }
 
   /** A message while this device is not in the group: one placeholder stands for all of them. */
@@ -392,7 +382,7 @@ export class Taker {
       }
       return here.group === undefined || here.isFounding
         ? { taken: nothing(), next: { state: seen } }
-        : this.#behind(here, seen);
+        : this.#behind(here, record, seen);
     }
     return await this.#joiner.joined(here, found);
   }
