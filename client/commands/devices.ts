@@ -109,8 +109,10 @@ async function link(words: readonly string[], options: Options): Promise<void> {
       deviceName: deviceName(options),
       onCode: (code) => showCode(code, options),
     });
-    // The first connection: it says this device's name, and shows that all is well.
-    await (await ChatClient.open({ home, ...reach(options), catchUp: false })).close();
+    // The first connection shows that all is well.
+    const chat = await ChatClient.open({ home, ...reach(options), catchUp: false }), called = deviceName(options);
+    if (called !== undefined) await chat.nameDevice(called);
+    await chat.close();
     tell(options, "device-linked", { name, home }, `This device is ${name}'s now. Your things are in ${home}`);
   } finally {
     dispose();
