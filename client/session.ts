@@ -119,7 +119,7 @@ export class Session {
   /** What happened before anybody asked for events, for the first who does. */
   #early: ChatEvent[] | undefined = [];
   readonly #waiters = new Map<MessageId, Waiter>();
-  /** Why the server takes nothing for now. */
+  /** Why nothing can be sent for now. */
   #held: { readonly code: number; readonly message: string } | undefined;
   readonly #changeWaiters = new Set<() => void>();
   #working: Working | undefined;
@@ -578,6 +578,7 @@ export class Session {
       onHeldUp: (error) => this.#heldUp(error),
       onNotReady: ({ target, peer }, { message: text }) => {
         const name = target === undefined ? peer : groupAddress(database, target);
+        this.#held = { code: NOT_READY, message: text };
         onNotice({ type: "notice", code: "waiting", name, text });
       },
     });
@@ -793,6 +794,8 @@ const UNSEALED = "This home was made before homes were sealed, and what is in it
 const KEYS_LEFT = "keys-left";
 export const OPEN_TIMEOUT_MS = 20_000;
 /** Nobody needs to be told of less. */
+/** No code of the server: it is this device that is not in the conversation yet. */
+const NOT_READY = -1;
 const SLOW_MS = 1_000;
 const CLOSE_WAIT_MS = 5_000;
 const CLOSE_FLUSH_MS = 500;
