@@ -1,7 +1,7 @@
 /** The plain-line chat: prints what comes above the line you type. Without a terminal it reads lines and prints lines. */
 import { formatFingerprint } from "../../shared/crypto/mod.ts";
 import type { ChatClient } from "../chat_client.ts";
-import { FastChatError, RefusedError, UsageError } from "../errors.ts";
+import { FastChatError, KeyChangedError, RefusedError, UsageError } from "../errors.ts";
 import type { StateEvent } from "../events.ts";
 import { FirstContacts } from "./first_contacts.ts";
 import { groupRows, groupTrust } from "./group_view.ts";
@@ -24,6 +24,8 @@ export class ChatFace {
   readonly #contacts = new FirstContacts((line) => this.#print(paint("dim", line)));
   /** The newest message to each, and when it was stored. */
   readonly #lastSent = new Map<string, { readonly id: string; readonly time: string; readonly atMs: number }>();
+  /** The last notice, or what a changed key stopped. */
+  #told: { readonly text: string; readonly atMs: number } | undefined;
   readonly #leaving = new AbortController();
   #terminal: LineTerminal | undefined;
   /** Of the first line that failed. */
@@ -118,7 +120,8 @@ export class ChatFace {
       const isKnown = event.type === "connection" &&
         (event.state === "closed" || (event.state === "connected" && !isGreeted));
       if (event.type === "connection") isGreeted = true;
-      if (!isKnown) this.#print(eventLine(event, this.#chat.name));
+      if (isKnown || (event.type === "notice" && this.#isTold(event.text))) continue;
+      this.#print(eventLine(event, this.#chat.name));
       if (event.type === "notice") this.#showPrompt();
     }
   }
@@ -183,8 +186,16 @@ export class ChatFace {
     }
   }
 
+  /** A key that changed is told by a notice and by what failed for it: once is enough, whichever comes first. */
+  #isTold(text: string): boolean {
+    const isTold = this.#told?.text === text && performance.now() - this.#told.atMs < TOLD_MS;
+    this.#told = { text, atMs: performance.now() };
+    return isTold;
+  }
+
   #tellError(error: unknown): void {
-    this.#fail(error instanceof Error ? error.message : String(error), error);
+    const message = error instanceof Error ? error.message : String(error);
+    if (!(error instanceof KeyChangedError && this.#terminal && this.#isTold(message))) this.#fail(message, error);
     // What failed may be that a key changed.
     this.#showPrompt();
   }
@@ -442,6 +453,8 @@ export class ChatFace {
 const LATE_MS = 1500;
 /** What is delivered within this is not worth a line. */
 const QUIET_MS = 10_000;
+/** What is the same within this was told by the same event. */
+const TOLD_MS = 2_000;
 /** Messages among which /status looks for one's own, and how many of those it shows. */
 const STATUS_LOOKED_AT = 50;
 const STATUS_SHOWN = 5;

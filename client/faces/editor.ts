@@ -5,7 +5,7 @@
 import { graphemes, graphemeWidth } from "./width.ts";
 
 /** A key press, as `keys.ts` reads it: a printable text, or a name such as "left", "ctrl-a", "alt-b". */
-export type Key = { readonly text: string } | { readonly name: string };
+export type Key = { readonly text: string; readonly isPasted?: true } | { readonly name: string };
 
 /** What a key asks of whoever owns the line. */
 export type EditorAction =

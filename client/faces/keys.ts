@@ -76,7 +76,7 @@ export class KeyReader {
     this.#pasting = end < 0;
     // deno-lint-ignore no-control-regex
     const clean = text.replace(/\r\n?/g, "\n").replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, "");
-    if (clean !== "") keys.push({ text: clean });
+    if (clean !== "") keys.push({ text: clean, isPasted: true });
     return end < 0 ? text.length : end + PASTE_END.length;
   }
 }

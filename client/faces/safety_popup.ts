@@ -16,7 +16,7 @@ export interface SafetyPopup {
 export type SafetyEffect = "verify" | "unverify" | "trust";
 
 /**
- * What a key does. Several letters at once are a paste: they say nothing.
+ * What a key does. A paste says nothing.
  *
  * @returns The next state, `undefined` when it is over; and what the person decided.
  */
@@ -24,6 +24,7 @@ export function pressSafety(
   popup: SafetyPopup,
   key: Key,
 ): { readonly popup: SafetyPopup | undefined; readonly effect?: SafetyEffect } {
+  if ("text" in key && key.isPasted) return { popup };
   const pressed = "text" in key ? key.text.toLowerCase() : key.name;
   if (["escape", "ctrl-c", "ctrl-d", "alt-v", "q"].includes(pressed)) return { popup: undefined };
   const { trust } = popup.screen.trust;

@@ -8,7 +8,7 @@
 import { paint } from "../output.ts";
 import { Editor, type EditorOptions, type Key } from "./editor.ts";
 import { KeyReader } from "./keys.ts";
-import { textWidth } from "./width.ts";
+import { graphemes, textWidth } from "./width.ts";
 import { wrap } from "./wrap.ts";
 
 export interface LineTerminalOptions extends EditorOptions {
@@ -135,7 +135,10 @@ export class LineTerminal {
 
   #take(key: Key): void {
     if (this.#closed) return;
-    if (this.#overlay) {
+    if (this.#overlay && "text" in key && !key.isPasted && graphemes(key.text).length > 1) {
+      // On a slow line several keys arrive as one text; what is behind the one that ends the popup is for the input line.
+      for (const text of graphemes(key.text)) this.#take({ text });
+    } else if (this.#overlay) {
       if (this.#overlay.press(key)) this.#draw();
       else this.#endOverlay();
     } else if (!("name" in key && this.#options.onKey?.(key.name))) this.#press(this.#editor.press(key));

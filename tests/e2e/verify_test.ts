@@ -242,9 +242,10 @@ Deno.test({
     await using terminal = await screenOf("alice");
     await terminal.shows(/\[-\]$/);
     await terminal.type("@dave secret", "Enter");
-    await terminal.shows(
+    const warned = await terminal.shows(
       /WARNING: the key of dave, which you had\s+verified[^]*\* not sent: @dave secret\n[^]*\[dave !\]$/,
     );
+    assert.equal(warned.split("WARNING").length, 2, "said once");
     await terminal.type("/verify", "Enter");
     await terminal.shows(/! KEY CHANGED since you\n[█▀▄ ]+ verified it\n[^]*Esc: back$/);
     await terminal.type("q");

@@ -98,9 +98,10 @@ Deno.test("pressSafety() verifies only after a yes to the question", () => {
     assert.deepEqual(effects, [], keys.join());
   }
   assert.deepEqual(typed(popup, "v", "n", "v", "y").effects, ["verify"], "after comparing once more");
-  assert.deepEqual(pressSafety(popup, { text: "vy" }), { popup }, "a paste decides nothing");
   const sure = { ...popup, step: "sure" } as const;
-  assert.deepEqual(pressSafety(sure, { text: "yes" }), { popup: sure });
+  for (const at of [popup, sure]) {
+    for (const text of ["v", "y", "q"]) assert.deepEqual(pressSafety(at, { text, isPasted: true }), { popup: at });
+  }
 });
 
 Deno.test("pressSafety() accepts a changed key with the yes, takes a mark away only where there is one", () => {
