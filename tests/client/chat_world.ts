@@ -5,7 +5,14 @@ import { DeviceKeys } from "../../client/e2ee/mod.ts";
 import { CannotReachError } from "../../client/errors.ts";
 import { homeExists, type HomeParts, openHome } from "../../client/local_home.ts";
 import { ChatClient, type OpenOptions } from "../../client/mod.ts";
-import { encryptPem, pkcs8ToPem, sha256 } from "../../shared/crypto/mod.ts";
+import {
+  encryptPem,
+  fingerprint,
+  generateRsaPkcs8,
+  pkcs8ToPem,
+  sha256,
+  spkiFromPkcs8,
+} from "../../shared/crypto/mod.ts";
 import { writePrivateFile } from "../../shared/host/mod.ts";
 import type { UserName } from "../../shared/protocol/mod.ts";
 import type { Store } from "../../server/store/store.ts";
@@ -72,12 +79,19 @@ export class ChatWorld {
     return join(this.folder, name);
   }
 
-  readonly dial: DialServer = ({ excluded, ticket }) => {
+  /** As {@linkcode dial}, to a server that differs in something. */
+  dialWith(changes: Partial<Harness["services"]>): DialServer {
+    return (request) => this.#dial(request, { ...this.harness.services, ...changes });
+  }
+
+  readonly dial: DialServer = (request) => this.#dial(request, this.harness.services);
+
+  #dial({ excluded, ticket }: Parameters<DialServer>[0], services: Harness["services"]): ReturnType<DialServer> {
     this.excluded.push(excluded);
     if (this.unreachable) return Promise.reject(new CannotReachError("Nobody answers"));
     const pair = memoryChannelPair();
     this.pairs.push(pair);
-    const { services, server, appends } = this.harness;
+    const { server, appends } = this.harness;
     const opened = pair.server.ticket = ticket && openMemoryTicket(ticket.ticket);
     // As ACCEPT does, before anybody has looked whether it is a login.
     if (opened) pair.server.giveTicket(opened);
@@ -89,7 +103,7 @@ export class ChatWorld {
       isResumed: opened !== undefined,
       fingerprint: this.fingerprint,
     });
-  };
+  }
 
   async close(): Promise<void> {
     for (const client of this.#clients) await client.close();
@@ -118,15 +132,14 @@ export async function withWorld(
 }
 
 /**
- * Puts fixed keys where a sign-up that was cut off would have left them: making RSA keys takes a second for each person. Only
- * homes called alice, bob and alice2 (a second device) have some.
+ * Puts keys where a sign-up that was cut off would have left them: making RSA keys takes a second for each person. Only homes
+ * called alice, bob, carol, dave and alice2 (a second device) have some.
  */
 async function seedKeys(home: string): Promise<void> {
-  const keys = await testKeys(), name = basename(home);
-  if (name !== "alice" && name !== "bob" && name !== "alice2") return;
-  const { id, leaf, envelopePkcs8, identity } = keys[name];
+  const name = basename(home);
+  if (!["alice", "bob", "alice2", "carol", "dave"].includes(name)) return;
+  const { device, identity } = await keysOf(name);
   const parts = openHome(home);
-  const device = `FastChat device ${id}\n${pkcs8ToPem(leaf.pkcs8)}${pkcs8ToPem(envelopePkcs8)}`;
   parts.credentials.saveDeviceKeys(await DeviceKeys.fromPem(device));
   if (name !== "alice2") {
     const pem = await encryptPem({ pkcs8: identity.pkcs8, passphrase: PASSWORD, testOnlyIterations: 1 });
@@ -141,6 +154,30 @@ async function seedKeys(home: string): Promise<void> {
     });
   }
   parts.database.close();
+}
+
+interface SeedKeys {
+  /** PEM. */
+  readonly device: string;
+  readonly identity: { readonly pkcs8: Uint8Array; readonly fingerprint: Uint8Array };
+}
+
+/** Carol's and Dave's are made once in a process. */
+const made = new Map<string, Promise<SeedKeys>>();
+
+function keysOf(name: string): Promise<SeedKeys> {
+  let keys = made.get(name);
+  if (keys === undefined) made.set(name, keys = makeKeys(name));
+  return keys;
+}
+
+async function makeKeys(name: string): Promise<SeedKeys> {
+  if (name === "alice" || name === "bob" || name === "alice2") {
+    const { id, leaf, envelopePkcs8, identity } = (await testKeys())[name];
+    return { device: `FastChat device ${id}\n${pkcs8ToPem(leaf.pkcs8)}${pkcs8ToPem(envelopePkcs8)}`, identity };
+  }
+  const [device, pkcs8] = await Promise.all([DeviceKeys.generate(), generateRsaPkcs8()]);
+  return { device: device.toPem(), identity: { pkcs8, fingerprint: fingerprint(await spkiFromPkcs8(pkcs8)) } };
 }
 
 const ENV = "FASTCHAT_TEST_ONLY_SCRYPT_LOG2N";

@@ -323,3 +323,33 @@ Deno.test("ChatClient.trustServer() accepts what the server shows now, after it 
     await third.send("bob", "after");
   });
 });
+
+Deno.test("ChatClient: two people who are shown two key logs find out at the next message, and stop", async () => {
+  await withWorld(async (world) => {
+    const alice = await world.open("alice");
+    await (await world.open("carol")).close();
+    // To Bob the server never says that Carol has signed up.
+    const { store } = world.harness;
+    const forked = async () => {
+      const log = new MemoryKeyLog(), { entries } = await store.keyLog(0, 100);
+      for (const [at, { user }] of entries.entries()) {
+        const [found] = await store.keyEntries([at + 1]);
+        if (user !== "carol") log.add(user, found!.entry);
+      }
+      return log;
+    };
+    const liar = new Proxy(store, {
+      get: (target, key) => {
+        if (key === "keyLog") return async (after: number, limit: number) => (await forked()).page(after, limit);
+        if (key === "keyEntries") return async (numbers: readonly number[]) => (await forked()).entries(numbers);
+        return Reflect.get(target, key).bind?.(target) ?? Reflect.get(target, key);
+      },
+    });
+    const bob = await world.open("bob", { dial: world.dialWith({ store: liar }) }), events = bob.events();
+    await alice.send("bob", "hello");
+    assert.match(await nextNotice(events, "fork"), /alice/);
+    await assert.rejects(bob.send("alice", "hello?", { timeoutMs: 5_000 }), /shown different things/);
+    // Alice hears of it as soon as Bob says anything to her; until then she sees nothing wrong.
+    assert.equal(alice.unshown().length, 0);
+  });
+});
