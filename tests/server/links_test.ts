@@ -1,0 +1,87 @@
+/** Linking on the server: who may leave, find, grant and use what lies at a place (docs/PROTOCOL.md §18). */
+import assert from "node:assert/strict";
+import { encodeKeyStatement, makeDeviceProof, sha256, signApproval } from "../../shared/crypto/mod.ts";
+import { ErrorCode } from "../../shared/errors.ts";
+import type { RequestOf, UserName } from "../../shared/protocol/mod.ts";
+import { TEST_CLUSTER, type TestDevice, testKeys } from "../keys.ts";
+import { expectError, expectType, Harness, makeDevice, type TestClient } from "./harness.ts";
+
+const PLACE = new Uint8Array(32).fill(5), OFFER = new Uint8Array([1, 2]), GRANT = new Uint8Array([3]);
+const ALICE = "alice" as UserName;
+
+function offer(client: TestClient) {
+  return client.ask({ type: "linkOffer", place: PLACE, offer: OFFER });
+}
+
+function granting(
+  of: TestDevice,
+  by: TestDevice,
+  changes: Partial<RequestOf<"linkGrant">> = {},
+): RequestOf<"linkGrant"> {
+  const approval = signApproval(by.leaf, { clusterId: TEST_CLUSTER, user: ALICE }, {
+    device: of.id,
+    certificate: sha256(of.certificate),
+    by: by.id,
+    timeMs: 5,
+  });
+  return {
+    type: "linkGrant",
+    place: PLACE,
+    certificate: of.certificate,
+    approval: encodeKeyStatement(approval),
+    grant: GRANT,
+    ...changes,
+  };
+}
+
+function logIn(device: TestDevice, client: TestClient): RequestOf<"linkLogin"> {
+  return { type: "linkLogin", place: PLACE, device: device.id, proof: makeDeviceProof(device.leaf, client.bind) };
+}
+
+Deno.test("a device that was granted logs in without a password, approved, and as often as its answer is lost", async () => {
+  const harness = await Harness.open(), { alice, alice2 } = await testKeys();
+  const client = await harness.signedUp(alice), next = harness.connect();
+  assert.equal(expectType(await offer(next), "linkGranted").grant, undefined);
+  const found = expectType(await client.ask({ type: "linkFind", place: PLACE }), "linkOffer");
+  assert.deepEqual(new Uint8Array(found.offer), OFFER);
+  for (let time = 0; time < 2; time++) expectType(await client.ask(granting(alice2, alice)), "ok");
+  assert.equal((await harness.store.keyLog(0, 10)).length, 3, "said once");
+  assert.deepEqual(new Uint8Array(expectType(await offer(next), "linkGranted").grant!), GRANT);
+  const session = expectType(await next.ask(logIn(alice2, next)), "session");
+  assert.equal(session.name, "alice");
+  const again = harness.connect();
+  expectType(await again.ask(logIn(alice2, again)), "session");
+  expectType(await again.ask({ type: "sync", after: undefined }), "sync");
+});
+
+Deno.test("nobody gets in by a place but the device that was granted there, with its key", async () => {
+  const harness = await Harness.open(), { alice, alice2 } = await testKeys(), client = await harness.signedUp(alice);
+  const stranger = harness.connect();
+  expectError(await stranger.ask(logIn(alice2, stranger)), ErrorCode.badCredentials);
+  await offer(stranger);
+  expectError(await stranger.ask(logIn(alice2, stranger)), ErrorCode.badCredentials);
+  expectError(await stranger.ask(logIn(alice, stranger)), ErrorCode.badCredentials);
+  expectType(await client.ask(granting(alice2, alice)), "ok");
+  expectError(await stranger.ask({ ...logIn(alice2, stranger), proof: new Uint8Array(64) }), ErrorCode.badCredentials);
+  expectError(await stranger.ask(logIn(alice, stranger)), ErrorCode.badCredentials);
+  const elsewhere = { ...logIn(alice2, stranger), place: new Uint8Array(32) };
+  expectError(await stranger.ask(elsewhere), ErrorCode.badCredentials);
+  expectError(await stranger.ask({ type: "linkFind", place: PLACE }), ErrorCode.notAuthenticated);
+  expectError(await stranger.ask(granting(alice2, alice)), ErrorCode.notAuthenticated);
+});
+
+Deno.test("linkGrant takes a device of the caller's own identity, approved by it, at a place where one waits", async () => {
+  const harness = await Harness.open(),
+    { alice, alice2, bob } = await testKeys(),
+    client = await harness.signedUp(alice);
+  expectError(await client.ask(granting(alice2, alice)), ErrorCode.notFound);
+  expectError(await client.ask({ type: "linkFind", place: PLACE }), ErrorCode.notFound);
+  await offer(harness.connect());
+  const foreign = await makeDevice(bob, { user: "alice" });
+  expectError(await client.ask(granting(foreign, alice)), ErrorCode.badCertificate);
+  expectError(await client.ask(granting(await makeDevice(bob), alice)), ErrorCode.badCertificate);
+  const { approval } = granting(await makeDevice(alice), alice);
+  expectError(await client.ask(granting(alice2, alice, { approval })), ErrorCode.malformed);
+  expectError(await client.ask(granting(alice2, alice, { certificate: new Uint8Array([1]) })), ErrorCode.malformed);
+  assert.equal((await harness.store.keyLog(0, 10)).length, 1, "nothing came of it");
+});
