@@ -95,12 +95,15 @@ export class Changes {
       const missing = [...wanted.values()].slice(0, USERS_AT_ONCE);
       if (missing.length === 0) return undefined;
       const add = await this.#newcomers.packages(id, missing, () => true);
-      for (const { name } of missing) {
-        if (!add.some(({ holder }) => holder.user === name)) {
+      let count = 0;
+      const now = missing.filter(({ name }) => {
+        const devices = add.filter(({ holder }) => holder.user === name).length;
+        if (devices === 0) {
           throw new RefusedError(`${name} has left no keys yet: they must have been online once`, ErrorCode.notFound);
         }
-      }
-      return { add };
+        return (count += devices) <= DEVICES_AT_ONCE;
+      });
+      return { add: add.filter(({ holder }) => now.some(({ name }) => name === holder.user)) };
     };
   }
 
@@ -146,8 +149,9 @@ function isSame(lib: Library, a: GroupInfo, b: GroupInfo): boolean {
 }
 
 const NAMES_AT_ONCE = 16;
-/** So that the Welcomes of one commit stay within what it may carry. */
+/** So that a commit and its Welcomes stay within what a row may carry; what is left comes with the next one. */
 const USERS_AT_ONCE = 64;
+const DEVICES_AT_ONCE = 200;
 
 /** Runs a change; what the policy refuses is said in words. */
 export async function readable(context: Context, work: () => Promise<void>): Promise<void> {

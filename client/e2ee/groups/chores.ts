@@ -9,7 +9,7 @@ import { ErrorCode } from "../../../shared/errors.ts";
 import { ServerRefusal } from "../../remote.ts";
 import type { CheckedKeyPackage, Group, Member, Roster } from "../mls/mod.ts";
 import type { Asks } from "./asks.ts";
-import type { Committer, Wish } from "./committer.ts";
+import { type Committer, CommitTooLarge, type Wish } from "./committer.ts";
 import type { Context } from "./context.ts";
 import type { Conversation } from "./conversation.ts";
 import { currentIdentity, rankOf } from "./identities.ts";
@@ -26,6 +26,8 @@ export class Chores {
   readonly #newcomers: Newcomers;
   /** Users of a conversation whose devices are to be compared with its group. */
   readonly #changed = new Map<string, Set<UserName>>();
+  /** Trees in which a commit does not fit a row. */
+  readonly #tooLarge = new WeakSet<object>();
   /** What was looked at when nobody was to be removed. */
   readonly #nobodyLeaves = new Map<string, string>();
 
@@ -54,7 +56,13 @@ export class Chores {
   async run(here: Conversation): Promise<void> {
     await this.#forgetOld(here);
     await this.#refresh(here);
-    await this.#committer.run(here, (group, roster) => this.#wish(here, group, roster));
+    try {
+      await this.#committer.run(here, (group, roster) => this.#wish(here, group, roster));
+    } catch (error) {
+      // Nobody is kept from talking by keys that cannot be replaced yet.
+      if (!(error instanceof CommitTooLarge)) throw error;
+      this.#tooLarge.add(here.group!.state.ratchetTree);
+    }
     this.#changed.delete(here.id);
     await this.#invite(here);
   }
@@ -83,6 +91,7 @@ export class Chores {
     const staying = roster.members.filter(({ leaf }) => !remove.includes(leaf));
     const add = await this.#coming(here, roster, staying);
     if (remove.length === 0 && add.length === 0 && !this.#needsKeys(state)) return undefined;
+    if (this.#tooLarge.has(group.state.ratchetTree)) return undefined;
     const info = lib.withoutAbsent(roster.info, staying, currentIdentity(this.#context));
     return { add, remove, leaves, ...(info === roster.info ? {} : { info }) };
   }

@@ -2,7 +2,7 @@
  * The engine of encrypted conversations: owns the groups of a home, turns rows of the log into outcomes and intentions into rows.
  * What each part does, its own file says; here they are put together.
  */
-import { equalBytes } from "../../../shared/crypto/mod.ts";
+import { equalBytes, fingerprint } from "../../../shared/crypto/mod.ts";
 import { ErrorCode } from "../../../shared/errors.ts";
 import { TEXT_BYTES_MAX } from "../../../shared/limits.ts";
 import type {
@@ -114,6 +114,7 @@ class GroupEngine implements Engine {
     const group = here.sound;
     if (group === undefined) throw new NotReadyError(WAITING, joiner.whenIn(here));
     const roster = lib.rosterOf(group);
+    this.#requireShown(id);
     if (roster.info.kind === lib.Kind.direct && !this.#compared.has(id)) {
       this.#compared.add(id);
       chores.devicesChanged(here, this.#usersOfDirect(id));
@@ -310,6 +311,15 @@ class GroupEngine implements Engine {
     return here;
   }
 
+  /** The other one of a direct conversation, as the directory shows them: another identity may be on its way into the group. */
+  #requireShown(id: ConversationId): void {
+    const { people, peerOf } = this.#context.options, peer = peerOf(id);
+    const pinned = peer && people.pinned(peer), entry = peer && people.entry(peer);
+    if (peer === undefined || !pinned || !entry) return;
+    const shown = fingerprint(entry.identityKey);
+    if (!equalBytes(shown, pinned)) throw people.changed(peer, shown);
+  }
+
   /** Pins are a person's to change: who was compared a moment ago is not compared again for each message. */
   async #requireIdentities(members: readonly Member[]): Promise<void> {
     const { nowMs } = this.#context.options, until = this.#trusted.get(members);
@@ -355,7 +365,8 @@ class GroupEngine implements Engine {
     if (identity === undefined || shown === undefined) {
       throw new RefusedError(`There is nobody called ${peer}`, ErrorCode.unknownName);
     }
-    await requireIdentities(this.#context, []);
+    const offered = fingerprint(shown.identityKey);
+    if (!equalBytes(offered, identity)) throw people.changed(peer, offered);
     const wanted = [this.#ownDevices()];
     if (peer !== self.name) wanted.unshift({ name: peer, identity: identity.toHex() });
     const add = await newcomers.packages(here.id, wanted, (device) => device !== self.keys.id);
