@@ -5,6 +5,9 @@
  * Judges databases of earlier versions too: what a version does not have is not looked for.
  */
 import { DatabaseSync } from "node:sqlite";
+import { EMPTY_KEY_LOG, nextKeyLogHead, sha256 } from "../../shared/crypto/mod.ts";
+import type { UserName } from "../../shared/protocol/mod.ts";
+import { sameBytes } from "./bytes.ts";
 import { MIGRATIONS, StoreVersionError } from "./migrations.ts";
 
 export interface CheckReport {
@@ -34,7 +37,9 @@ export type ProblemCode =
   /** A device has acknowledged more than there is. */
   | "cursor"
   /** The keys beside the database are not those its rows were sealed with. */
-  | "keys";
+  | "keys"
+  /** The key log does not hang together: every client would take it for another one. */
+  | "key-log";
 
 /**
  * Opens a database to look at it, beside whoever writes it.
@@ -65,7 +70,7 @@ export function checkDatabase(database: DatabaseSync): CheckReport {
   try {
     problems.push(...integrity(database));
     counts = countRows(database);
-    for (const look of [danglingRows, logRows, cursors]) problems.push(...look(database));
+    for (const look of [danglingRows, logRows, cursors, keyLogRows]) problems.push(...look(database));
   } catch (error) {
     // Where pages are damaged any statement may fail, and the first failure says enough.
     problems.push({ code: "damaged", text: `It cannot be read: ${(error as Error).message}` });
@@ -177,6 +182,33 @@ function cursors(database: DatabaseSync): Problem[] {
   );
   if (said > 0) problems.push({ code: "cursor", text: `${said} receipts are for more than the newest message` });
   return problems;
+}
+
+/** Numbers without gaps, entries that are what was hashed, heads that follow (docs/PROTOCOL.md §16), and every device in it. */
+function keyLogRows(database: DatabaseSync): Problem[] {
+  if (!hasTable(database, "key_log")) return [];
+  const rows = database.prepare(
+    `SELECT key_log.number, users.name, key_log.hash, key_log.head, key_entries.entry
+     FROM key_log LEFT JOIN users ON users.id = key_log.user
+     LEFT JOIN key_entries ON key_entries.number = key_log.number ORDER BY key_log.number`,
+  ).iterate();
+  let last = 0, head = EMPTY_KEY_LOG;
+  for (const row of rows) {
+    const hash = row["hash"] as Uint8Array, entry = row["entry"] as Uint8Array | null;
+    const is = `The key log's entry ${++last}`;
+    if (row["number"] !== last || entry === null) return [{ code: "key-log", text: `${is} is missing` }];
+    if (!sameBytes(sha256(entry), hash)) return [{ code: "key-log", text: `${is} is not what was hashed` }];
+    head = nextKeyLogHead(head, (row["name"] ?? "") as UserName, hash);
+    if (!sameBytes(head, row["head"] as Uint8Array)) {
+      return [{ code: "key-log", text: `${is} does not follow on the one before it` }];
+    }
+  }
+  // Whoever opens a database of before the log fills it; none is no damage.
+  const silent = last === 0 ? 0 : number(
+    database,
+    "SELECT count(*) FROM users WHERE NOT EXISTS (SELECT 1 FROM key_log WHERE key_log.user = users.id)",
+  );
+  return silent === 0 ? [] : [{ code: "key-log", text: `${silent} users are not in the key log` }];
 }
 
 function versionOf(database: DatabaseSync): number {

@@ -33,6 +33,15 @@ Deno.test("checkDatabase() names each kind of damage", async () => {
       "cursor",
       /^1 receipts are for more/,
     ],
+    ["DELETE FROM key_log WHERE number = 1", "key-log", /entry 1 is missing/],
+    ["DELETE FROM key_entries WHERE number = 2", "key-log", /entry 2 is missing/],
+    ["UPDATE key_entries SET entry = x'01' WHERE number = 2", "key-log", /entry 2 is not what was hashed/],
+    ["UPDATE key_log SET user = 1 WHERE number = 2", "key-log", /entry 2 does not follow/],
+    [
+      "DELETE FROM key_log WHERE number = 2; DELETE FROM key_entries WHERE number = 2",
+      "key-log",
+      /1 users are not in the key log/,
+    ],
     ["UPDATE log SET seq = 12 WHERE seq = 10", "head", /holds message 12 beyond its newest number 10/],
   ];
   for (const [change, code, text] of cases) {
