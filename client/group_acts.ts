@@ -8,6 +8,7 @@ import type { GroupChange } from "./e2ee/engine.ts";
 import { UsageError } from "./errors.ts";
 import type { Group, Role } from "./groups.ts";
 import { nearest } from "./suggest.ts";
+import { quoteWord } from "./words.ts";
 
 /** What acts ask for: `ChatClient` has it. */
 export interface GroupClient {
@@ -140,7 +141,7 @@ export const GROUP_ACTS: readonly GroupAct[] = [
             `(fastchat group promote '${group}' ${others[0]!.name}, or /make_admin ${
               others[0]!.name
             }), or delete the group ` +
-            `(fastchat group delete '${group}', or /delgrp ${group})`,
+            `(fastchat group delete '${group}', or /delgrp ${quoteWord(group)})`,
         );
       }
       await chat.leaveGroup(group);
@@ -213,9 +214,10 @@ export const GROUP_ACTS: readonly GroupAct[] = [
     group: "none",
     words: "LINK",
     summary: "ask to be let into a group by its link",
-    counts: [1, 1],
-    async run(chat, _, [link]) {
-      await chat.joinGroup(link!);
+    // One that was copied off a screen may have white space where it went on in the next row.
+    counts: [1, PEOPLE_MAX],
+    async run(chat, _, words) {
+      await chat.joinGroup(words.join(""));
       return {
         said: ["Asked to be let in. The group appears here as soon as a device of one of its admins is online"],
       };

@@ -2,11 +2,13 @@
 import { ChatClient } from "../chat_client.ts";
 import type { Options } from "../options.ts";
 import { UsageError } from "../errors.ts";
+import { groupSign, type GroupTrust, groupTrust, groupWords } from "../faces/group_view.ts";
 import { clock, localDay } from "../faces/lines.ts";
 import { trustMark } from "../faces/marks.ts";
 import { listMark } from "../faces/trust_lines.ts";
 import { textWidth } from "../faces/width.ts";
 import { chooseHome, listHomes } from "../homes.ts";
+import type { LocalHome } from "../local_home.ts";
 import { paint, printLine } from "../output.ts";
 import { parseServerAddress } from "../server_address.ts";
 import { parseName } from "./account.ts";
@@ -29,24 +31,28 @@ export function chats(options: Options): Promise<void> {
   const home = ChatClient.offline({ home: chooseHome(options) });
   try {
     const all = home.conversations();
-    const columns = Math.max(0, ...all.map(({ name }) => textWidth(name)));
+    const columns = Math.max(0, ...all.map(({ name }) => textWidth(groupWords(name))));
     for (const { name, conversation, unread, lastTime } of all) {
-      const trust = name.startsWith("#") ? undefined : home.trustOf(name).trust;
+      const trust = name.startsWith("#") ? trustIn(home, name) : home.trustOf(name);
       if (options.json) {
-        printLine(JSON.stringify({ type: "chat", name, conversation, unread, lastTime, trust }));
+        const known = "others" in trust ? { verified: trust.verified, others: trust.others } : { trust: trust.trust };
+        printLine(JSON.stringify({ type: "chat", name, conversation, unread, lastTime, ...known }));
         continue;
       }
       const when = lastTime === undefined ? "" : `${localDay(lastTime)} ${clock(lastTime)}`;
       const what = unread > 0 ? `${unread} new` : "";
-      const padded = name + " ".repeat(columns - textWidth(name));
-      printLine(
-        `${padded}  ${when.padEnd(16)}  ${what.padEnd(8)}${trust === undefined ? "" : trustMark(trust)}`.trimEnd(),
-      );
+      const padded = groupWords(name) + " ".repeat(columns - textWidth(groupWords(name)));
+      const mark = "others" in trust ? groupSign(trust) : trustMark(trust.trust);
+      printLine(`${padded}  ${when.padEnd(16)}  ${what.padEnd(8)}${mark}`.trimEnd());
     }
   } finally {
     home.close();
   }
   return Promise.resolve();
+}
+
+function trustIn(home: LocalHome, group: string): GroupTrust {
+  return groupTrust(home.trustsOf(home.group(group).members.map(({ name }) => name)));
 }
 
 export async function trust(words: readonly string[], options: Options): Promise<void> {

@@ -16,7 +16,7 @@ import { helpRows, type Line, parseLine, SLASH_COMMANDS } from "./slash.ts";
 import { LineTerminal, terminalSize } from "./terminal.ts";
 import { Talk } from "./talk.ts";
 import { listMark } from "./trust_lines.ts";
-import { quoteWord, takeWord } from "./words.ts";
+import { quoteWord, takeWord } from "../words.ts";
 
 export class ChatFace {
   readonly #chat: ChatClient;
@@ -342,7 +342,7 @@ export class ChatFace {
     const chats = this.#chat.conversations();
     if (chats.length === 0) this.#print("* nobody yet; /all shows who is here");
     for (const { name, unread } of chats) {
-      const trust = name.startsWith("#") ? "" : listMark(this.#chat.trustOf(name));
+      const trust = name.startsWith("#") ? this.#talk.groupMark(name) : listMark(this.#chat.trustOf(name));
       this.#print(`  ${paintName(name)}${trust}${unread > 0 ? `  ${unread} new` : ""}`);
     }
   }

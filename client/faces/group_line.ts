@@ -1,7 +1,7 @@
 /** Pure: which group a typed line is about, and what it wants of it. */
 import { actWords, type GroupAct } from "../group_acts.ts";
 import { UsageError } from "../errors.ts";
-import { splitWords, takeWord } from "./words.ts";
+import { quoteWord, splitWords, takeWord } from "../words.ts";
 
 /** As it stands in `/help`. */
 export function slashUsage({ slash, group, words }: GroupAct): string {
@@ -29,7 +29,7 @@ export function parseGroupLine(
   const isNamed = first.word.startsWith("#"), behind = isNamed ? first.rest : rest.trim();
   const group = isNamed ? first.word : current;
   if (act.isFinal && !isNamed) {
-    const which = group?.startsWith("#") ? group : "#GROUP";
+    const which = group?.startsWith("#") ? quoteWord(group) : "#GROUP";
     throw new UsageError(`That cannot be taken back, so say which: /${act.slash[0]} ${which}`);
   }
   if (group === undefined || !group.startsWith("#")) {

@@ -4,7 +4,7 @@
  */
 import { GROUP_ACTS, type GroupAct } from "../group_acts.ts";
 import { slashUsage } from "./group_line.ts";
-import { splitWords } from "./words.ts";
+import { splitWords } from "../words.ts";
 
 export interface SlashCommand {
   readonly name: string;
@@ -46,14 +46,14 @@ const COMMANDS: readonly OwnCommand[] = [
     name: "msg",
     aliases: ["m"],
     usage: "/msg NAME|#GROUP TEXT",
-    help: "one message to NAME, without changing whom you talk to",
+    help: "one message to NAME; you go on where you are",
   },
   { name: "read", aliases: ["history"], usage: "/read [NAME] [N]", help: "the newest N messages (20) with NAME" },
   { name: "unread", aliases: [], usage: "/unread", help: "who wrote while you were talking to somebody else" },
   { name: "online", aliases: ["who"], usage: "/online", help: "who is online" },
   { name: "all", aliases: ["users"], usage: "/all", help: "everybody who has signed up" },
-  { name: "chats", aliases: [], usage: "/chats", help: "whom you talk with, and whom of them you have verified" },
-  { name: "groups", aliases: [], usage: "/groups", help: "the groups you are in; /help groups has what to do there" },
+  { name: "chats", aliases: [], usage: "/chats", help: "whom you talk with, and who of them is verified" },
+  { name: "groups", aliases: [], usage: "/groups", help: "the groups you are in; /help groups has the rest" },
   {
     name: "verify",
     aliases: [],

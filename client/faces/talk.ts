@@ -12,7 +12,7 @@ import { groupSign, groupTitle, type GroupTrust, groupTrust, groupWords, memberR
 import { trustSign } from "./marks.ts";
 import { SLASH_COMMANDS } from "./slash.ts";
 import { trustLine } from "./trust_lines.ts";
-import { quoteWord } from "./words.ts";
+import { quoteWord } from "../words.ts";
 
 export class Talk {
   readonly #chat: ChatClient;
@@ -93,6 +93,12 @@ export class Talk {
     if (!at.startsWith("#")) return trustLine(this.#chat.trustOf(at));
     const group = this.#chat.group(at);
     return groupTitle(group, this.#trustIn(group));
+  }
+
+  /** Behind a group's name in a list. */
+  groupMark(at: string): string {
+    const sign = groupSign(this.#trustIn(this.#chat.group(at))).trimEnd();
+    return sign === "" ? "" : `  ${sign}`;
   }
 
   /** Who is in a group, a row for each. */

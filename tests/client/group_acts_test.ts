@@ -4,6 +4,7 @@ import type { GroupChange } from "../../client/e2ee/engine.ts";
 import { GROUP_ACTS, groupAct, type GroupClient } from "../../client/group_acts.ts";
 import type { Group } from "../../client/groups.ts";
 import { parseGroupLine, slashUsage } from "../../client/faces/group_line.ts";
+import { helpRows } from "../../client/faces/slash.ts";
 import type { ConversationId, UserName } from "../../shared/protocol/mod.ts";
 
 const alice = "alice" as UserName, bob = "bob" as UserName, carol = "carol" as UserName;
@@ -162,6 +163,7 @@ Deno.test("parseGroupLine() says what is missing, and deletes only what is named
     ["join", "", "#dev", /Something is missing. Usage: \/join LINK/],
     ["delete", "", "#dev", /cannot be taken back, so say which: \/delgrp #dev/],
     ["delete", "", "bob", /say which: \/delgrp #GROUP/],
+    ["delete", "", "#old team", /say which: \/delgrp "#old team"/],
   ];
   for (const [verb, rest, current, why] of cases) {
     assert.throws(() => parseGroupLine(groupAct(verb), rest, current), (error) => {
@@ -172,6 +174,13 @@ Deno.test("parseGroupLine() says what is missing, and deletes only what is named
   }
 });
 
+Deno.test("GroupAct join takes a link however it was copied", async () => {
+  const client = clientOf(OWNER);
+  await groupAct("join").run(client, "", ["fastchat://join/AR", "hFJ2", "ufn"]);
+  assert.deepEqual(client.asked, [{ join: "fastchat://join/ARhFJ2ufn" }]);
+});
+
 Deno.test("GROUP_ACTS: usages and summaries fit the help of an 80-column chat", () => {
+  for (const { usage, help } of helpRows(undefined)) assert(usage.length <= 23 && help.length <= 53, usage);
   for (const act of GROUP_ACTS) assert(slashUsage(act).length <= 28 && act.summary.length <= 49, act.verb);
 });

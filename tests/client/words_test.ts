@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { quoteWord, splitWords, takeWord } from "../../../client/faces/words.ts";
+import { quoteWord, splitWords, takeWord } from "../../client/words.ts";
 
 Deno.test("splitWords() keeps what is in quotes together", () => {
   const lines: [string, string[]][] = [
