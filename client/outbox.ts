@@ -9,7 +9,7 @@ import { readEnvelope, sha256 } from "../shared/crypto/mod.ts";
 import { groupAddress } from "./addresses.ts";
 import { placeOf } from "./adoption.ts";
 import type { Database, Row } from "./database.ts";
-import { FastChatError, KeyChangedError, RefusedError, TimedOutError, UsageError } from "./errors.ts";
+import { FastChatError, KeyChangedError, KeyLogError, RefusedError, TimedOutError, UsageError } from "./errors.ts";
 import type { KeyChange } from "./errors.ts";
 import { type Chain, type History, Own } from "./history.ts";
 import { sanitizeText } from "./sanitize.ts";
@@ -398,6 +398,7 @@ function decodeFailure(text: string): FastChatError {
   if (change !== undefined) return new KeyChangedError(change, message);
   if (code !== undefined) return new RefusedError(message, code);
   if (kind === "UsageError") return new UsageError(message);
+  if (kind === "KeyLogError") return new KeyLogError(message);
   if (kind === "TimedOutError") return new TimedOutError(message);
   return new FastChatError(message);
 }

@@ -595,6 +595,8 @@ export class Session {
 
   /** Who it is that speaks in the key log, and devices that nobody has acknowledged, are told; what fails is tried again later. */
   #readKeyLog(keyLog: KeyLog, atLeast?: number): void {
+    // Of before this session; what comes up in it is told as it does.
+    if (keyLog.fork !== undefined) return this.#tell({ type: "notice", code: "key-log", text: keyLog.fork });
     keyLog.catchUp(atLeast).then(() => {
       for (const notice of unacknowledged(keyLog, this.#login.self!)) this.#tell(notice);
     }, () => {});

@@ -316,8 +316,11 @@ Deno.test("ChatClient.trustServer() accepts what the server shows now, after it 
     database.close();
     const again = await world.open("alice", { password: undefined });
     await assert.rejects(again.devices(), /does not go on from the 2 entries/);
-    await assert.rejects(again.send("bob", "nothing", { timeoutMs: 3_000 }));
+    await assert.rejects(again.send("bob", "nothing", { timeoutMs: 3_000 }), KeyLogError);
     await again.close();
+    const later = await world.open("alice", { password: undefined });
+    assert.match(await nextNotice(later.events(), "key-log"), /fastchat trust --server/);
+    await later.close();
     await ChatClient.trustServer({ home: alice.home, server: "memory:9000", dial: world.dial });
     const third = await world.open("alice", { password: undefined });
     await third.send("bob", "after");

@@ -99,6 +99,7 @@ class GroupEngine implements Engine {
   }
 
   async prepare(id: ConversationId): Promise<void> {
+    this.#context.options.keyLog.requireOne();
     const { joiner, chores, loaded: { lib } } = await this.#load();
     await this.#listed.promise;
     const here = await this.#here(id);

@@ -65,6 +65,8 @@ export interface KeyLogView {
   readonly length: number;
   /** 32 bytes, zeros when empty. */
   readonly head: Uint8Array;
+  /** @throws KeyLogError while the server is known to show different logs: nothing is to be sent. */
+  requireOne(): void;
   /** Whether a head is in its past; `undefined` where it may be one that is not read yet. */
   knows(head: Uint8Array): boolean | undefined;
   catchUp(atLeast?: number): Promise<void>;
@@ -86,6 +88,7 @@ export interface KeyLogView {
 export const NO_KEY_LOG: KeyLogView = {
   length: 0,
   head: new Uint8Array(32),
+  requireOne: () => {},
   knows: () => true,
   catchUp: () => Promise.resolve(),
   isRevoked: () => false,

@@ -259,6 +259,7 @@ export class Home {
         get head() {
           return world.keyLog.head;
         },
+        requireOne: () => world.keyLog.requireOne(),
         knows: (head) => world.keyLog.knows(head),
         catchUp: (atLeast) => world.keyLog.catchUp(atLeast),
         follow: (names) => world.keyLog.follow(names),
