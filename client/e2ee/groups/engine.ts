@@ -140,8 +140,8 @@ class GroupEngine implements Engine {
     await (await this.#here(id)).stale(epoch);
   }
 
-  accept(id: ConversationId): void {
-    this.#context.background.run(async () => {
+  accept(id: ConversationId): Promise<void> {
+    return this.#context.background.run(async () => {
       const here = await this.#here(id);
       await here.exclusive(() => {
         if (here.state.trouble === Trouble.fork) here.change({ state: { ...here.state, trouble: Trouble.none } });
@@ -427,6 +427,8 @@ class GroupEngine implements Engine {
 
   #compareLater(here: Conversation, head: number): void {
     this.#context.background.run(async () => {
+      // Who only sends something and goes does not wait for it.
+      await this.#context.background.pause(COMPARE_AFTER_MS);
       await here.takenUpTo(head);
       await (await this.#load()).served.compare(here);
     });
@@ -481,6 +483,7 @@ const EMPTY_INFO: Omit<GroupInfo, "kind"> = {
   invites: [],
 };
 const WAITING = "This device is not in that conversation yet: it waits until a device that is lets it in";
+const COMPARE_AFTER_MS = 5_000;
 /** Nobody accepts another key and writes within it. */
 const TRUSTED_MS = 1_000;
 const NO_KEYS_RETRY_MS = 30_000;

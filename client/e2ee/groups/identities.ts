@@ -24,8 +24,12 @@ export function identityWarnings(context: Context, members: readonly Somebody[])
 export async function requireIdentities(context: Context, members: readonly Somebody[]): Promise<void> {
   const { people } = context.options;
   const strangers = [...new Set(members.map(({ user }) => user))].filter((name) => people.pinned(name) === undefined);
-  for (let at = 0; at < strangers.length; at += NAMES_AT_ONCE) {
-    await people.fetch(strangers.slice(at, at + NAMES_AT_ONCE));
+  for (let at = 0; at < strangers.length; at += NAMES_AT_ONCE * REQUESTS_AT_ONCE) {
+    const batches = Array.from({ length: REQUESTS_AT_ONCE }, (_, batch) => {
+      const from = at + batch * NAMES_AT_ONCE;
+      return strangers.slice(from, from + NAMES_AT_ONCE);
+    });
+    await Promise.all(batches.filter(({ length }) => length > 0).map((names) => people.fetch(names)));
   }
   for (const { user, identity } of changed(context, members)) throw people.changed(user, Uint8Array.fromHex(identity));
   for (const { user, identity } of members) {
@@ -57,3 +61,4 @@ function changed({ options: { people, keyLog } }: Context, members: readonly Som
 }
 
 const NAMES_AT_ONCE = 16;
+const REQUESTS_AT_ONCE = 8;

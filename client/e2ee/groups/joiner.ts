@@ -133,6 +133,10 @@ export class Joiner {
         next: { state: { ...seen, trouble: Trouble.none } },
       };
     };
+    // Told once, whichever way it is come upon.
+    if (this.#bad.get(here.id) === found.commit) {
+      return { taken: { kind: "nothing", warnings: [] }, next: { state: seen } };
+    }
     const letter = await openLetter({
       self,
       certificates: this.#context.certificates,

@@ -28,7 +28,8 @@ export const BLOCKED: Readonly<Record<number, string>> = {
     "A change of this conversation was withheld from this device: nothing is sent until it has been let in again",
   [Trouble.rolledBack]:
     "This home is an older copy of itself: nothing is sent until the conversation has been joined again with new keys",
-  [Trouble.fork]: "Members of this conversation are shown different things: nothing is sent until you accept that",
+  [Trouble.fork]: "Members of this conversation are shown different things: nothing is sent until you accept that " +
+    "(fastchat trust NAME, or trust '#GROUP')",
   [Trouble.removed]: "You are no longer in this conversation",
 };
 

@@ -29,7 +29,8 @@ export const Trouble = {
   removed: 4,
 } as const;
 
-const LISTED_MAX = 256;
+/** Rows that are remembered of a kind: the newest. */
+export const LISTED_MAX = 256;
 
 const STATE = struct({
   version: u8,

@@ -3,7 +3,7 @@
  * says of it beside its bytes is compared with what the bytes prove.
  */
 import { InnerType, openEnvelope, readEnvelope } from "../../../shared/crypto/mod.ts";
-import type { Record, UserName } from "../../../shared/protocol/mod.ts";
+import type { DeviceId, Record, UserName } from "../../../shared/protocol/mod.ts";
 import type { Step, Taken, Warning } from "../engine.ts";
 import type { Group, Member, Outcome } from "../mls/mod.ts";
 import type { Asks } from "./asks.ts";
@@ -18,7 +18,7 @@ import type { Joiner } from "./joiner.ts";
 import type { Loaded } from "./library.ts";
 import { linesOf } from "./lines.ts";
 import { fork, gap, REFUSALS, REFUSED, rejoined, reordered, ROLLED_BACK, skippedCommit, WITHHELD } from "./reasons.ts";
-import { type ConversationState, NEW_STATE, Trouble } from "./state_row.ts";
+import { type ConversationState, LISTED_MAX, NEW_STATE, Trouble } from "./state_row.ts";
 
 export class Taker {
   readonly #context: Context;
@@ -152,7 +152,7 @@ export class Taker {
         // Removed and brought back while it was away: the first row that it is shown lets it in.
         return isCommit ? await this.#commitOutside(here, record) : this.#behind(here, record, seen);
       case "skipped": {
-        const skipped = isCommit ? [...state.skipped, record.seq] : state.skipped;
+        const skipped = isCommit ? [...state.skipped, record.seq].slice(-LISTED_MAX) : state.skipped;
         const warning = skippedCommit(outcome.reason, record.sender);
         return { taken: nothing([warning]), next: { state: { ...seen, skipped } } };
       }
@@ -201,14 +201,14 @@ export class Taker {
         warnings,
       };
       if (user === self.name) return { taken, next: this.#gone(here, record) };
-      const leaves = [...state.leaves, { seq: record.seq, user }];
+      const leaves = [...state.leaves, { seq: record.seq, user }].slice(-LISTED_MAX);
       return { taken, next: { state: { ...after, leaves }, group, wipe, writes } };
     }
     const next: Next = { state: after, group, wipe, writes };
     if (plaintext.type !== lib.ContentType.text) return { ...refused(REFUSED.newer), next };
     const text = decodeText(plaintext.content);
     if (text === undefined) return { ...refused(REFUSED.damaged), next };
-    const devices = lib.rosterOf(here.group!).members.map((member) => ({ user: member.user, device: member.device }));
+    const devices = devicesOf(lib.rosterOf(here.group!).members);
     return {
       taken: {
         kind: "message",
@@ -448,6 +448,18 @@ export class Taker {
     }
   }
 }
+
+/** The same list for every message, until somebody comes or goes. */
+function devicesOf(members: readonly Member[]): readonly { user: UserName; device: DeviceId }[] {
+  let devices = devicesByMembers.get(members);
+  if (devices === undefined) {
+    devices = members.map(({ user, device }) => ({ user, device }));
+    devicesByMembers.set(members, devices);
+  }
+  return devices;
+}
+
+const devicesByMembers = new WeakMap<readonly Member[], readonly { user: UserName; device: DeviceId }[]>();
 
 function innerTypeOf(body: Uint8Array): number | undefined {
   const read = readEnvelope(body);

@@ -356,3 +356,56 @@ Deno.test("engine: an identity that is not the pinned one blocks sending and not
     assertHealthy(world);
     assert.deepEqual(alice.texts(id), ["alice: it is me", "bob: good"]);
   }));
+
+Deno.test("Lying server: a key package that was used before is refused and reported, and its device comes in all the same", () =>
+  World.run(async (world) => {
+    const { homes: [alice, bob], id } = await friends(world, "alice", "bob") as never as {
+      homes: [Home, Home];
+      id: ConversationId;
+    };
+    const answer = world.server.answer.bind(world.server), given = new Map<string, Uint8Array>();
+    world.server.answer = async (user, device, request) => {
+      const response = await answer(user, device, request);
+      if (response.type !== "keyPackages") return response;
+      const packages = response.packages.map((one) => {
+        const keyPackage = given.get(one.device) ?? one.keyPackage;
+        given.set(one.device, keyPackage);
+        return { ...one, keyPackage };
+      });
+      return { ...response, packages };
+    };
+    for (let round = 0; round < 2; round++) {
+      await alice.engine.change(id, { do: "remove", names: [bob.user] });
+      await world.settle();
+      await alice.engine.change(id, { do: "add", names: [bob.user] });
+      await world.settle();
+    }
+    assertHealthy(world);
+    assert.deepEqual(codes(bob), ["welcome-refused", "rejoined"]);
+    assertAgree([alice, bob], id);
+    bob.say(id, "in again");
+    await world.settle();
+    assert.deepEqual(alice.texts(id), ["bob: in again"]);
+  }));
+
+Deno.test("Lying server: delivering a group to somebody else is noticed", () =>
+  World.run(async (world) => {
+    const { homes: [alice], id } = await friends(world, "alice", "bob") as never as {
+      homes: [Home];
+      id: ConversationId;
+    };
+    const mallory = await world.home("mallory"), answer = world.server.answer.bind(world.server);
+    world.server.answer = async (user, device, request) => {
+      const response = await answer(user, device, request);
+      if (request.type !== "members" || response.type !== "users") return response;
+      return { ...response, users: [{ name: alice.user, online: false }, { name: mallory.user, online: false }] };
+    };
+    await alice.restart();
+    await world.settle();
+    assertHealthy(world);
+    assert.deepEqual(alice.warnings.map(({ code, name }) => `${code} ${name}`), [
+      "members-differ mallory",
+      "members-differ bob",
+    ]);
+    assert.deepEqual(alice.engine.conversation(id)!.members.map(({ name }) => name).sort(), ["alice", "bob"]);
+  }));
