@@ -361,7 +361,7 @@ their key changes.
   },
   device: {
     name: "device",
-    usage: "fastchat device [list | rename NAME | link | approve ID|CODE | revoke ID | policy [open|approve]]",
+    usage: "fastchat device [list|link|rename|approve|revoke|policy] [WHAT]",
     summary: "your devices: names, approval, revocation",
     help: `Lists your devices as the key log has them. ID is the first digits of a
 device's id, or its name.
@@ -370,9 +370,9 @@ device's id, or its name.
                    the server
   approve ID       a device that was added by password alone is yours: it is no
                    longer shown as one to look at
-  link             on a new machine, with --server HOST:PORT[#FINGERPRINT]: shows a
-                   code, and is your device as soon as another one of yours was
-                   given it. No password is typed here
+  link             on a new machine, with --server HOST:PORT[#FINGERPRINT]:
+                   shows a code, and is your device as soon as another one of
+                   yours was given it. No password is typed here
   approve CODE     lets the device in that shows it. Asks for your password
   revoke ID        a device is yours no longer: its sessions end at once, nobody
                    seals for it any more. Asks for your password. For good: to
@@ -380,6 +380,8 @@ device's id, or its name.
   policy approve   a new device counts for nothing until another one approves
                    it. "policy open" takes that back. Asks for your password
 
+  --device-name N  with link: what it is called, by default as its machine
+  --no-qr          with link: no QR code
   --yes            revoke this very device without asking
   --json           one JSON object a line
 
@@ -462,13 +464,17 @@ token before that keeps what was in the copy.
   },
   trust: {
     name: "trust",
-    usage: "fastchat trust NAME | fastchat trust --server HOST:PORT",
+    usage: "fastchat trust NAME|'#GROUP' | fastchat trust --server HOST:PORT",
     summary: "accept a changed key, after you compared it",
     help: `When a person's or a server's key changes, fastchat stops and shows both
 fingerprints: somebody may be in between. Ask the person (or whoever runs the
 server) in another way whether the new fingerprint is theirs; then accept it
 with this command. It is accepted, not verified: "fastchat verify" does that,
 and where it compares digits it accepts the key too.
+
+Where the members of a conversation were shown different things, nothing is sent
+there any more, because the server may be lying. Find out with them; then this
+command, with NAME or the group, goes on.
 
   fastchat trust bob
   fastchat trust --server chat.example.org:9000`,

@@ -173,7 +173,7 @@ function one(words: readonly string[]): string {
 
 function usage(problem = "Something is missing, or too much"): UsageError {
   return new UsageError(
-    `${problem}. Usage: fastchat device [list | rename NAME | link | approve ID|CODE | revoke ID | policy [open|approve]]`,
+    `${problem}. Usage: fastchat device [list | link | rename NAME | approve ID|CODE | revoke ID | policy [open|approve]]`,
   );
 }
 
