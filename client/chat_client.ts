@@ -385,6 +385,17 @@ export class ChatClient extends LocalHome {
     return formatFingerprint(await this.#session.trust(checkName(name)));
   }
 
+  /**
+   * Goes on sending in a conversation whose members were shown different things. What was shown stays as it was: the server may
+   * have lied to either side.
+   *
+   * @param address A name, or a group's `#name`.
+   */
+  async acceptFork(address: string, options: GroupOptions = {}): Promise<void> {
+    const id = this.conversationOf(address);
+    if (id !== undefined) await this.#session.engine((engine) => engine.accept(id), options.timeoutMs);
+  }
+
   /** This person's devices, in the order in which they came, as the key log has them. */
   devices(): Promise<DeviceInfo[]> {
     return this.#session.devices.list();

@@ -67,11 +67,26 @@ export async function trust(words: readonly string[], options: Options): Promise
 }
 
 async function trustPeer(word: string, options: Options): Promise<void> {
+  const limit = { timeoutMs: timeoutMs(options) };
+  if (word.startsWith("#")) {
+    return await withClient(options, async (chat) => {
+      const { address } = chat.group(word);
+      await chat.acceptFork(address, limit);
+      printLine(options.json ? JSON.stringify({ type: "trusted", group: address }) : goesOn(address));
+    });
+  }
   const name = parseName(word);
   await withClient(options, async (chat) => {
     if (name === chat.name) throw new UsageError("That is you: there is nobody to compare your key with");
+    const isChanged = chat.trustOf(name).trust === "changed";
     report(options, "name", name, await chat.trust(name));
+    // A key that is accepted says nothing of what else somebody was shown: that takes a word of its own.
+    if (!isChanged) await chat.acceptFork(name, limit);
   });
+}
+
+function goesOn(address: string): string {
+  return `Sending in ${address} goes on, whatever its members were shown before`;
 }
 
 function report(options: Options, kind: "name" | "server", subject: string, fingerprint: string): void {

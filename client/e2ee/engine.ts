@@ -192,7 +192,7 @@ export interface Engine {
   stale(conversation: ConversationId, epoch: number): Promise<void>;
 
   /** A person has seen that a conversation was shown differently to its members, and goes on sending in it. */
-  accept(conversation: ConversationId): void;
+  accept(conversation: ConversationId): Promise<void>;
 
   /** Makes a group of this user; others are added afterwards. */
   create(name: string): Promise<ConversationId>;

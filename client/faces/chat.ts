@@ -246,8 +246,11 @@ export class ChatFace {
         return this.#printPeople(await this.#chat.users());
       case "trust": {
         if (first === undefined) return this.#usage("trust");
+        if (first.startsWith("#")) return await this.#acceptFork(this.#talk.parse(first));
+        const isChanged = this.#chat.trustOf(this.#talk.parseName(first)).trust === "changed";
         const name = this.#talk.parseName(first);
         this.#print(`* Trusting ${name} with key ${await this.#chat.trust(name)} from now on`);
+        if (!isChanged) await this.#chat.acceptFork(name);
         return this.#showPrompt();
       }
       case "chats":
@@ -276,6 +279,11 @@ export class ChatFace {
         this.#leaving.abort();
         return;
     }
+  }
+
+  async #acceptFork(group: string): Promise<void> {
+    await this.#chat.acceptFork(group);
+    this.#print(`* Sending in ${group} goes on, whatever its members were shown before`);
   }
 
   /** Compares digits that were given, or shows those to compare. */

@@ -61,7 +61,7 @@ const COMMANDS: readonly OwnCommand[] = [
     help: "the safety number to compare with NAME (M-v too)",
   },
   { name: "unverify", aliases: [], usage: "/unverify [NAME]", help: "take that mark away" },
-  { name: "trust", aliases: [], usage: "/trust NAME", help: "accept NAME's changed key, after you compared it" },
+  { name: "trust", aliases: [], usage: "/trust NAME|#GROUP", help: "accept a changed key, or that views differ" },
   {
     name: "status",
     aliases: [],
