@@ -24,7 +24,7 @@ import { OWN_RECOVERY_KEY } from "./account.ts";
 import type { Credentials } from "./credentials.ts";
 import type { Database } from "./database.ts";
 import { Identity } from "./e2ee/mod.ts";
-import { FastChatError, UsageError } from "./errors.ts";
+import { DeviceRevokedError, FastChatError, UsageError } from "./errors.ts";
 import { timeText } from "./history.ts";
 import type { KeyLog } from "./key_log.ts";
 import { shortDevice } from "./key_watch.ts";
@@ -205,7 +205,12 @@ export class Devices {
   async revoke(which: string, password: string): Promise<DeviceId> {
     const device = await this.#find(which);
     if (this.#history().devices.get(device)!.ending === "revoked") return device;
-    await this.#byIdentity(password, (identity) => identity.revoke(this.#owner, device, Date.now()));
+    try {
+      await this.#byIdentity(password, (identity) => identity.revoke(this.#owner, device, Date.now()));
+    } catch (error) {
+      // One that ends itself hears of it by being ended.
+      if (device !== this.#options.self.keys.id || !(error instanceof DeviceRevokedError)) throw error;
+    }
     return device;
   }
 

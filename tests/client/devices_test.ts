@@ -76,6 +76,17 @@ Deno.test("ChatClient.revokeDevice() ends a device at once, for good, and it is 
   });
 });
 
+Deno.test("ChatClient.revokeDevice() of itself is done when the connection ends", async () => {
+  await withWorld(async (world) => {
+    const alice = await world.open("alice"), laptop = await second(world), [own] = await alice.devices();
+    assert.equal(await alice.revokeDevice(own!.id, PASSWORD), own!.id);
+    await assert.rejects(world.open("alice", { password: undefined }), DeviceRevokedError);
+    const devices = await laptop.devices();
+    // Of those that are left, the first one can approve the next.
+    assert.deepEqual(devices.map(({ state }) => state), ["revoked", "active"]);
+  });
+});
+
 Deno.test("ChatClient.setDevicePolicy() keeps a device with the password alone out until another one approves it", async () => {
   await withWorld(async (world) => {
     const alice = await world.open("alice"), bob = await world.open("bob");
