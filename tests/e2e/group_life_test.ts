@@ -1,6 +1,7 @@
 /** The whole life of a group, with real programs: by commands, and in chats on 80x24 screens. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { textWidth } from "../../client/faces/width.ts";
 import { type Cluster, eventually, fastchat, PASSWORD, type Result, runArguments, startCluster } from "./harness.ts";
 import { hasTmux, Terminal } from "./tmux.ts";
@@ -163,6 +164,28 @@ Deno.test("groups: a link lets somebody in while an admin is there, and no longe
   assert.match(await as("alice", "recv"), /dave → #open house: it was open\n$/);
   await as("alice", "group", "link", "open house", "close");
   await not("carol", 2, /link/, "group", "join", link.slice(0, -4));
+});
+
+Deno.test("groups: a member's key that changed stops sending to the group, until it is compared", async () => {
+  await as("alice", "group", "create", "trust", "bob", "carol");
+  await as("bob", "recv");
+  await as("alice", "verify", "bob", "--yes");
+  // As after an operator's reset of the account: the home knows, and had verified, another key.
+  const database = new DatabaseSync(join(folder, "alice", "fastchat.db"));
+  database.exec("UPDATE peers SET fingerprint = zeroblob(32), verified = zeroblob(32) WHERE name = 'bob'");
+  database.close();
+  await not("alice", 6, /WARNING: the key of bob, which you had verified/, "send", "#trust", "secret");
+  await not("alice", 6, /WARNING: the key of bob/, "verify", "bob");
+  assert.match(await as("alice", "group", "members", "trust"), /KEY CHANGED: bob[^]* bob +member +! KEY CHANGED\n/);
+  const { number } = JSON.parse(await as("bob", "verify", "alice", "--json"));
+  await as("alice", "verify", "bob", "--number", number);
+  await as("alice", "send", "#trust", "goes on");
+  const heard = await as("bob", "recv");
+  assert.match(heard, /alice → #trust: goes on\n$/);
+  assert.doesNotMatch(heard, /secret/);
+  assert.match(await as("alice", "chats"), /^#trust .*🔒 1\/2$/m);
+  // Nothing was shown differently: there is nothing to accept, and it does no harm.
+  assert.match(await as("alice", "trust", "#trust"), /^Sending in #trust goes on/);
 });
 
 Deno.test({
