@@ -2,8 +2,8 @@
  * The engine of encrypted conversations in its place: made when it is first needed, used only while this process owns the home
  * (SECURITY M11), over whatever connection there is.
  *
- * What the engine does by itself, by a timer or behind an answer, holds the home as well: each of its requests has a share, for a
- * moment longer than it takes, so that nobody else comes in between a request and what follows from it.
+ * What the engine does by itself, by a timer or behind an answer, holds the home as well: each of its requests has a share, which
+ * is kept for a moment longer than it takes, so that nobody else comes in between a request and what follows from it.
  */
 import { systemRandom } from "../shared/crypto/mod.ts";
 import type { ConversationId, Record } from "../shared/protocol/mod.ts";
@@ -15,7 +15,7 @@ import type { History } from "./history.ts";
 import type { KeyLog } from "./key_log.ts";
 import type { Keyring, Self } from "./keyring.ts";
 import { type Link, patiently } from "./link.ts";
-import { type Hold, Ownership } from "./ownership.ts";
+import { Ownership } from "./ownership.ts";
 import type { Remote } from "./remote.ts";
 import { systemTimers, type Timers } from "./timers.ts";
 
@@ -46,7 +46,6 @@ export class EngineHost {
   readonly ownership: Ownership;
   readonly #options: EngineHostOptions;
   readonly #closing = new AbortController();
-  readonly #lingering = new Set<() => void>();
   readonly #timers = new Set<() => void>();
   #making: Promise<Engine> | undefined;
   #engine: Engine | undefined;
@@ -77,7 +76,6 @@ export class EngineHost {
     this.ownership.close();
     for (const cancel of [...this.#timers]) cancel();
     await this.#engine?.close();
-    for (const end of [...this.#lingering]) end();
   }
 
   async #make(): Promise<Engine> {
@@ -124,19 +122,8 @@ export class EngineHost {
       const remote = this.#remote();
       return await patiently(() => remote.ask(request, signal));
     } finally {
-      this.#linger(hold);
-    }
-  }
-
-  #linger(hold: Hold): void {
-    if (this.#closing.signal.aborted) return hold.release();
-    const end = () => {
-      cancel();
-      this.#lingering.delete(end);
       hold.release();
-    };
-    const cancel = systemTimers.after(LINGER_MS, end);
-    this.#lingering.add(end);
+    }
   }
 
   /** A timer's work is for who owns the home when it is due. */
@@ -153,7 +140,7 @@ export class EngineHost {
       if (hold === undefined) return stop = systemTimers.after(LOCK_RETRY_MS, () => void fire());
       cancel();
       run();
-      this.#linger(hold);
+      hold.release();
     };
     stop = systemTimers.after(ms, () => void fire());
     this.#timers.add(cancel);
@@ -181,6 +168,4 @@ export class EngineHost {
   }
 }
 
-/** As long as what follows from an answer may take before the next request. */
-const LINGER_MS = 250;
 const LOCK_RETRY_MS = 500;

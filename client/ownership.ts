@@ -2,8 +2,8 @@
  * Who takes rows and seals (SECURITY M11): one process of a home at a time, under a lock of the system's that goes with its
  * process, however that dies. Whoever does not get it watches the database, and tries again.
  *
- * Several parts of one process share it: it is held for as long as any of them works, and given back when none does. States of
- * groups that another process may have changed meanwhile are read again ({@linkcode OwnershipOptions.onGained}).
+ * Several parts of one process share it: it is held for as long as any of them works, and given back a moment after none does:
+ * what the engine does by itself, behind an answer or an event, belongs to what it was told before. States of groups that another process may have changed meanwhile are read again ({@linkcode OwnershipOptions.onGained}).
  */
 import { join } from "node:path";
 import { systemRandom } from "../shared/crypto/mod.ts";
@@ -17,6 +17,8 @@ export interface OwnershipOptions {
   readonly database: Database;
   /** Another process owned it since this one did, or may have: what memory holds is not true any more. */
   onGained(): void;
+  /** How long it is kept when nobody works any more, for what comes of the work by itself; 150 ms by default. */
+  readonly lingerMs?: number;
 }
 
 /** One part's share. */
@@ -35,6 +37,7 @@ export class Ownership {
   #sinceMs = 0;
   #lookedMs = 0;
   #mustYield = false;
+  #linger: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
 
   constructor(options: OwnershipOptions) {
@@ -106,6 +109,7 @@ export class Ownership {
   /** Nobody takes it here any more; shares that are held stay so until they are given back. */
   close(): void {
     this.#closed = true;
+    if (this.#holds === 0) this.#release();
   }
 
   async #take(): Promise<boolean> {
@@ -135,16 +139,24 @@ export class Ownership {
 
   #share(): Hold {
     this.#holds++;
+    clearTimeout(this.#linger);
     let isHeld = true;
     return {
       release: () => {
         if (!isHeld) return;
         isHeld = false;
         if (--this.#holds > 0) return;
-        this.#lock!.release();
-        this.#lock = undefined;
+        const { lingerMs = LINGER_MS } = this.#options;
+        if (this.#closed || this.#mustYield || lingerMs === 0) return this.#release();
+        this.#linger = setTimeout(() => this.#release(), lingerMs);
       },
     };
+  }
+
+  #release(): void {
+    clearTimeout(this.#linger);
+    this.#lock?.release();
+    this.#lock = undefined;
   }
 
   #path(file: string): string {
@@ -158,4 +170,5 @@ const QUEUE_FILE = "keys-next.lock";
 /** Whose token stands here owned the home last. */
 const OWNER = "keys-owner";
 const POLL_MS = 50;
+const LINGER_MS = 150;
 const TENURE_MS = 500;

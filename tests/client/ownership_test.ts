@@ -11,8 +11,8 @@ async function withTwo(
   await withFolder(async (directory) => {
     const path = join(directory, "home.db"), first = Database.open(path), second = Database.open(path);
     const gained = { one: 0, other: 0 };
-    const one = new Ownership({ directory, database: first, onGained: () => void gained.one++ });
-    const other = new Ownership({ directory, database: second, onGained: () => void gained.other++ });
+    const one = new Ownership({ directory, database: first, onGained: () => void gained.one++, lingerMs: 0 });
+    const other = new Ownership({ directory, database: second, onGained: () => void gained.other++, lingerMs: 0 });
     try {
       await use(one, other, gained);
     } finally {
@@ -76,5 +76,24 @@ Deno.test("Ownership.close() lets nobody begin, and who has begun end", async ()
     const theirs = await other.tryHold();
     assert(theirs);
     theirs.release();
+  });
+});
+
+Deno.test("Ownership is kept for a moment for what comes of the work, and given up at once by who closes", async () => {
+  await withFolder(async (directory) => {
+    const database = Database.open(join(directory, "home.db"));
+    const one = new Ownership({ directory, database, onGained: () => {}, lingerMs: 60_000 });
+    const other = new Ownership({ directory, database, onGained: () => {}, lingerMs: 0 });
+    try {
+      (await one.hold()).release();
+      assert(one.isHeld);
+      one.share()!.release();
+      assert.equal(await other.tryHold(), undefined);
+      one.close();
+      assert(!one.isHeld);
+      (await other.tryHold())!.release();
+    } finally {
+      database.close();
+    }
   });
 });
