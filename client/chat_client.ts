@@ -268,6 +268,8 @@ export class ChatClient extends LocalHome {
   async leaveGroup(name: string, options: GroupOptions = {}): Promise<void> {
     const id = this.#groupOf(name);
     await this.#session.engine((engine) => engine.leave(id), options.timeoutMs);
+    const { database, history } = this.parts;
+    database.transaction(() => history.endGroup(id));
   }
 
   /** An invite link: the open one, or a new one. `revoke` closes those there are. */

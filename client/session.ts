@@ -121,6 +121,8 @@ export class Session {
   readonly #waiters = new Map<MessageId, Waiter>();
   /** Why nothing can be sent for now. */
   #held: { readonly code: number; readonly message: string } | undefined;
+  /** Why nothing could be sent to somebody, or to a group, when that was tried last. */
+  readonly #notReady = new Map<string, string>();
   readonly #changeWaiters = new Set<() => void>();
   #working: Working | undefined;
   /** Fingerprint of the identity that this session goes by. */
@@ -578,6 +580,7 @@ export class Session {
       onHeldUp: (error) => this.#heldUp(error),
       onNotReady: ({ target, peer }, { message: text }) => {
         const name = target === undefined ? peer : groupAddress(database, target);
+        this.#notReady.set(name, text);
         this.#held = { code: NOT_READY, message: text };
         onNotice({ type: "notice", code: "waiting", name, text });
       },
@@ -689,7 +692,8 @@ export class Session {
     const waiter = this.#waiters.get(id);
     if (waiter === undefined) return;
     const seconds = timeoutMs / 1000;
-    const reason = this.#held === undefined ? "" : ` (${this.#held.message})`;
+    const why = this.#notReady.get(this.#parts.states.status(id)?.to ?? "") ?? this.#held?.message;
+    const reason = why === undefined ? "" : ` (${why})`;
     const takenBack = new TimedOutError(`Not sent within ${seconds} s${reason}: the message was taken back`);
     const withdrawn = this.#outbox.withdraw(id, takenBack);
     // Another process may have settled it a moment ago.
