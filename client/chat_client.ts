@@ -261,13 +261,15 @@ export class ChatClient extends LocalHome {
     const id = this.#groupOf(name),
       wanted = change.do === "rename" ? { ...change, name: checkGroupName(change.name) } : change;
     await this.#session.engine((engine) => engine.change(id, wanted), options.timeoutMs ?? CHANGE_TIMEOUT_MS);
-    await this.#session.refresh(id);
+    if (change.do === "delete") this.#isOver(id);
+    else await this.#session.refresh(id);
   }
 
   /** Leaves a group. @throws RefusedError for the last admin while others are there. */
   async leaveGroup(name: string, options: GroupOptions = {}): Promise<void> {
     const id = this.#groupOf(name);
     await this.#session.engine((engine) => engine.leave(id), options.timeoutMs);
+    this.#isOver(id);
     const { database, history } = this.parts;
     database.transaction(() => history.endGroup(id));
   }
@@ -298,6 +300,11 @@ export class ChatClient extends LocalHome {
     const id = this.#groupOf(name), groups = new Groups(this.parts.history, this.name);
     const state = await this.#session.engine((engine) => Promise.resolve(engine.conversation(id)), options.timeoutMs);
     return groups.details(id, state)!;
+  }
+
+  /** This person has gone: no row comes that would say so. */
+  #isOver(id: ConversationId): void {
+    this.parts.database.transaction(() => this.parts.history.setEnded(id));
   }
 
   #groupOf(name: string): ConversationId {

@@ -166,6 +166,44 @@ Deno.test("groups: a link lets somebody in while an admin is there, and no longe
   await not("carol", 2, /link/, "group", "join", link.slice(0, -4));
 });
 
+Deno.test("groups: a chat without a terminal, and JSON for scripts", async () => {
+  const typed = '/create "night shift" bob\nhello\n/topic quiet\n/members\n/kick zoe\n/groups\n';
+  const { code, stdout, stderr } = await fastchat(at("alice"), { stdin: typed });
+  assert.equal(code, 2, "the exit code of the line that failed");
+  assert.match(stderr, /^fastchat: zoe is not in #night shift$/m);
+  assert.match(stdout, /\* Made #night shift with bob\n[^]*me → #night shift: hello ✓\n\* #night shift: quiet\n/);
+  assert.match(stdout, /\n {2}alice {2}owner {3}\(you\)\n {2}bob {4}member/);
+  assert.match(await as("bob", "recv"), /alice → #night shift: hello\n/);
+
+  const json = async (...words: string[]) => JSON.parse(await as("alice", "group", ...words, "--json"));
+  const made = await json("create", "scripts", "bob");
+  assert.deepEqual(Object.keys(made).slice(0, 3), ["type", "act", "group"]);
+  assert.deepEqual([made.type, made.act, made.group, made.role, made.others], [
+    "group",
+    "create",
+    "#scripts",
+    "owner",
+    1,
+  ]);
+  assert.match(made.conversation, /^[0-9a-f]{32}$/);
+  assert.deepEqual((await json("add", "scripts", "carol")).members.map(({ name }: { name: string }) => name), [
+    "alice",
+    "bob",
+    "carol",
+  ]);
+  const link = await json("link", "scripts");
+  assert.deepEqual([link.type, link.group], ["link", "#scripts"]);
+  assert.equal((await json("rename", "scripts", "machines")).group, "#machines");
+  const sent = JSON.parse(await as("alice", "send", "#machines", "hi", "--json"));
+  assert.equal(sent.to, "#machines");
+  const heard = (await as("bob", "recv", "--json")).trim().split("\n").map((line) => JSON.parse(line));
+  const message = heard.find(({ type }) => type === "message");
+  assert.deepEqual([message.id, message.from, message.to, message.group], [sent.id, "alice", "#machines", "machines"]);
+  assert(heard.some(({ type, changes }) => type === "change" && changes[0].what === "renamed"));
+  const gone = await json("delete", "machines", "--yes");
+  assert.deepEqual([gone.act, gone.group, gone.ended], ["delete", "#machines", true]);
+});
+
 Deno.test("groups: a member's key that changed stops sending to the group, until it is compared", async () => {
   await as("alice", "group", "create", "trust", "bob", "carol");
   await as("bob", "recv");
