@@ -244,8 +244,9 @@ export class InLane {
     const { history, self } = this.#options;
     await this.#pass({ upTo: begins }, (step) => {
       step.write();
-      const { count, last } = history.passRemoved(this.#id, begins);
-      if (count === 0) return true;
+      // Whoever was out of a group for a while misses nothing of it: that was not for them.
+      const { ended } = history.conversation(this.#id)!, { count, last } = history.passRemoved(this.#id, begins);
+      if (count === 0 || ended) return true;
       const what = count === 1 ? "An earlier message was" : `${count} earlier messages were`;
       history.add({
         conversation: this.#id,

@@ -222,6 +222,17 @@ Deno.test("groups: a member's key that changed stops sending to the group, until
   assert.match(heard, /alice → #trust: goes on\n$/);
   assert.doesNotMatch(heard, /secret/);
   assert.match(await as("alice", "chats"), /^#trust .*🔒 1\/2$/m);
+  // Whoever has left is out at once, and can be brought back.
+  await as("bob", "group", "leave", "trust");
+  await as("alice", "recv");
+  assert.doesNotMatch(await as("alice", "group", "members", "trust"), /bob/);
+  assert.equal(await as("alice", "group", "add", "trust", "bob"), "Added bob to #trust\n");
+  await as("alice", "send", "#trust", "welcome back");
+  assert.match(
+    await as("bob", "recv"),
+    /^\d\d:\d\d #trust: alice added you\n\d\d:\d\d alice → #trust: welcome back\n$/,
+  );
+  assert.equal((await groupsOf("bob")).find(({ group }) => group === "#trust")!.ended, false);
   // Nothing was shown differently: there is nothing to accept, and it does no harm.
   assert.match(await as("alice", "trust", "#trust"), /^Sending in #trust goes on/);
 });

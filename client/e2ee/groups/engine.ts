@@ -168,9 +168,9 @@ class GroupEngine implements Engine {
   async change(id: ConversationId, change: GroupChange): Promise<void> {
     const { changes, committer, chores } = await this.#load(), here = await this.#groupOf(id);
     await readable(this.#context, async () => {
+      // Who has left is nobody to be removed against their rank, and may be brought back.
+      if (here.state.leaves.length > 0) await chores.run(here);
       if (change.do === "delete") {
-        // Who has left is nobody to be removed against their rank.
-        await chores.run(here);
         await committer.run(here, changes.everybodyElse(), { once: true });
         await this.leave(id);
         return;
@@ -220,7 +220,9 @@ class GroupEngine implements Engine {
     const here = this.#hereNow(parts, id);
     if (here.group === undefined || here.isFounding) return undefined;
     const { lib } = parts.loaded, roster = lib.rosterOf(here.group);
-    const names = [...new Set(roster.members.map(({ user }) => user))];
+    // Whoever has left is in the tree until the next commit, and in the group no longer.
+    const left = new Set(here.state.leaves.map(({ user }) => user));
+    const names = [...new Set(roster.members.map(({ user }) => user))].filter((name) => !left.has(name));
     const roleOf = (name: UserName) =>
       ROLES[roster.info.roles.find(({ user }) => user === name)?.role ?? 0] ?? "member";
     const blocked = BLOCKED[here.state.trouble];
