@@ -117,8 +117,8 @@ export async function invite(
   caller: Caller,
   services: Services,
 ): Promise<Response> {
-  const { user } = sessionOf(caller), nowMs = services.nowMs();
-  const result = await services.store.invite({ user, conversation, lastCommit, welcome, tree, nowMs });
+  const { user, device } = sessionOf(caller), nowMs = services.nowMs();
+  const result = await services.store.invite({ user, device, conversation, lastCommit, welcome, tree, nowMs });
   switch (result.status) {
     case "invited":
       return { type: "ok" };

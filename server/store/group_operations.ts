@@ -77,6 +77,7 @@ const storedWelcome: Schema<StoredWelcome> = struct({
 
 const invitation: Schema<StoreInvitation> = struct({
   user: userName,
+  device: deviceId,
   conversation: conversationId,
   lastCommit: varint,
   welcome,

@@ -32,14 +32,18 @@ export interface GroupStore {
 
   /**
    * What this device can join by; `undefined` where there is nothing, or an invitation that a newer commit has spoilt. It stays
-   * until the device has come further than the commit it belongs to, for 30 days at most.
+   * until the device has come further than the commit it belongs to, for 30 days at most. Then, and where it has none of its own,
+   * it is what a device of the same user has left for the others (see {@linkcode invite}).
    */
   welcome(user: UserName, device: DeviceId, conversation: ConversationId): Promise<StoredWelcome | undefined>;
 
   /** Conversations with something to join by that this device has not fetched. At most `limit`. */
   welcomesWaiting(user: UserName, device: DeviceId, limit: number): Promise<ConversationId[]>;
 
-  /** A member's answer to a device of a member: kept as a Welcome is, until the next commit. */
+  /**
+   * A member's answer to a device of a member: kept as a Welcome is, until the next commit. Under the member's own device it is
+   * for whichever device of that user has nothing else to join by, one per user, the newest: nobody is told, it answers no wish.
+   */
   invite(invitation: StoreInvitation): Promise<InviteResult>;
 
   /**
@@ -115,6 +119,7 @@ export interface StoredWelcome {
 
 export interface StoreInvitation {
   readonly user: UserName;
+  readonly device: DeviceId;
   readonly conversation: ConversationId;
   readonly lastCommit: number;
   readonly welcome: Welcome;

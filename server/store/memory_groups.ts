@@ -52,6 +52,8 @@ export class MemoryConversation {
   /** Seq of the newest commit. */
   commit = 0;
   readonly welcomes = new Map<DeviceId, StoredWelcome & { readonly timeMs: number; isFetched: boolean }>();
+  /** By whom it was left for their other devices. */
+  readonly left = new Map<MemoryUser, StoredWelcome & { readonly device: DeviceId }>();
   readonly asks = new Map<DeviceId, Ask>();
   #members: readonly UserName[] = [];
 
@@ -88,6 +90,7 @@ export class MemoryConversation {
 
   dismiss(user: MemoryUser, until: number): void {
     this.stays.set(user, { since: this.stays.get(user)!.since, until });
+    this.left.delete(user);
     for (const { id } of user.devices) {
       this.receipts.delete(id);
       this.welcomes.delete(id);
@@ -193,9 +196,16 @@ export class MemoryGroups implements AtOnce {
 
   welcome(user: UserName, device: DeviceId, id: ConversationId): StoredWelcome | undefined {
     const conversation = this.#ofMember(user, id), own = this.#tables.users.get(user);
-    const found = conversation?.welcomes.get(device);
-    if (found === undefined || !this.#deviceOf(own!, device)) return undefined;
-    if (found.isInvitation && found.commit !== conversation!.commit) return undefined;
+    if (conversation === undefined || own === undefined || !this.#deviceOf(own, device)) return undefined;
+    const kept = conversation.welcomes.get(device), cursor = this.#tables.devices.get(device)?.cursors.get(id) ?? 0;
+    const found = kept?.isInvitation && kept.commit !== conversation.commit ? undefined : kept;
+    if (found === undefined || (found.isFetched && cursor > found.commit)) {
+      const left = conversation.left.get(own);
+      if (left?.commit === conversation.commit && this.#tables.isLive(device)) {
+        return { isInvitation: true, commit: left.commit, body: left.body, tree: left.tree };
+      }
+      if (found === undefined) return undefined;
+    }
     found.isFetched = true;
     const { isInvitation, commit, body, tree } = found;
     return { isInvitation, commit, body, tree };
@@ -211,14 +221,19 @@ export class MemoryGroups implements AtOnce {
     return waiting.map(({ id }) => id).sort().slice(0, limit);
   }
 
-  invite({ user, conversation: id, lastCommit, welcome, tree, nowMs }: StoreInvitation): InviteResult {
+  invite(invitation: StoreInvitation): InviteResult {
+    const { user, conversation: id, lastCommit, welcome, tree, nowMs } = invitation;
     const conversation = this.#ofMember(user, id), device = this.#tables.devices.get(welcome.device);
     if (conversation === undefined) return { status: "not-member" };
     if (lastCommit !== conversation.commit) return { status: "stale-epoch", epoch: conversation.epoch };
     if (!conversation.isMember(device?.user) || !this.#tables.isLive(welcome.device)) {
       return { status: "unknown-device" };
     }
-    this.#welcome(conversation, [welcome], { isInvitation: true, tree, nowMs });
+    if (welcome.device === invitation.device && device!.user.name === user) {
+      conversation.welcomes.delete(welcome.device);
+      const { device: own, body } = welcome;
+      conversation.left.set(device!.user, { device: own, isInvitation: true, commit: lastCommit, body, tree });
+    } else this.#welcome(conversation, [welcome], { isInvitation: true, tree, nowMs });
     return { status: "invited" };
   }
 
@@ -269,7 +284,8 @@ export class MemoryGroups implements AtOnce {
 
   /** A device has ended. */
   forget(id: DeviceId): void {
-    for (const { welcomes, asks } of this.#tables.conversations.values()) {
+    for (const { welcomes, left, asks } of this.#tables.conversations.values()) {
+      for (const [user, { device }] of left) if (device === id) left.delete(user);
       welcomes.delete(id);
       asks.delete(id);
     }
@@ -284,6 +300,7 @@ export class MemoryGroups implements AtOnce {
         const isUsed = welcome.isFetched && cursor > welcome.commit;
         if (isSpoilt || isUsed || welcome.timeMs <= nowMs - KEPT_MS) welcomes.delete(device);
       }
+      for (const [user, { commit: former }] of conversation.left) if (former !== commit) conversation.left.delete(user);
       for (const [device, { timeMs }] of asks) if (timeMs <= nowMs - KEPT_MS) asks.delete(device);
     }
   }
@@ -341,6 +358,7 @@ export class MemoryGroups implements AtOnce {
       const user = this.#tables.devices.get(device)?.user;
       if (!conversation.isMember(user) || !this.#tables.isLive(device)) continue;
       const { commit } = conversation;
+      if (conversation.left.get(user)?.device === device) conversation.left.delete(user);
       conversation.welcomes.set(device, { isInvitation, commit, body, tree, timeMs, isFetched: false });
       conversation.asks.delete(device);
       if (!isInvitation) this.#welcomed(conversation.id, device);

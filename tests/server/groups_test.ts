@@ -168,6 +168,23 @@ Deno.test("a device asks, members hear of it and invite it, until another commit
   expectError(await b.ask(nobodys), ErrorCode.notFound);
 });
 
+Deno.test("what a device leaves under its own id is for its user's others: nobody is told, each gets it", async () => {
+  const { harness, a, b, alice2 } = await group();
+  const welcome = { device: a.device.id, body: bytes("sealed") };
+  const invite = { type: "invite", conversation: GROUP, lastCommit: 1, welcome, tree: bytes("tree") } as const;
+  expectType(await a.ask(invite), "ok");
+  const second = await returned(harness, alice2);
+  const mine = { type: "welcome", conversation: GROUP } as const;
+  for (let time = 0; time < 2; time++) {
+    const fetched = expectType(await second.ask(mine), "welcome").welcome;
+    assert.deepEqual([fetched?.isInvitation, fetched?.commit, fetched?.body], [true, 1, bytes("sealed")]);
+  }
+  assert.notDeepEqual(expectType(await b.ask(mine), "welcome").welcome?.body, bytes("sealed"));
+  for (const client of [a, second]) assert.equal(client.events.some(({ type }) => type === "welcomed"), false);
+  expectType(await a.ask(commit({ lastCommit: 1 })), "stored");
+  assert.equal(expectType(await second.ask(mine), "welcome").welcome, undefined);
+});
+
 Deno.test("asking by a link is for who is not in it; a member takes it away, and too much of it waits", async () => {
   const { harness, a, b, d } = await group();
   expectError(await d.ask({ type: "ask", conversation: GROUP, kind: 1, body: bytes("") }), ErrorCode.forbidden);

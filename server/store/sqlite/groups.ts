@@ -86,7 +86,9 @@ export class Groups {
     if (lastCommit !== conversation.commit) return { status: "stale-epoch", epoch: conversation.epoch };
     const device = welcomes.liveDevice(welcome.device);
     if (device === undefined || !isMember(conversation, device.user)) return { status: "unknown-device" };
-    welcomes.put(id, conversation, { welcomes: [welcome], tree, isInvitation: true, nowMs }, notices);
+    const isOwn = welcome.device === invitation.device && device.user === user;
+    if (isOwn) welcomes.leave(conversation, device, { body: welcome.body, tree, nowMs });
+    else welcomes.put(id, conversation, { welcomes: [welcome], tree, isInvitation: true, nowMs }, notices);
     return { status: "invited" };
   }
 

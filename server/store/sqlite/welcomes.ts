@@ -1,4 +1,7 @@
-/** What devices join by, until they have: tables `welcomes` and `trees`. One for a device and conversation; one tree for all of a commit. */
+/**
+ * What devices join by, until they have: tables `welcomes` and `trees`. One for a device and conversation; one tree for all of a
+ * commit. `is_invitation` is 2 for what a device has left for its user's others, in its own place.
+ */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { fromHex } from "../../../shared/codec/mod.ts";
 import type { ConversationId, DeviceId, UserName, Welcome } from "../../../shared/protocol/mod.ts";
@@ -41,6 +44,17 @@ export class Welcomes {
     notices.groupNews({ type: "welcomed", conversation: key, devices });
   }
 
+  /** Keeps what a device leaves for its user's others, in place of what one of them has left. */
+  leave(
+    conversation: Conversation,
+    { id, user }: Device,
+    { body, tree: given, nowMs }: { readonly body: Uint8Array; readonly tree: Uint8Array; readonly nowMs: number },
+  ): void {
+    this.#sql.leaveNone.run(conversation.id, user);
+    const tree = given.length === 0 ? null : this.#sql.insertTree.run(given).lastInsertRowid;
+    this.#sql.put.run(conversation.id, id, FOR_OTHERS, conversation.commit, nowMs, tree, body);
+  }
+
   /** One that is somebody's now: neither ended nor waiting to be approved. */
   liveDevice(key: DeviceId): Device | undefined {
     const row = this.#sql.liveDevice.get(fromHex(key));
@@ -50,15 +64,20 @@ export class Welcomes {
   of(user: UserName, key: DeviceId, id: ConversationId): { welcome: StoredWelcome; isFetched: boolean } | undefined {
     const conversation = this.#rows.conversation(id), device = this.#rows.device(key);
     if (conversation === undefined || device?.user !== user || !isMember(conversation, user)) return undefined;
-    const row = this.#sql.of.get(device.id, conversation.id, conversation.commit);
+    const own = this.#sql.of.get(device.id, conversation.id, conversation.commit);
+    const left = own?.["is_used"] === 0 || this.liveDevice(key) === undefined
+      ? undefined
+      : this.#sql.left.get(conversation.id, conversation.commit, user);
+    const row = left ?? own;
     return row && {
       welcome: {
-        isInvitation: row["is_invitation"] === 1,
+        isInvitation: row["is_invitation"] !== 0,
         commit: row["commit_seq"] as number,
         body: row["body"] as Uint8Array,
         tree: row["tree"] as Uint8Array ?? new Uint8Array(),
       },
-      isFetched: row["fetched"] === 1,
+      // What is for several is not over when one has it.
+      isFetched: left !== undefined || row["fetched"] === 1,
     };
   }
 
@@ -97,20 +116,31 @@ function prepare(database: DatabaseSync) {
     answered: sql("DELETE FROM asks WHERE conversation = ? AND device = ?"),
     used: sql("UPDATE taken_packages SET is_used = 1 WHERE device = ? AND conversation_key = ?"),
     of: sql(
+      `SELECT is_invitation, commit_seq, fetched, welcomes.body, trees.body AS tree, fetched = 1 AND EXISTS (
+         SELECT 1 FROM cursors WHERE cursors.device = ?1 AND cursors.conversation = ?2 AND seq > commit_seq) AS is_used
+       FROM welcomes LEFT JOIN trees ON trees.id = welcomes.tree
+       WHERE device = ?1 AND conversation = ?2 AND is_invitation <> 2 AND (is_invitation = 0 OR commit_seq = ?3)`,
+    ),
+    left: sql(
       `SELECT is_invitation, commit_seq, fetched, welcomes.body, trees.body AS tree
        FROM welcomes LEFT JOIN trees ON trees.id = welcomes.tree
-       WHERE device = ? AND conversation = ? AND (is_invitation = 0 OR commit_seq = ?)`,
+       WHERE is_invitation = 2 AND conversation = ? AND commit_seq = ?
+         AND device IN (SELECT devices.id FROM devices JOIN users ON users.id = devices.user WHERE users.name = ?)`,
+    ),
+    leaveNone: sql(
+      `DELETE FROM welcomes WHERE is_invitation = 2 AND conversation = ?
+         AND device IN (SELECT devices.id FROM devices JOIN users ON users.id = devices.user WHERE users.name = ?)`,
     ),
     fetched: sql("UPDATE welcomes SET fetched = 1 WHERE device = ? AND conversation = ? AND commit_seq = ?"),
     waiting: sql(
       `SELECT conversations.key FROM welcomes JOIN conversations ON conversations.id = welcomes.conversation
-       WHERE device = ? AND fetched = 0 AND (is_invitation = 0 OR commit_seq = newest_commit)
+       WHERE device = ? AND fetched = 0 AND (is_invitation = 0 OR (is_invitation = 1 AND commit_seq = newest_commit))
        ORDER BY conversations.key LIMIT ?`,
     ),
     sweep: sql(
       `DELETE FROM welcomes WHERE rowid IN (
          SELECT welcomes.rowid FROM welcomes JOIN conversations ON conversations.id = welcomes.conversation
-         WHERE stored_ms <= ? OR (is_invitation = 1 AND commit_seq <> newest_commit) OR (fetched = 1 AND EXISTS (
+         WHERE (is_invitation <> 2 AND stored_ms <= ?) OR (is_invitation <> 0 AND commit_seq <> newest_commit) OR (fetched = 1 AND EXISTS (
            SELECT 1 FROM cursors
            WHERE cursors.device = welcomes.device AND cursors.conversation = welcomes.conversation AND seq > commit_seq))
          LIMIT ?)`,
@@ -122,6 +152,7 @@ function prepare(database: DatabaseSync) {
   };
 }
 
+const FOR_OTHERS = 2;
 /** What one transaction removes: a few milliseconds' worth. */
 const ROWS_MAX = 64;
 const TREES_MAX = 8;

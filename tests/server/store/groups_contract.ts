@@ -324,6 +324,65 @@ export function groupsContract(test: Test): void {
     assert.deepEqual(await store.welcomesWaiting(...bob2, 10), []);
   });
 
+  test(
+    "invite() for its own device lets in whichever of its user's has nothing else, and tells nobody",
+    async (store, opened) => {
+      await groupOf(store, "alice", "bob");
+      for (const number of [2, 3]) await store.addDevice(nameOf("bob"), newDevice("bob", number));
+      await store.ask(askOf("bob"));
+      const [told, bob, bob2] = [
+        opened.told.news.length,
+        ...[1, 2].map((n) => [nameOf("bob"), deviceOf("bob", n), GROUP] as const),
+      ];
+      assert.deepEqual(await store.invite(left("bob", 0, 3)), { status: "stale-epoch", epoch: 1 });
+      assert.deepEqual(await store.invite(left("bob", 1, 3)), { status: "invited" });
+      await opened.settle();
+      assert.equal(opened.told.news.slice(told).filter(({ type }) => type === "welcomed").length, 0);
+      assert.equal((await store.asks(nameOf("bob"), GROUP, undefined, 10)).length, 1);
+      // What is its own comes first, until it is used.
+      assert.equal((await store.welcome(...bob!))?.isInvitation, false);
+      await store.setCursors(bob![0], bob![1], [{ conversation: GROUP, seq: 1 }]);
+      assert.equal((await store.welcome(...bob!))?.isInvitation, false);
+      await store.append([text("alice", 1, 1)]);
+      await store.setCursors(bob![0], bob![1], [{ conversation: GROUP, seq: 2 }]);
+      const found = { isInvitation: true, commit: 1, body: bytesOf("welcome of bob 3"), tree: bytesOf("tree of it") };
+      assert.deepEqual(structuredClone(await store.welcome(...bob!)), found);
+      // It is for several, and is not over when one has it.
+      for (let time = 0; time < 2; time++) assert.deepEqual(structuredClone(await store.welcome(...bob2!)), found);
+      assert.deepEqual(await store.welcomesWaiting(nameOf("bob"), deviceOf("bob", 3), 10), []);
+      await drain(store, 6_000 + KEPT_MS);
+      assert.deepEqual(structuredClone(await store.welcome(...bob2!)), found);
+      assert.equal(await store.welcome(nameOf("alice"), deviceOf("alice"), GROUP), undefined);
+      await store.commit(commit("alice", { lastCommit: 1 }));
+      assert.equal(await store.welcome(...bob2!), undefined);
+      await drain(store, 6_000);
+      assert.equal(await store.welcome(...bob2!), undefined);
+    },
+  );
+
+  test("what a device left for its user's others gives way to a newer one, and goes with it and with them", async (store) => {
+    await groupOf(store, "alice", "bob");
+    for (const number of [2, 3]) await store.addDevice(nameOf("bob"), newDevice("bob", number));
+    const bob3 = [nameOf("bob"), deviceOf("bob", 3), GROUP] as const;
+    await store.invite(left("bob", 1, 1));
+    await store.invite(left("bob", 1, 2));
+    assert.deepEqual((await store.welcome(...bob3))?.body, bytesOf("welcome of bob 2"));
+    // An answer to the one who left it takes its place; another member's own is never theirs.
+    await store.invite(left("alice", 1));
+    await store.invite(invitation("alice", "bob", 1, 2));
+    assert.equal(await store.welcome(...bob3), undefined);
+    await store.invite(left("bob", 1, 2));
+    const after = (await store.keyEntriesOf(nameOf("bob"))).at(-1)!.number;
+    const effect = { type: "revoke", device: deviceOf("bob", 2) } as const;
+    assert.equal(await store.changeKeys({ user: nameOf("bob"), after, entry: bytesOf("revoked"), effect }), "done");
+    assert.equal(await store.welcome(...bob3), undefined);
+    assert.deepEqual(await store.invite(left("bob", 1, 2)), { status: "unknown-device" });
+    await store.invite(left("bob", 1, 1));
+    await store.commit(commit("alice", { lastCommit: 1, remove: ["bob"] }));
+    await store.commit(commit("alice", { lastCommit: 3 - 1, add: ["bob"] }));
+    assert.equal(await store.welcome(...bob3), undefined);
+  });
+
   test("ask() waits for members, who hear of it, until somebody answers or takes it away", async (store, opened) => {
     await groupOf(store, "alice", "bob");
     await signUp(store, "carol");
@@ -477,8 +536,13 @@ function welcomeFor(user: string, device = 1) {
 }
 
 function invitation(user: string, invited: string, lastCommit: number, device = 1) {
-  const welcome = welcomeFor(invited, device);
-  return { user: nameOf(user), conversation: GROUP, lastCommit, welcome, tree: bytesOf("tree of it"), nowMs: 6_000 };
+  const welcome = welcomeFor(invited, device), tree = bytesOf("tree of it");
+  return { user: nameOf(user), device: deviceOf(user), conversation: GROUP, lastCommit, welcome, tree, nowMs: 6_000 };
+}
+
+/** What a device leaves for its user's others. */
+function left(user: string, lastCommit: number, device = 1) {
+  return { ...invitation(user, user, lastCommit, device), device: deviceOf(user, device) };
 }
 
 function askOf(

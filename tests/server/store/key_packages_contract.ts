@@ -128,6 +128,7 @@ export function keyPackagesContract(test: Test): void {
     assert.deepEqual(await store.welcomesWaiting(nameOf("bob"), deviceOf("bob", 2), 10), []);
     const invitation = {
       user: nameOf("alice"),
+      device: deviceOf("alice"),
       conversation: GROUP,
       lastCommit: 1,
       tree: new Uint8Array(),

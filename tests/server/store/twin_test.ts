@@ -276,10 +276,11 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 4,
     arbitrary: call(
-      fc.tuple(user, place, fc.nat(6), device),
-      (store, [name, id, lastCommit, { user, number }]) =>
+      fc.tuple(user, place, fc.nat(6), device, fc.boolean()),
+      (store, [name, id, lastCommit, { user, number }, isOwn]) =>
         store.invite({
-          user: nameOf(name),
+          user: isOwn ? nameOf(user) : nameOf(name),
+          device: isOwn ? deviceOf(user, number) : deviceOf(name),
           conversation: id,
           lastCommit,
           welcome: { device: deviceOf(user, number), body: bytesOf("invitation") },
