@@ -155,7 +155,7 @@ export class TestServer {
       case "asks":
         return { type: "asks", asks: await store.asks(user, request.conversation, request.after, 500), more: false };
       case "invite": {
-        const result = await store.invite({ ...request, user, nowMs });
+        const result = await store.invite({ ...request, user, device, nowMs });
         if (result.status === "stale-epoch") throw stale(result.epoch);
         if (result.status !== "invited") throw refusal(ErrorCode.forbidden, result.status);
         return { type: "ok" };
