@@ -145,7 +145,7 @@ export class Talk {
 
   /** The group that one talks to, as it is now. */
   #here(): Group | undefined {
-    return this.#group && this.#chat.groups().find(({ conversation }) => conversation === this.#group);
+    return this.#group && this.#chat.groupBy(this.#group);
   }
 
   #trustIn({ members }: Group): GroupTrust {

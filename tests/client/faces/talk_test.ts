@@ -11,6 +11,7 @@ function clientOf(groups: Group[], trusts: Record<string, TrustState> = {}): Cha
   const trustOf = (name: string) => ({ name, trust: trusts[name] ?? "unverified", wasVerified: false });
   return {
     groups: () => groups,
+    groupBy: (id: string) => groups.find(({ conversation }) => conversation === id),
     group: (address: string) => groups.find((group) => group.address.toLowerCase() === address.toLowerCase())!,
     trustOf,
     trustsOf: (names: string[]) => names.map(trustOf),
