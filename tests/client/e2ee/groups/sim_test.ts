@@ -27,6 +27,8 @@ async function simulate(seed: number, suite: "x25519" | "x-wing" = "x25519"): Pr
   }
 }
 
+const DAY_MS = 24 * 3600 * 1000;
+
 class Story {
   readonly #world: World;
   readonly #users = ["alice", "bob", "carol", "dave"];
@@ -76,7 +78,7 @@ class Story {
       this.#patchy.add(added);
       for (const [id, peer] of home.user === added.user ? home.peers : []) added.peers.set(id, peer);
     } else if (roll < 92) await this.#putBack(home);
-    else if (world.clock.nowMs < Date.now()) world.clock.pass(random.integer(0, 3) * 24 * 3600 * 1000);
+    else if (world.clock.nowMs < Date.now() - 3 * DAY_MS) world.clock.pass(random.integer(0, 3) * DAY_MS);
   }
 
   #say(home: Home): void {

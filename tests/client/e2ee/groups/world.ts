@@ -359,7 +359,9 @@ export class Home {
     if (!this.isOnline || this.#stopped) return;
     for (const { conversation } of this.outbox) {
       if (this.#sending.has(conversation)) continue;
-      const sending = this.#send(conversation).finally(() => {
+      const sending = this.#send(conversation).catch((error) => {
+        if (!this.#stopped && !(error instanceof FastChatError)) this.failed ??= error;
+      }).finally(() => {
         this.#sending.delete(conversation);
       });
       this.#sending.set(conversation, sending);
