@@ -86,9 +86,9 @@ export class Fanout {
   }
 
   /** Once to everybody here who shares a conversation with the user, and to the user's own devices. */
-  #keyLogGrown({ user, conversations, keyLogLength }: DevicesChanged): void {
+  #keyLogGrown({ user, conversations, keyLogLength, acquainted = [] }: DevicesChanged): void {
     const message = this.#encode({ type: "keyLogGrown", length: keyLogLength });
-    for (const member of new Set([user, ...conversations.flatMap(({ members }) => members)])) {
+    for (const member of new Set([user, ...conversations.flatMap(({ members }) => members), ...acquainted])) {
       for (const session of this.#sessions.of(member)) session.feed?.announce(message);
     }
   }

@@ -47,6 +47,8 @@ export const KEY_ENTRY_BYTES_MAX = CERTIFICATE_BYTES_MAX + (1 << 10);
 /** Entries of one page of the key log, and how many of them are asked for by number at once. */
 export const KEY_LOG_PAGE_MAX = 4_096;
 export const KEY_ENTRIES_MAX = 128;
+/** Members of a user's groups who are told at once that the user's keys have changed; others find out at the next message. */
+export const ACQUAINTED_MAX = 4_096;
 /** Entries of one user in the key log; beyond it only devices can be revoked. */
 export const KEY_ENTRIES_PER_USER_MAX = 1_024;
 /** What a device that is to be linked leaves at the server, and what it is given; how many wait at once, and for how long. */

@@ -2,7 +2,15 @@
  * The bus's contract: how servers of one cluster hear of each other's work. Hints only, never the only copy: whoever
  * misses one reads the log.
  */
-import type { Ask, ConversationId, CredentialChange, DeviceId, Receipt, Record, UserName } from "../../shared/protocol/mod.ts";
+import type {
+  Ask,
+  ConversationId,
+  CredentialChange,
+  DeviceId,
+  Receipt,
+  Record,
+  UserName,
+} from "../../shared/protocol/mod.ts";
 
 export interface Bus {
   /** Says which users this server has sessions for, from now on. Repeated to a new leader by the implementation. */
@@ -86,6 +94,8 @@ export interface DevicesChanged {
   readonly conversations: readonly { id: ConversationId; epoch: number; members: readonly UserName[] }[];
   /** Entries in the key log, with what is told here (SECURITY M13). */
   readonly keyLogLength: number;
+  /** Who is in groups with the user, as far as ACQUAINTED_MAX: they hear that the key log has grown, and nothing else. */
+  readonly acquainted?: readonly UserName[];
 }
 
 export interface SessionsEnded {

@@ -101,7 +101,24 @@ export class Hub implements CommitListener {
         }
       }
     }
-    for (const [port, conversations] of perPort) port.devicesChanged({ ...change, conversations });
+    const acquainted = new Map<HubPort, UserName[]>();
+    for (const name of change.acquainted ?? []) {
+      for (const port of this.#ports.get(name) ?? NOBODY) {
+        if (!perPort.has(port)) perPort.set(port, []);
+        const told = acquainted.get(port);
+        if (told === undefined) acquainted.set(port, [name]);
+        else told.push(name);
+      }
+    }
+    for (const [port, conversations] of perPort) {
+      const names = acquainted.get(port);
+      port.devicesChanged({
+        user: change.user,
+        conversations,
+        keyLogLength: change.keyLogLength,
+        ...(names && { acquainted: names }),
+      });
+    }
   }
 
   /** To every port: a server on which this user is just logging in has not announced it yet. */

@@ -228,13 +228,14 @@ class FollowerPort implements HubPort {
     }
   }
 
-  devicesChanged({ user, conversations, keyLogLength }: DevicesChanged): void {
+  devicesChanged({ user, conversations, keyLogLength, acquainted = [] }: DevicesChanged): void {
     let at = 0;
     do {
-      const part = conversations.slice(at, at += NOTICE_CONVERSATIONS_MAX);
+      // Who is acquainted is told once.
+      const names = at === 0 ? acquainted : [], part = conversations.slice(at, at += NOTICE_CONVERSATIONS_MAX);
       this.#link.send(
         FrameKind.DevicesChanged,
-        (writer) => write(devicesChangedSchema, writer, { user, conversations: part, keyLogLength }),
+        (writer) => write(devicesChangedSchema, writer, { user, conversations: part, keyLogLength, acquainted: names }),
       );
     } while (at < conversations.length);
   }

@@ -6,6 +6,7 @@
  */
 import { deviceEntry } from "../../shared/crypto/mod.ts";
 import {
+  ACQUAINTED_MAX,
   DEVICES_PER_USER_MAX,
   KEY_ENTRIES_PER_USER_MAX,
   LINK_MS,
@@ -664,7 +665,15 @@ export class MemoryStore implements Store {
     user.revision++;
     const conversations = [...user.conversations].filter(({ kind }) => kind === ConversationKind.Direct).toSorted(byId)
       .map(({ id, epoch, members }) => ({ id, epoch, members }));
-    this.#listener?.devicesChanged({ user: user.name, conversations, keyLogLength: this.#keyLog.length });
+    const groups = [...user.conversations].filter(({ kind }) => kind === ConversationKind.Group);
+    const names = new Set(groups.flatMap(({ members }) => [...members]));
+    names.delete(user.name);
+    this.#listener?.devicesChanged({
+      user: user.name,
+      conversations,
+      keyLogLength: this.#keyLog.length,
+      ...(names.size > 0 && { acquainted: [...names].sort().slice(0, ACQUAINTED_MAX) }),
+    });
   }
 
   #end(device: Device, how: NonNullable<Device["ended"]>): void {

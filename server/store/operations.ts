@@ -7,6 +7,7 @@ import { array, bool, bytes, optional, type Reader, type Schema, struct } from "
 import { fixedBytes, text, u48, union, varint, type Writer } from "../../shared/codec/mod.ts";
 import { DecodeError } from "../../shared/codec/mod.ts";
 import {
+  ACQUAINTED_MAX,
   BACKUP_BYTES_MAX,
   BODY_BYTES_MAX,
   CERTIFICATE_BYTES_MAX,
@@ -416,6 +417,7 @@ export const devicesChangedSchema = shaped<DevicesChanged>()(struct({
     LIST_ITEMS_MAX,
   ),
   keyLogLength: varint,
+  acquainted: array(userName, ACQUAINTED_MAX),
 }));
 
 export const typingSchema: Schema<TypingHint> = shaped<TypingHint>()(struct({

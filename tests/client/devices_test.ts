@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import type { ChatClient } from "../../client/mod.ts";
 import { ApprovalNeededError, DeviceRevokedError, KeyChangedError, UsageError } from "../../client/mod.ts";
 import { WrongPasswordError } from "../../client/errors.ts";
+import { until } from "../server/harness.ts";
 import { type ChatWorld, PASSWORD, withWorld } from "./chat_world.ts";
 import { nextClosed, nextNotice } from "./notices.ts";
 
@@ -175,5 +176,36 @@ Deno.test("ChatClient: a rotation whose answer was lost is known by the next con
     assert.equal(again.fingerprint.toHex(), sha256(entry!.identityKey).toHex());
     await again.revokeDevice((await again.devices())[0]!.id, PASSWORD).catch(() => {});
     assert.equal((await store.account(alice.name))!.devices.length, 0, "identity.pem is the new one's");
+  });
+});
+
+Deno.test("ChatClient.rotateIdentity() leaves an owner the owner of a group, and their other devices come back into it", async () => {
+  await withWorld(async (world) => {
+    const alice = await world.open("alice"), bob = await world.open("bob"), carol = await world.open("carol");
+    await alice.createGroup("crew");
+    await alice.changeGroup("crew", { do: "add", names: [bob.name] });
+    await alice.send("#crew", "before");
+    await until(() => bob.groups().some(({ name }) => name === "crew"));
+    // He knows her by the old one.
+    await bob.send("#crew", "welcome");
+    const heard = bob.events();
+    await alice.rotateIdentity(PASSWORD);
+    await alice.close();
+    await nextNotice(heard, "key-changed");
+    await assert.rejects(bob.send("#crew", "to whom?", { timeoutMs: 10_000 }), KeyChangedError);
+    await bob.trust("alice");
+    await bob.send("#crew", "to you");
+    const again = await world.open("alice", { password: undefined });
+    assert.equal(await again.waitForUnshown(10_000), true);
+    await again.changeGroup("crew", { do: "add", names: [carol.name] });
+    const back = await second(world);
+    await again.send("#crew", "to all");
+    assert.equal(await carol.waitForUnshown(10_000), true);
+    assert.equal(await back.waitForUnshown(10_000), true);
+    const { members } = await again.groupDetails("crew");
+    assert.deepEqual(members.map(({ name, role }) => [name, role]), [["alice", "owner"], ["bob", "member"], [
+      "carol",
+      "member",
+    ]]);
   });
 });

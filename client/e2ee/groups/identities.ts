@@ -31,7 +31,12 @@ export async function requireIdentities(context: Context, members: readonly Some
     });
     await Promise.all(batches.filter(({ length }) => length > 0).map((names) => people.fetch(names)));
   }
-  for (const { user, identity } of changed(context, members)) throw people.changed(user, Uint8Array.fromHex(identity));
+  for (const { user, identity } of changed(context, members)) {
+    const offered = Uint8Array.fromHex(identity);
+    // Noted as what the person was warned of, and may accept.
+    people.check(user, offered);
+    throw people.changed(user, offered);
+  }
   for (const { user, identity } of members) {
     // The directory does not know them: then the group is where they were seen first.
     if (people.pinned(user) === undefined) people.check(user, Uint8Array.fromHex(identity));
@@ -50,14 +55,16 @@ export function rankOf(context: Context, lib: Library, info: GroupInfo, who: Som
   return lib.roleOf({ ...info, roles: info.roles.map(now) }, now(who));
 }
 
-function changed({ options: { people, keyLog } }: Context, members: readonly Somebody[]): Somebody[] {
+/** With the identities by which they go now: a leaf by one that gave way to the pinned one is the same person's (§16). */
+function changed(context: Context, members: readonly Somebody[]): Somebody[] {
+  const { people } = context.options, identityOf = currentIdentity(context);
   const pinned = new Map<UserName, string | undefined>();
-  return members.filter(({ user, identity }) => {
-    if (!pinned.has(user)) pinned.set(user, people.pinned(user)?.toHex());
-    const known = pinned.get(user);
-    // A leaf by an identity that gave way to the pinned one is the same person's, and the same device's (§16).
-    return known !== undefined && known !== identity && known !== keyLog.identityOf(user, identity);
-  });
+  return members.map(({ user, identity }) => ({ user, identity: identityOf(user, identity) }))
+    .filter(({ user, identity }) => {
+      if (!pinned.has(user)) pinned.set(user, people.pinned(user)?.toHex());
+      const known = pinned.get(user);
+      return known !== undefined && known !== identity;
+    });
 }
 
 const NAMES_AT_ONCE = 16;

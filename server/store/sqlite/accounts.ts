@@ -1,7 +1,12 @@
 /** Users, their devices and their sessions: tables `users`, `devices`, `sessions`. */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { deviceEntry } from "../../../shared/crypto/mod.ts";
-import { DEVICES_PER_USER_MAX, KEY_ENTRIES_PER_USER_MAX, SESSIONS_PER_DEVICE_MAX } from "../../../shared/limits.ts";
+import {
+  ACQUAINTED_MAX,
+  DEVICES_PER_USER_MAX,
+  KEY_ENTRIES_PER_USER_MAX,
+  SESSIONS_PER_DEVICE_MAX,
+} from "../../../shared/limits.ts";
 import type {
   ConversationId,
   CredentialChange,
@@ -257,10 +262,12 @@ export class Accounts {
     this.#sql.raiseEpochs.run(user);
     // The cached epochs are the old ones now.
     this.#rows.forgetDirect();
+    const acquainted = this.#sql.acquainted.all(user, ACQUAINTED_MAX).map((row) => row["name"] as UserName);
     notices.devicesChanged({
       user: name,
       conversations: this.#epochsOf(user),
       keyLogLength: this.#keyLog.length,
+      ...(acquainted.length > 0 && { acquainted }),
     });
   }
 
@@ -339,6 +346,13 @@ function prepare(database: DatabaseSync) {
       `SELECT key, ${EPOCH} AS epoch, ${MEMBERS} AS members
        FROM members AS own JOIN conversations ON conversations.id = own.conversation
        WHERE own.user = ? AND kind = ${ConversationKind.Direct} ORDER BY own.conversation_key`,
+    ),
+    acquainted: sql(
+      `SELECT DISTINCT users.name FROM members AS own
+       JOIN conversations ON conversations.id = own.conversation AND kind = ${ConversationKind.Group}
+       JOIN members AS other ON other.conversation = own.conversation AND other.user <> own.user
+       JOIN users ON users.id = other.user
+       WHERE own.user = ? AND own.until IS NULL AND other.until IS NULL ORDER BY users.name LIMIT ?`,
     ),
     moveCursors: sql(
       `INSERT OR REPLACE INTO cursors (device, conversation, seq)
