@@ -3,13 +3,13 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { StateRows } from "../../client/e2ee/groups/state_row.ts";
-import type { ChatClient } from "../../client/mod.ts";
-import { DeviceRevokedError } from "../../client/mod.ts";
+import { type ChatClient, DeviceRevokedError } from "../../client/mod.ts";
 import type { ConversationId, DirectoryEntry, UserName } from "../../shared/protocol/mod.ts";
 import type { Store } from "../../server/store/store.ts";
 import { testKeys } from "../keys.ts";
 import { type ChatWorld, PASSWORD, withWorld } from "./chat_world.ts";
 import { readByThief, steal } from "./thief.ts";
+import { until } from "./until.ts";
 
 const names = (...all: string[]) => all as UserName[];
 
@@ -26,9 +26,8 @@ Deno.test("Stolen state: a copied home opens nothing earlier, and after a revoca
     await until(bob, () => bob.groups()[0]?.role === "admin");
     const team = alice.group("team").conversation as ConversationId;
     const rows = async (after = 0) => (await world.harness.store.read(alice.name, team, after, 256))!.records;
-    const thief = { key: laptop.key(), device: alice2 };
     const everySoOften: string[] = [];
-    const early = steal(laptop.home, join(world.folder, "early"), thief);
+    const early = steal(laptop, join(world.folder, "early"));
     for (const [chat, text] of [[alice, "a1"], [bob, "b1"], [laptop, "l1"], [alice, "a2"], [bob, "b2"]] as const) {
       everySoOften.push(...secretRows(laptop.home));
       await chat.send("#team", text);
@@ -51,7 +50,7 @@ Deno.test("Stolen state: a copied home opens nothing earlier, and after a revoca
       assert(tries < 400, "the write-ahead log is never emptied");
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
-    const stolen = steal(laptop.home, join(world.folder, "stolen"), thief);
+    const stolen = steal(laptop, join(world.folder, "stolen"));
     const bytes = [...Deno.readDirSync(stolen.directory)]
       .map(({ name }) => Deno.readFileSync(join(stolen.directory, name)).toHex()).join(" ");
     const now = new Set(secretRows(stolen.directory)), gone = everySoOften.filter((row) => !now.has(row));
@@ -96,7 +95,7 @@ Deno.test("Stolen state: a copied home opens nothing earlier, and after a revoca
       assert.deepEqual(members.map(({ name, devices }) => [name, devices.length]), [["alice", 1], ["bob", 1]]);
     }
     // Its tickets, its session and its keys are worth nothing either.
-    const again = { name: "alice", register: false, home: stolen.directory, unlock: thief.key };
+    const again = { name: "alice", register: false, home: stolen.directory, unlock: stolen.key };
     await assert.rejects(world.open("alice2", again), DeviceRevokedError);
     await assert.rejects(world.open("alice2", { ...again, fresh: true }), DeviceRevokedError);
   }, { wrapStore: (store) => server.wrap(store) });
@@ -104,7 +103,6 @@ Deno.test("Stolen state: a copied home opens nothing earlier, and after a revoca
 
 Deno.test("Stolen state: whoever only listens with a copied home is out after the next update of its owner", async () => {
   await withWorld(async (world) => {
-    const { bob: device } = await testKeys();
     const alice = await world.open("alice"), bob = await world.open("bob");
     const { conversation } = await alice.send("bob", "first");
     await until(bob, () => bob.history("alice").length === 1);
@@ -112,7 +110,7 @@ Deno.test("Stolen state: whoever only listens with a copied home is out after th
     await until(alice, () => alice.history("bob").length === 2);
     const rows = async (after = 0) => (await world.harness.store.read(alice.name, conversation, after, 256))!.records;
     const before = await rows();
-    const stolen = steal(bob.home, join(world.folder, "stolen"), { key: bob.key(), device });
+    const stolen = steal(bob, join(world.folder, "stolen"));
     assert.deepEqual(await readByThief(stolen, conversation, before), [], "nothing earlier, envelopes among it");
     await alice.send("bob", "overheard");
     assert.deepEqual(await readByThief(stolen, conversation, await rows(before.length)), ["overheard"]);
@@ -132,12 +130,6 @@ Deno.test("Stolen state: whoever only listens with a copied home is out after th
     assert.deepEqual(await readByThief(stolen, conversation, later), [], "nothing later");
   });
 });
-
-async function until(chat: ChatClient, condition: () => boolean): Promise<void> {
-  const events = chat.events({ own: true });
-  while (!condition()) await events.next();
-  await events.return!();
-}
 
 function said(chat: ChatClient): string[] {
   return chat.history("#team", 100).map(({ text }) => text);

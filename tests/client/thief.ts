@@ -6,6 +6,7 @@ import { join } from "node:path";
 import type { ClientState } from "ts-mls";
 import { emptyPskIndex } from "ts-mls/pskIndex.js";
 import { processPrivateMessage, processPublicMessage } from "ts-mls/processMessages.js";
+import type { DeviceKeys } from "../../client/e2ee/mod.ts";
 import { Kind, readBody } from "../../client/e2ee/groups/body.ts";
 import { GroupStore } from "../../client/e2ee/groups/group_store.ts";
 import { libraryOf } from "../../client/e2ee/groups/library.ts";
@@ -14,22 +15,21 @@ import { decodeMessage } from "../../client/e2ee/mls/wire.ts";
 import { openHome } from "../../client/local_home.ts";
 import { InnerType, openEnvelope, readEnvelope, systemRandom } from "../../shared/crypto/mod.ts";
 import type { ConversationId, Record } from "../../shared/protocol/mod.ts";
-import { TEST_CLUSTER, type TestDevice, testKeys } from "../keys.ts";
+import { TEST_CLUSTER, testKeys } from "../keys.ts";
 
 export interface StolenHome {
   readonly directory: string;
   /** What unlocks it: the thief knows the password. */
   readonly key: Uint8Array;
-  readonly device: TestDevice;
 }
 
 /** Copies the files of a home that is in use: database, write-ahead log, everything. */
-export function steal(home: string, directory: string, owner: Omit<StolenHome, "directory">): StolenHome {
+export function steal(victim: { readonly home: string; key(): Uint8Array }, directory: string): StolenHome {
   Deno.mkdirSync(directory);
-  for (const { name, isFile } of Deno.readDirSync(home)) {
-    if (isFile && !name.endsWith("-shm")) Deno.copyFileSync(join(home, name), join(directory, name));
+  for (const { name, isFile } of Deno.readDirSync(victim.home)) {
+    if (isFile && !name.endsWith("-shm")) Deno.copyFileSync(join(victim.home, name), join(directory, name));
   }
-  return { directory, ...owner };
+  return { directory, key: victim.key() };
 }
 
 /** What of these rows the thief can read, in their order. */
@@ -38,22 +38,24 @@ export async function readByThief(
   conversation: ConversationId,
   rows: readonly Record[],
 ): Promise<string[]> {
-  const loaded = await libraryOf(TEST_CLUSTER, undefined)(), { lib, mls } = loaded;
+  const loaded = await libraryOf(TEST_CLUSTER, undefined)(), { mls } = loaded;
   const states: ClientState[] = [];
+  let keys: DeviceKeys, identity: Uint8Array;
   // Another copy for each look: opening it writes.
   const copy = Deno.makeTempDirSync({ prefix: "fastchat-thief-" });
   try {
     for (const { name } of Deno.readDirSync(stolen.directory)) {
       Deno.copyFileSync(join(stolen.directory, name), join(copy, name));
     }
-    const { database, vault } = openHome(copy);
+    const { database, vault, credentials } = openHome(copy);
     try {
       vault.unlockWithKey(stolen.key);
+      keys = (await credentials.deviceKeys())!;
+      identity = credentials.account()!.identity;
       const store = new GroupStore({ database, vault, random: systemRandom });
-      const device = { certificate: stolen.device.certificate, leafPkcs8: stolen.device.leaf.pkcs8 };
+      const device = { certificate: new Uint8Array(), leafPkcs8: keys.leaf.pkcs8 };
       for (const row of database.all("SELECT DISTINCT slot FROM mls_rows")) {
         const group = store.load(loaded, device, row["slot"] as string)!;
-        if (!lib.rosterOf(group).members.some((member) => member.device === stolen.device.id)) continue;
         states.push(group.state, ...(group.pending ? [group.pending.state] : []));
       }
     } finally {
@@ -64,7 +66,7 @@ export async function readByThief(
   }
   const read: string[] = [];
   for (const row of rows) {
-    const message = decodeMessage(await innerOf(stolen, conversation, row));
+    const message = decodeMessage(await innerOf({ keys: keys!, identity: identity! }, conversation, row));
     if (message === undefined) continue;
     for (const state of [...states]) {
       const result = await attempt(state, message);
@@ -111,7 +113,7 @@ export async function readByThief(
 
 /** What is in a row, or in the envelope that its device key opens. */
 async function innerOf(
-  { device }: StolenHome,
+  { keys, identity }: { readonly keys: DeviceKeys; readonly identity: Uint8Array },
   conversation: ConversationId,
   { body, device: by }: Record,
 ): Promise<Uint8Array> {
@@ -124,7 +126,7 @@ async function innerOf(
     envelope: read.envelope,
     clusterId: TEST_CLUSTER,
     conversation,
-    own: { identity: device.identity.fingerprint, device: device.id, envelopePrivate: device.envelopePrivate },
+    own: { identity, device: keys.id, envelopePrivate: keys.envelopePrivate },
     sender: { identity: sender.identity.fingerprint, device: sender.id, leafKey: sender.leaf.publicKey },
     types: [InnerType.mls],
   });
