@@ -36,7 +36,7 @@ import { Person } from "./people.ts";
 
 const primitives = await createPrimitives();
 
-Deno.test("nobody who is not one of them gets at people who talk", async (t) => {
+Deno.test("On-path attacker: nobody who is not one of them gets at people who talk", async (t) => {
   await inDirectory(async (directory) => {
     const cluster = await startCluster(2, [], join(directory, "data"));
     const { relay, server } = await relayBetween(cluster, { record: true });
