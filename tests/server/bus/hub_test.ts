@@ -71,6 +71,18 @@ Deno.test("Hub.devicesChanged() tells the user's own servers even without conver
   assert.deepEqual(one.changes, [{ user: "alice", conversations: [], keyLogLength: 7 }]);
 });
 
+Deno.test("Hub.devicesChanged() tells a server of those of its users who are in groups with the user", () => {
+  const hub = new Hub();
+  const one = server(hub), two = server(hub), three = server(hub);
+  two.bus.announce(nameOf("bob"), true);
+  two.bus.announce(nameOf("carol"), true);
+  three.bus.announce(nameOf("dave"), true);
+  const acquainted = ["bob", "carol", "erin"].map(nameOf), change = { user: nameOf("alice"), conversations: [] };
+  hub.devicesChanged({ ...change, keyLogLength: 7, acquainted });
+  assert.deepEqual(two.changes, [{ ...change, keyLogLength: 7, acquainted: ["bob", "carol"] }]);
+  assert.deepEqual([one.changes, three.changes], [[], []]);
+});
+
 /** A server on the hub that keeps what it hears. */
 function server(hub: Hub) {
   const bus = new LocalBus(hub), heard: [string, number][] = [], changes: DevicesChanged[] = [];

@@ -5,6 +5,7 @@ import { deviceEntry, EMPTY_KEY_LOG, nextKeyLogHead, sha256 } from "../../../sha
 import { KEY_ENTRIES_PER_USER_MAX, LINK_MS, LINKS_MAX } from "../../../shared/limits.ts";
 import type { UserName } from "../../../shared/protocol/mod.ts";
 import type { Opened } from "./contract.ts";
+import { commit, groupOf } from "./groups_contract.ts";
 import { befriend, bytesOf, deviceOf, nameOf, newDevice, newUser, recordOf } from "./fixtures.ts";
 
 type Test = (what: string, run: (store: Store, opened: Opened) => Promise<void>) => void;
@@ -71,6 +72,17 @@ export function keysContract(test: Test): void {
       assert.equal(opened.told.ended.at(-1)?.device, deviceOf("alice", 2));
     },
   );
+
+  test("changeKeys() tells who is in a group with the user, and nobody who has left it", async (store, opened) => {
+    await groupOf(store, "alice", "bob", "carol");
+    await store.createUser(newUser("dave"));
+    await store.commit(commit("alice", { lastCommit: 1, remove: ["carol"] }));
+    const before = opened.told.changes.length;
+    await store.addDevice(ALICE, newDevice("alice", 2));
+    await opened.settle();
+    const [change] = opened.told.changes.slice(before);
+    assert.deepEqual([change!.conversations, change!.acquainted], [[], ["bob"]]);
+  });
 
   test("changeKeys() leaves somebody who can approve: of those that are left, whoever came first", async (store) => {
     await store.createUser(newUser("alice"));
