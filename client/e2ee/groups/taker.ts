@@ -185,6 +185,8 @@ export class Taker {
     if (last !== undefined && plaintext.counter > last + 1) warnings.push(gap(user, plaintext.counter - last - 1));
     if (last !== undefined && plaintext.counter <= last) warnings.push(reordered(user));
     if (verdict.kind === "fork") warnings.push(fork(user, verdict.of));
+    // Shown as theirs, since the group says so, and never without saying that it is not the key one knows them by.
+    warnings.push(...identityWarnings(this.#context, [sender]));
     const troubled = verdict.kind === "fork" ? { trouble: Trouble.fork, troubleText: user } : {};
     const writes = [
       () => traces.setSeen(here.id, device, plaintext.messageId, record.seq),

@@ -349,6 +349,7 @@ Deno.test("engine: an identity that is not the pinned one blocks sending and not
     alice.say(id, "it is me");
     await world.settle();
     assert.deepEqual(bob.texts(id), ["alice: it is me"]);
+    assert(codes(bob).includes("key-changed"));
     await assert.rejects(bob.engine.prepare(id), /key of alice changed/i);
     bob.pins.set(alice.user, alice.parts.identity.fingerprint);
     bob.say(id, "good");
