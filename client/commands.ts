@@ -307,9 +307,9 @@ your role, the topic. Works offline.
     name: "chats",
     usage: "fastchat chats [--json]",
     summary: "whom you talk with, what is new, who is verified",
-    help: `Lists your conversations, the newest first: how many messages nobody has shown you
-yet, when the last one came, and whether you have verified who it is (see
-"fastchat verify"). Works offline.
+    help: `Lists your conversations, the newest first: when the last message came, how many
+are new, and whether you have verified who it is (see "fastchat verify"). Works
+offline.
 
   fastchat chats`,
     words: [0, 0],
@@ -351,7 +351,7 @@ their key changes.
   --yes             you have compared them: mark NAME without asking
   --unverify        take the mark away
   --no-qr           no code; without a terminal there is none anyway
-  --json            one object; a mark is set only where one of the above says so
+  --json            one object; it asks nothing, and marks only by the above
 
   fastchat verify bob
   fastchat verify bob --number "12345 67890 …"`,
