@@ -134,6 +134,11 @@ Deno.test("Lying server: altered, replayed, exchanged and made-up rows of a grou
     await until(again, () => texts(again).includes("carol: what is it?"));
     assert.match(await nextNotice(notices, "fork"), /is shown another/);
     await notices.return!();
+    // What he saw is not what they saw: he says nothing more before he has looked at that.
+    await assert.rejects(again.send("#team", "unseen", { timeoutMs: 1_000 }), /shown different things/);
+    await again.acceptFork("#team");
+    await again.send("#team", "what did you say?");
+    for (const chat of [alice, carol]) await until(chat, () => texts(chat).includes("bob: what did you say?"));
   });
 });
 
