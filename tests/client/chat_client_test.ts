@@ -436,7 +436,7 @@ Deno.test("ChatClient.trust() lets one write again to somebody whose identity is
   });
 });
 
-Deno.test("ChatClient shows what a lying server changed as refused, and shows nothing twice", async () => {
+Deno.test("Lying server, sender: a client shows what was changed as refused, and shows nothing twice", async () => {
   let lie: (record: Record) => Record = (record) => record;
   const wrapStore = (store: Store): Store =>
     proxy(store, {
@@ -473,7 +473,7 @@ Deno.test("ChatClient shows what a lying server changed as refused, and shows no
   }, { wrapStore });
 });
 
-Deno.test("ChatClient: a home that was set back uses no number twice, and its next message arrives once", async () => {
+Deno.test("Rolled-back home: a client whose home was set back uses no number twice, and its next message arrives once", async () => {
   await withWorld(async (world) => {
     const alice = await world.open("alice"), bob = await world.open("bob");
     await alice.send("bob", "1");

@@ -1,9 +1,11 @@
 /** Servers that lie, members with changed clients, homes that were put back (SECURITY's tests 1 to 4 and 6, and M2, M4, M10). */
 import assert from "node:assert/strict";
-import { createCommit } from "ts-mls/createCommit.js";
+import { createCommit, joinGroupExternal } from "ts-mls/createCommit.js";
 import { mlsBody } from "../../../../client/e2ee/groups/body.ts";
 import { encodeNotes } from "../../../../client/e2ee/mls/commit_notes.ts";
-import { encodeMessage } from "../../../../client/e2ee/mls/wire.ts";
+import { privateKeysOf, publicPackageOf } from "../../../../client/e2ee/mls/key_packages.ts";
+import { clientConfig } from "../../../../client/e2ee/mls/profile.ts";
+import { decodeMessage, encodeMessage } from "../../../../client/e2ee/mls/wire.ts";
 import type { ConversationId, Record, UserName } from "../../../../shared/protocol/mod.ts";
 import { testKeys } from "../../../keys.ts";
 import { makeDevice } from "../mls/people.ts";
@@ -143,9 +145,32 @@ Deno.test("Lying server, ghost join: strangers change neither members nor epoch,
       const body = await rogueCommit(bob, id, { extraProposals: [add] });
       await world.server.plant({ user: bob.user, device: bob.device, conversation: id, body, isCommit: true });
     }
+    // The same two by themselves, as if somebody had shown them all that a member has: commits that are good but for who they are.
+    const opened = decodeMessage(invitation.groupInfo);
+    assert(opened?.wireformat === "mls_group_info");
+    for (const ghost of [await makeDevice("mallory"), await makeDevice("carol", { identity: bobIdentity })]) {
+      const own = await lib.makeKeyPackage(mls, ghost, { nowMs: world.clock.nowMs });
+      const { publicMessage } = await joinGroupExternal(
+        opened.groupInfo,
+        publicPackageOf(own),
+        privateKeysOf(own, ghost),
+        false,
+        mls.suite,
+        group.state.ratchetTree,
+        clientConfig(mls.credentials),
+        encodeNotes({ skipped: [], leaves: [], keyLogEntries: 0 }),
+      );
+      const body = mlsBody(encodeMessage({ version: "mls10", wireformat: "mls_public_message", publicMessage }));
+      await world.server.plant({ user: bob.user, device: bob.device, conversation: id, body, isCommit: true });
+    }
     await world.settle();
     for (const home of [alice, carol]) assert.deepEqual(home.stateOf(id), before, home.user);
-    assert.deepEqual(codes(alice), ["skipped-commit", "skipped-commit"]);
+    assert.deepEqual(alice.warnings.map(({ text }) => text.split(": ")[1]), [
+      "may not add users",
+      "adds a name under another identity",
+      "not a member",
+      "not a member",
+    ]);
     alice.say(id, "still here");
     carol.say(id, "me too");
     await world.settle();
