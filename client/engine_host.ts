@@ -35,7 +35,7 @@ export interface EngineHostOptions {
   onReaches(conversation: ConversationId, seq: number): void;
   onWarning(conversation: ConversationId, warning: Warning): void;
   /** This device came in without a row that says so. */
-  onJoined(conversation: ConversationId, taken: Joined): void;
+  onJoined(engine: Engine, conversation: ConversationId, taken: Joined): void;
   onChanged(conversation: ConversationId): void;
 }
 
@@ -98,7 +98,7 @@ export class EngineHost {
       takeText: (record) => this.#options.takeText(record),
       onReaches: (conversation, seq) => this.#options.onReaches(conversation, seq),
       onWarning: (conversation, warning) => this.#options.onWarning(conversation, warning),
-      onJoined: (conversation, taken) => this.#options.onJoined(conversation, taken),
+      onJoined: (conversation, taken) => this.#options.onJoined(this.#engine!, conversation, taken),
       onChanged: (conversation) => this.#options.onChanged(conversation),
       nowMs: () => Date.now(),
       timers: { nowMs: systemTimers.nowMs, after: (ms, run) => this.#after(ms, run) },

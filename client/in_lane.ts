@@ -95,8 +95,8 @@ export class InLane {
   }
 
   /** This device came in without a row. */
-  joined(taken: Joined): void {
-    this.#taking.joined(taken);
+  joined(engine: Engine, taken: Joined): void {
+    this.#taking.joined(engine, taken);
   }
 
   close(): void {

@@ -9,6 +9,7 @@ import { directConversationId, envelopeHash } from "../shared/crypto/mod.ts";
 import { RequestError } from "../shared/errors.ts";
 import type { ConversationHead, ConversationId, Record, UserName } from "../shared/protocol/mod.ts";
 import { isStorageError } from "./database.ts";
+import type { Engine } from "./e2ee/engine.ts";
 import type { Joined } from "./engine_host.ts";
 import { type Conversation, ConversationKind, Own } from "./history.ts";
 import { InLane } from "./in_lane.ts";
@@ -73,12 +74,12 @@ export class Inbox {
   }
 
   /** This device came into a conversation by a Welcome whose row it is not given: what that means stands where it begins. */
-  joined(conversation: ConversationId, taken: Joined): void {
+  joined(engine: Engine, conversation: ConversationId, taken: Joined): void {
     const { database, history } = this.#options;
     if (history.conversation(conversation) === undefined) {
       database.transaction(() => history.addGroup({ id: conversation, cursor: 0 }));
     }
-    this.#lane(conversation).joined(taken);
+    this.#lane(conversation).joined(engine, taken);
   }
 
   /** What the group of a conversation says of itself has changed, apart from a row. Only while this process owns the home. */

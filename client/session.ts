@@ -542,7 +542,7 @@ export class Session {
       onReaches: (id, seq) => inbox.reaches(id, seq),
       onWarning: (id, { code, name, text }) =>
         onNotice({ type: "notice", code, ...(name && { name }), conversation: id, text }),
-      onJoined: (id, taken) => inbox.joined(id, taken),
+      onJoined: (engine, id, taken) => inbox.joined(engine, id, taken),
       onChanged: (id) => {
         host.with(() => inbox.refresh(id)).catch(() => {});
         inbox.tryAgain(id);

@@ -45,8 +45,11 @@ export class Taking {
   }
 
   /** This device came in without a row of the log: one stands at its beginning all the same. */
-  joined(taken: Joined): void {
+  joined(engine: Engine, taken: Joined): void {
     const { database, history, self } = this.#options;
+    // What it is called comes first: whoever hears of it may ask.
+    this.#facts = undefined;
+    this.keepFacts(engine);
     database.transaction(() => {
       const { kind, cursor } = history.conversation(this.#id)!;
       if (taken.kind !== "change" || kind !== ConversationKind.group || taken.lines.length === 0) return;
