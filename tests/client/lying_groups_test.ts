@@ -1,16 +1,24 @@
 /**
- * What a server that lies about the rows of a group gets out of real clients (SECURITY M2, M4; tests 1 and 2): nobody is shown
+ * What a server that lies about the rows of a group gets out of real clients (SECURITY M2, M4, M5; tests 1 to 3): nobody is shown
  * under the wrong name, what it changes is refused with the reason, what it hides is noticed, and people go on talking.
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import type { MLSMessage } from "ts-mls";
+import { createCommit, joinGroupExternal } from "ts-mls/createCommit.js";
 import type { ChatClient } from "../../client/mod.ts";
 import { mlsBody } from "../../client/e2ee/groups/body.ts";
-import type { ConversationId, Record, UserName } from "../../shared/protocol/mod.ts";
+import { encodeNotes } from "../../client/e2ee/mls/commit_notes.ts";
+import { privateKeysOf, publicPackageOf } from "../../client/e2ee/mls/key_packages.ts";
+import { clientConfig } from "../../client/e2ee/mls/profile.ts";
+import { decodeMessage, encodeMessage } from "../../client/e2ee/mls/wire.ts";
+import { systemRandom } from "../../shared/crypto/mod.ts";
+import type { ConversationId, MessageId, Record, UserName } from "../../shared/protocol/mod.ts";
 import type { Store } from "../../server/store/store.ts";
+import { testKeys } from "../keys.ts";
 import { type ChatWorld, withWorld } from "./chat_world.ts";
-import { nextNotice } from "./notices.ts";
-import { readByThief, steal } from "./thief.ts";
+import { makeDevice } from "./e2ee/mls/people.ts";
+import { lootOf, readByThief, steal } from "./thief.ts";
 import { until } from "./until.ts";
 
 const names = (...all: string[]) => all as UserName[];
@@ -52,14 +60,14 @@ Deno.test("Lying server, withheld commit: Bob, who was not shown that Carol is o
     await alice.send("#team", "before");
     await until(bob, () => texts(bob).includes("alice: before"));
     await until(carol, () => texts(carol).includes("alice: before"));
-    const hidden = (await liar.rows(alice, 0)).length + 1, notices = bob.events();
+    const hidden = (await liar.rows(alice, 0)).length + 1, heard = noticesOf(bob);
     liar.shows("bob", (row) => row.seq === hidden ? { ...row, body: mlsBody(new Uint8Array(300)) } : row);
     await alice.changeGroup("team", { do: "remove", names: names("carol") });
     await until(dave, () => dave.group("team").members.length === 3);
     await alice.close();
     await dave.send("#team", "carol is gone");
     await dave.close();
-    assert.match(await nextNotice(notices, "withheld"), /withheld from this device/);
+    await until(bob, () => heard.some((notice) => /^withheld: .*withheld from this device/.test(notice)));
     assert(unshown(bob).some((line) => /a change was withheld from it/.test(line)), unshown(bob).join("\n"));
     // Nobody is there who could let him in again.
     await assert.rejects(bob.send("#team", "is carol still there?", { timeoutMs: 1_000 }));
@@ -82,11 +90,11 @@ Deno.test("Lying server, withheld commit: Bob, who was not shown that Carol is o
 Deno.test("Lying server, withheld commit: what is simply left out is told, and is taken once it comes", async () => {
   const liar = new Liar();
   await withTeam(liar, async (_world, { alice, bob }) => {
-    const hidden = (await liar.rows(alice, 0)).length + 1, notices = bob.events();
+    const hidden = (await liar.rows(alice, 0)).length + 1, heard = noticesOf(bob);
     liar.shows("bob", (row) => row.seq === hidden ? undefined : row);
     await alice.changeGroup("team", { do: "topic", topic: "unseen" });
     await alice.send("#team", "after it");
-    assert.match(await nextNotice(notices, "gap"), /holds back messages with #Team between/);
+    await until(bob, () => heard.some((notice) => /^gap: .*holds back messages with #Team between/.test(notice)));
     // What he says now waits for it.
     await assert.rejects(bob.send("#team", "into the dark", { timeoutMs: 1_000 }));
     assert.deepEqual([texts(bob), texts(alice)], [[], ["alice: after it"]]);
@@ -95,6 +103,56 @@ Deno.test("Lying server, withheld commit: what is simply left out is told, and i
     for (const chat of [alice, bob]) await until(chat, () => texts(chat).includes("bob: into the dark"));
     assert.deepEqual(texts(bob), ["alice: after it", "alice: once more", "bob: into the dark"]);
     assert.equal(bob.group("team").topic, "unseen");
+  });
+});
+
+Deno.test("Lying server, ghost join: strangers whom the server helps into the log come into no client's group", async () => {
+  const liar = new Liar();
+  await withTeam(liar, async (world, { alice, bob, carol }) => {
+    await bob.close();
+    // Bob, who is no admin, gives all that he has to the server, and strangers of every kind come from there.
+    const { lib, mls, groups } = await lootOf(steal(bob, join(world.folder, "bobs")));
+    const { state } = groups.find(({ state }) => state.groupContext.groupId.toHex() === liar.conversation)!;
+    const invitation = decodeMessage((await lib.makeInvitation(mls, { state, endedMs: new Map() })).groupInfo);
+    assert(invitation?.wireformat === "mls_group_info");
+    const { aliceIdentity } = await testKeys(), nowMs = Date.now();
+    const authenticatedData = encodeNotes({ skipped: [], leaves: [], keyLogEntries: 0 }), bodies: MLSMessage[] = [];
+    for (const ghost of [await makeDevice("mallory"), await makeDevice("carol", { identity: aliceIdentity })]) {
+      const own = await lib.makeKeyPackage(mls, ghost, { nowMs }), keyPackage = publicPackageOf(own);
+      const add = { proposalType: "add" as const, add: { keyPackage } };
+      const added = await createCommit({ state, cipherSuite: mls.suite }, { extraProposals: [add], authenticatedData });
+      const joined = await joinGroupExternal(
+        invitation.groupInfo,
+        keyPackage,
+        privateKeysOf(own, ghost),
+        false,
+        mls.suite,
+        state.ratchetTree,
+        clientConfig(mls.credentials),
+        authenticatedData,
+      );
+      bodies.push(added.commit, {
+        version: "mls10",
+        wireformat: "mls_public_message",
+        publicMessage: joined.publicMessage,
+      });
+    }
+    const before = await alice.groupDetails("team"), heard = [alice, carol].map(noticesOf);
+    for (const body of bodies) await liar.plant(bob.name, mlsBody(encodeMessage(body)));
+    await alice.send("#team", "still here");
+    await until(carol, () => texts(carol).includes("alice: still here"));
+    await carol.send("#team", "me too");
+    await until(alice, () => texts(alice).includes("carol: me too"));
+    for (const chat of [alice, carol]) assert.deepEqual((await chat.groupDetails("team")).members, before.members);
+    for (const notices of heard) {
+      const reasons = notices.flatMap((text) => /does not count: (.*)/.exec(text)?.[1] ?? []);
+      assert.deepEqual(reasons, [
+        "may not add users",
+        "not a member",
+        "adds a name under another identity",
+        "not a member",
+      ]);
+    }
   });
 });
 
@@ -118,7 +176,7 @@ Deno.test("Lying server: altered, replayed, exchanged and made-up rows of a grou
       if (number === 4) return { ...row, body: new Uint8Array([9, 9, 9]) };
       return number === 5 || number === 6 ? { ...at(11 - number), seq: row.seq } : row;
     });
-    const again = await world.open("bob", { password: undefined }), notices = again.events();
+    const again = await world.open("bob", { password: undefined }), heard = noticesOf(again);
     await until(again, () => unshown(again).length >= 7);
     assert.deepEqual(unshown(again), [
       "alice: 0",
@@ -132,8 +190,7 @@ Deno.test("Lying server: altered, replayed, exchanged and made-up rows of a grou
     liar.isHonest();
     await carol.send("#team", "what is it?");
     await until(again, () => texts(again).includes("carol: what is it?"));
-    assert.match(await nextNotice(notices, "fork"), /is shown another/);
-    await notices.return!();
+    await until(again, () => heard.some((notice) => /^fork: .*is shown another/.test(notice)));
     // What he saw is not what they saw: he says nothing more before he has looked at that.
     await assert.rejects(again.send("#team", "unseen", { timeoutMs: 1_000 }), /shown different things/);
     await again.acceptFork("#team");
@@ -160,6 +217,26 @@ class Liar {
   /** What is really there, behind a place. */
   async rows(member: ChatClient, after: number): Promise<readonly Record[]> {
     return (await this.#store.read(member.name, this.conversation, after, 256))!.records;
+  }
+
+  /** Puts a commit into the log as if that member's device had sent it. */
+  async plant(user: UserName, body: Uint8Array): Promise<void> {
+    const device = (await testKeys()).bob.id, { conversation } = this;
+    const heads = await this.#store.conversations(user, device, undefined, 100);
+    const stored = await this.#store.commit({
+      user,
+      device,
+      conversation,
+      messageId: systemRandom.bytes(16).toHex() as MessageId,
+      body,
+      lastCommit: heads.find((head) => head.conversation === conversation)!.epoch,
+      add: [],
+      remove: [],
+      welcomes: [],
+      tree: new Uint8Array(),
+      nowMs: Date.now(),
+    });
+    assert.equal(stored.status, "stored");
   }
 
   wrap(store: Store): Store {
@@ -202,6 +279,15 @@ async function withTeam(
     liar.conversation = alice.group("team").conversation as ConversationId;
     await use(world, { alice, bob, carol });
   }, { wrapStore: (store) => liar.wrap(store) });
+}
+
+/** What a client tells of from now on, as `CODE: TEXT`. */
+function noticesOf(chat: ChatClient): string[] {
+  const heard: string[] = [];
+  void (async () => {
+    for await (const event of chat.events()) if (event.type === "notice") heard.push(`${event.code}: ${event.text}`);
+  })();
+  return heard;
 }
 
 function texts(chat: ChatClient): string[] {

@@ -10,6 +10,7 @@ import type { DeviceKeys } from "../../client/e2ee/mod.ts";
 import { Kind, readBody } from "../../client/e2ee/groups/body.ts";
 import { GroupStore } from "../../client/e2ee/groups/group_store.ts";
 import { libraryOf } from "../../client/e2ee/groups/library.ts";
+import type { Group } from "../../client/e2ee/mls/mod.ts";
 import { decodePlaintext } from "../../client/e2ee/mls/plaintext.ts";
 import { decodeMessage } from "../../client/e2ee/mls/wire.ts";
 import { openHome } from "../../client/local_home.ts";
@@ -32,15 +33,9 @@ export function steal(victim: { readonly home: string; key(): Uint8Array }, dire
   return { directory, key: victim.key() };
 }
 
-/** What of these rows the thief can read, in their order. */
-export async function readByThief(
-  stolen: StolenHome,
-  conversation: ConversationId,
-  rows: readonly Record[],
-): Promise<string[]> {
-  const loaded = await libraryOf(TEST_CLUSTER, undefined)(), { mls } = loaded;
-  const states: ClientState[] = [];
-  let keys: DeviceKeys, identity: Uint8Array;
+/** What the thief finds in a copy. */
+export async function lootOf(stolen: StolenHome) {
+  const loaded = await libraryOf(TEST_CLUSTER, undefined)(), groups: Group[] = [];
   // Another copy for each look: opening it writes.
   const copy = Deno.makeTempDirSync({ prefix: "fastchat-thief-" });
   try {
@@ -50,23 +45,32 @@ export async function readByThief(
     const { database, vault, credentials } = openHome(copy);
     try {
       vault.unlockWithKey(stolen.key);
-      keys = (await credentials.deviceKeys())!;
-      identity = credentials.account()!.identity;
+      const keys = (await credentials.deviceKeys())!, { identity } = credentials.account()!;
       const store = new GroupStore({ database, vault, random: systemRandom });
       const device = { certificate: new Uint8Array(), leafPkcs8: keys.leaf.pkcs8 };
       for (const row of database.all("SELECT DISTINCT slot FROM mls_rows")) {
-        const group = store.load(loaded, device, row["slot"] as string)!;
-        states.push(group.state, ...(group.pending ? [group.pending.state] : []));
+        groups.push(store.load(loaded, device, row["slot"] as string)!);
       }
+      return { ...loaded, keys, identity, groups };
     } finally {
       database.close();
     }
   } finally {
     Deno.removeSync(copy, { recursive: true });
   }
+}
+
+/** What of these rows the thief can read, in their order. */
+export async function readByThief(
+  stolen: StolenHome,
+  conversation: ConversationId,
+  rows: readonly Record[],
+): Promise<string[]> {
+  const { mls, keys, identity, groups } = await lootOf(stolen);
+  const states: ClientState[] = groups.flatMap(({ state, pending }) => pending ? [state, pending.state] : [state]);
   const read: string[] = [];
   for (const row of rows) {
-    const message = decodeMessage(await innerOf({ keys: keys!, identity: identity! }, conversation, row));
+    const message = decodeMessage(await innerOf({ keys, identity }, conversation, row));
     if (message === undefined) continue;
     for (const state of [...states]) {
       const result = await attempt(state, message);
