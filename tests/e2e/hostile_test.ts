@@ -208,7 +208,7 @@ async function stripVersions({ cluster }: Scene): Promise<void> {
   }
 }
 
-async function swapKeys({ cluster, directory }: Scene): Promise<void> {
+async function swapKeys({ cluster, directory, bob }: Scene): Promise<void> {
   const { pkcs8: privateKeyPkcs8, spki } = (await testKeys()).aliceIdentity;
   const random = (length: number) => primitives.random.bytes(length);
   let caught = 0, answersToSwap = Infinity;
@@ -232,7 +232,7 @@ async function swapKeys({ cluster, directory }: Scene): Promise<void> {
   const server = addressOf(relay, cluster);
   // Another program with bob's home: it knows his session, and the key from the address that somebody gave it.
   const open = (address: string, timeoutMs: number) =>
-    ChatClient.open({ server: address, home: join(directory, "bob"), timeoutMs });
+    ChatClient.open({ server: address, home: join(directory, "bob"), unlock: bob.client.key(), timeoutMs });
   const isKeyChanged = (error: unknown) => {
     assert.ok(error instanceof KeyChangedError, String(error));
     assert.deepEqual([error.exitCode, error.change.kind], [6, "server"]);
