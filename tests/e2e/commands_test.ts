@@ -504,6 +504,8 @@ Deno.test("without --home each person has a folder, and -u chooses", async () =>
     assert((await Deno.stat(join(env.XDG_DATA_HOME, "fastchat", name_))).isDirectory);
     if (name === "alice") succeeded(await here(["recv"]));
   }
+  // Somebody who is in the conversation lets the new devices in, with what they say next.
+  await send("alice", "bob", "come in");
   const several = /Several accounts.*-u NAME.*:\n {2}alice on 127\.0\.0\.1:\d+\n {2}bob on 127\.0\.0\.1:\d+\n$/;
   failed(await here(["recv"]), 2, several);
   failed(await here([cluster.host, String(cluster.port)]), 2, several);
