@@ -78,7 +78,7 @@ const PREFIX = "fastchat://join/";
 const VERSION = 1;
 const CHECKSUM_BYTES = 4;
 const LABEL = new TextEncoder().encode("fastchat/join/1");
-const CHECKSUM_LABEL = new TextEncoder().encode("fastchat/link/1");
+const CHECKSUM_LABEL = new TextEncoder().encode("fastchat/invite-link/1");
 const LINK = struct({
   version: u8,
   cluster: fixedBytes(32),
