@@ -4,9 +4,11 @@
  */
 import { join } from "node:path";
 import { DecodeError } from "../shared/codec/mod.ts";
+import { equalBytes } from "../shared/crypto/mod.ts";
 import { PrivateFileError, readPrivateText, shredFile, writePrivateFile } from "../shared/host/mod.ts";
 import { parseUserName } from "../shared/protocol/mod.ts";
 import type { Account, AccountBook } from "./account.ts";
+import { type AccountKey, accountKeyOf, PRIVATE_MS } from "./account_key.ts";
 import type { Database } from "./database.ts";
 import { DeviceKeys, Identity } from "./e2ee/mod.ts";
 import { FastChatError, UsageError } from "./errors.ts";
@@ -136,6 +138,51 @@ export class Credentials implements AccountBook {
     }
   }
 
+  /** What follows from the identity of this home's account, as far as the home has it. @throws LockedError */
+  accountKey(nowMs: number): AccountKey | undefined {
+    const account = this.account();
+    const text = account && this.#get(accountKeyName(account.identity));
+    if (text === undefined) return undefined;
+    const { publicKey, privateKey, untilMs } = JSON.parse(text) as StoredAccountKey;
+    const isOver = nowMs >= untilMs || nowMs < untilMs - PRIVATE_MS;
+    if (isOver && privateKey !== undefined) this.#putAccountKey(account!.identity, { publicKey, untilMs });
+    return {
+      publicKey: Uint8Array.fromHex(publicKey),
+      privateKey: isOver || privateKey === undefined ? undefined : Uint8Array.fromHex(privateKey),
+    };
+  }
+
+  /**
+   * While the identity is open. One that is to replace the account's is kept beside it, until it is known which counts.
+   *
+   * @throws LockedError
+   */
+  saveAccountKey(identity: Identity, clusterId: Uint8Array, nowMs: number): void {
+    const { publicKey, privateKey } = accountKeyOf(identity.pkcs8, clusterId);
+    this.putAccountKey(identity.fingerprint, publicKey, privateKey, nowMs);
+  }
+
+  /** The same where the private half was handed over. @throws LockedError */
+  putAccountKey(identity: Uint8Array, publicKey: Uint8Array, privateKey: Uint8Array, nowMs: number): void {
+    const untilMs = nowMs + PRIVATE_MS;
+    this.#putAccountKey(identity, { publicKey: publicKey.toHex(), privateKey: privateKey.toHex(), untilMs });
+  }
+
+  /** Homes made before there was one get it when the password is known anyway. Changes nothing where it is not the identity's. */
+  async learnAccountKey(password: string): Promise<void> {
+    const account = this.account();
+    if (!account?.enrolled || this.#has(accountKeyName(account.identity))) return;
+    const identity = await this.identity(password).catch((error) => {
+      if (error instanceof FastChatError) return undefined;
+      throw error;
+    });
+    if (identity === undefined) return;
+    if (equalBytes(identity.fingerprint, account.identity)) {
+      this.saveAccountKey(identity, account.clusterId, Date.now());
+    }
+    identity.wipe();
+  }
+
   async saveIdentity(identity: Identity, password: string): Promise<void> {
     await this.saveIdentityFile(await identity.toPem(password));
   }
@@ -187,6 +234,20 @@ export class Credentials implements AccountBook {
     await Deno.remove(join(this.#home, IDENTITY_FILE)).catch(() => {});
   }
 
+  #putAccountKey(identity: Uint8Array, stored: StoredAccountKey): void {
+    const put = () => {
+      const current = this.account()?.identity, names = [identity, ...(current ? [current] : [])].map(accountKeyName);
+      // Of identities that were replaced.
+      for (const row of this.#db.all("SELECT name FROM secrets WHERE name LIKE ?", `${ACCOUNT_KEY} %`)) {
+        const name = row["name"] as string;
+        if (!names.includes(name)) this.#db.run("DELETE FROM secrets WHERE name = ?", name);
+      }
+      this.#put(accountKeyName(identity), JSON.stringify(stored));
+    };
+    if (this.#db.isTransaction) put();
+    else this.#db.transaction(put);
+  }
+
   #has(name: string): boolean {
     return this.#db.get("SELECT 1 FROM secrets WHERE name = ?", name) !== undefined;
   }
@@ -205,6 +266,10 @@ export class Credentials implements AccountBook {
       sealText(this.vault, text, placeOf(name)),
     );
   }
+}
+
+function accountKeyName(identity: Uint8Array): string {
+  return `${ACCOUNT_KEY} ${identity.toHex()}`;
 }
 
 function placeOf(name: string): string {
@@ -262,6 +327,13 @@ interface StoredAccount extends Optional {
   enrolled: boolean;
 }
 
+/** As hex. */
+interface StoredAccountKey {
+  publicKey: string;
+  privateKey?: string;
+  untilMs: number;
+}
+
 interface StoredSession {
   token: string;
   expires: string;
@@ -271,3 +343,4 @@ const ACCOUNT = "account";
 /** Names of secrets. */
 const DEVICE = "device";
 const SESSION = "session";
+const ACCOUNT_KEY = "account-key";

@@ -30,6 +30,7 @@ import type { KeyLog } from "./key_log.ts";
 import { shortDevice } from "./key_watch.ts";
 import type { Self } from "./keyring.ts";
 import type { Link } from "./link.ts";
+import { accountKeyOf } from "./account_key.ts";
 import { askCredentials, openOwnIdentity, stretchOwn } from "./own_identity.ts";
 import { makeRecoveryKey } from "./recovery.ts";
 import { sanitizeLine } from "./sanitize.ts";
@@ -182,6 +183,7 @@ export class Devices {
         salt: account.salt!,
         log2N: account.log2N,
         serial: account.serial ?? 0,
+        accountKey: accountKeyOf(identity.pkcs8, clusterId).privateKey,
       }, offer);
       if (grant === undefined) throw new FastChatError("The device under that code has a key that is none");
       await link.ask<"linkGrant">({
@@ -259,6 +261,7 @@ export class Devices {
     old.wipe();
     // On disk before the server hears of it; which one counts, the log says.
     await credentials.pendingRotation.prepare(identity, password);
+    credentials.saveAccountKey(identity, clusterId, nowMs);
     await link.ask<"rotate">({ type: "rotate", statement, backup });
     await credentials.pendingRotation.settle(identity.fingerprint);
     const remote = await link.ready();

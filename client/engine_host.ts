@@ -9,7 +9,8 @@ import { systemRandom } from "../shared/crypto/mod.ts";
 import type { ConversationId, Record } from "../shared/protocol/mod.ts";
 import type { Database } from "./database.ts";
 import type { Engine, Step, Taken, Warning } from "./e2ee/engine.ts";
-import { makeEngine } from "./e2ee/groups/mod.ts";
+import { makeEngine, type OwnEngine } from "./e2ee/groups/mod.ts";
+import type { AccountKey } from "./account_key.ts";
 import { CannotReachError } from "./errors.ts";
 import type { History } from "./history.ts";
 import type { KeyLog } from "./key_log.ts";
@@ -27,6 +28,7 @@ export interface EngineHostOptions {
   readonly keyring: Keyring;
   readonly keyLog: KeyLog;
   readonly link: Link;
+  accountKey(): AccountKey | undefined;
   /** HOST:PORT, for invite links. */
   readonly server: string;
   /** Of the cluster's key, 32 bytes. */
@@ -48,7 +50,7 @@ export class EngineHost {
   readonly #closing = new AbortController();
   readonly #timers = new Set<() => void>();
   #making: Promise<Engine> | undefined;
-  #engine: Engine | undefined;
+  #engine: OwnEngine | undefined;
 
   constructor(options: EngineHostOptions) {
     const { directory, database } = options;
@@ -68,6 +70,11 @@ export class EngineHost {
   with<T>(work: (engine: Engine) => Promise<T>, signal?: AbortSignal): Promise<T> {
     const both = AbortSignal.any([this.#closing.signal, ...(signal ? [signal] : [])]);
     return this.ownership.with(async () => await work(await this.get()), both);
+  }
+
+  /** Resolves when nothing is on its way that other devices of this user come in by. */
+  async left(): Promise<void> {
+    await this.#engine?.left();
   }
 
   /** Resolves when nothing is under way any more. */
@@ -93,6 +100,7 @@ export class EngineHost {
         fetch: (names) => keyring.fetch(names, this.#remote()),
       },
       keyLog,
+      accountKey: () => this.#options.accountKey(),
       ask: ((request: never, signal?: AbortSignal) => this.#ask(request, signal)) as Remote["ask"],
       peerOf: (conversation) => history.conversation(conversation)?.peer || undefined,
       takeText: (record) => this.#options.takeText(record),

@@ -152,9 +152,12 @@ export class KeyLog {
     return isEarlier ? history!.identity.toHex() : identity;
   }
 
-  /** Whether a device may be sealed for now: it is in the log, has not ended, and waits for nobody's approval (SECURITY P9). */
-  isUsable(user: UserName, device: DeviceId): boolean {
-    const history = this.history(user), known = history?.devices.get(device);
+  /**
+   * Whether a device may be sealed for: it is in the log, has not ended, and waits for nobody's approval (SECURITY P9). The same
+   * for everybody who asks for the same number of entries.
+   */
+  isUsable(user: UserName, device: DeviceId, uptoEntries?: number): boolean {
+    const history = this.history(user, uptoEntries), known = history?.devices.get(device);
     return history !== undefined && known !== undefined && isUsable(history, known);
   }
 

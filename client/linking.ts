@@ -12,6 +12,7 @@ import {
   sealLinkOffer,
   systemRandom,
   x25519,
+  x25519FromPrivate,
 } from "../shared/crypto/mod.ts";
 import { CloseCode } from "../shared/errors.ts";
 import { LINK_MS } from "../shared/limits.ts";
@@ -90,7 +91,7 @@ async function settle(grant: LinkGrant, keys: DeviceKeys, line: Line, place: Uin
         proof: keys.prove(remote.channel.transcriptHash),
       })
     );
-    const { clusterId, identity, identityPem, salt, log2N, serial } = grant;
+    const { clusterId, identity, identityPem, salt, log2N, serial, accountKey } = grant;
     await credentials.saveIdentityFile(new TextDecoder().decode(identityPem));
     credentials.saveDeviceKeys(keys);
     credentials.saveSession(session);
@@ -98,6 +99,7 @@ async function settle(grant: LinkGrant, keys: DeviceKeys, line: Line, place: Uin
     if (options.deviceName !== undefined) proposeDeviceName(database, options.deviceName);
     const server = formatServerAddress(options.server);
     credentials.saveAccount({ name, server, clusterId, identity, salt, log2N, serial, enrolled: true });
+    credentials.putAccountKey(identity, x25519FromPrivate(accountKey).publicKey, accountKey, Date.now());
     isDone = true;
     return { home, name };
   } finally {

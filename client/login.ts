@@ -202,6 +202,7 @@ export class LogIn {
     // What was learned of the password meanwhile is in the home.
     this.#finish({ ...(credentials.account() ?? account), server, ...stretching }, answer, stretched);
     await this.#refreshIdentity(password, stretched, remote);
+    await credentials.learnAccountKey(password);
     return self;
   }
 
@@ -223,6 +224,7 @@ export class LogIn {
     // Higher than that of any certificate before: those count from 1, or are times too.
     const certificate = await identity.certify({ clusterId, user: name, device: keys, nowMs, serial: nowMs });
     await credentials.pendingRotation.prepare(identity, password!);
+    credentials.saveAccountKey(identity, clusterId, nowMs);
     const session = await remote.ask<"enrol">({
       type: "enrol",
       certificate,
@@ -299,6 +301,7 @@ export class LogIn {
     this.#seal(account, stretched);
     credentials.saveDeviceKeys(keys);
     credentials.saveAccount(account);
+    credentials.saveAccountKey(identity, clusterId, Date.now());
     onProgress(`Signing up as ${name}`);
     try {
       const session = await remote.ask<"register">({
@@ -359,6 +362,7 @@ export class LogIn {
     this.#seal(account, stretched);
     credentials.saveDeviceKeys(keys);
     credentials.saveAccount(account);
+    credentials.saveAccountKey(identity, clusterId, Date.now());
     const session = await remote.ask<"enrol">({
       type: "enrol",
       certificate,
@@ -453,6 +457,7 @@ export class LogIn {
     const identity = await Identity.fromPkcs8(opened.pkcs8);
     if (equalBytes(identity.fingerprint, account.identity)) {
       await credentials.saveIdentity(identity, password);
+      credentials.saveAccountKey(identity, clusterId, Date.now());
       credentials.updateAccount({ identityStale: false });
     }
     identity.wipe();
@@ -475,6 +480,7 @@ export class LogIn {
     }, remote);
     await this.#checkShown(name, identity, remote);
     this.#finish(account, session, stretched);
+    credentials.saveAccountKey(identity, account.clusterId, Date.now());
     this.#recovered = true;
     await liftApproval(identity, account, remote);
     identity.wipe();

@@ -425,7 +425,8 @@ export class Session {
   async #close(): Promise<void> {
     const deadline = performance.now() + CLOSE_WAIT_MS;
     while (this.#waiters.size > 0 && this.link.remote && performance.now() < deadline) await pause(10);
-    await Promise.race([this.#working?.receipts.flush().catch(() => {}), pause(CLOSE_FLUSH_MS)]);
+    const last = Promise.all([this.#working?.receipts.flush().catch(() => {}), this.#working?.host.left()]);
+    await Promise.race([last, pause(CLOSE_FLUSH_MS)]);
     this.live.close();
     this.#working?.inbox.close();
     this.#working?.receipts.close();
@@ -537,6 +538,7 @@ export class Session {
       keyLog,
       link,
       server: this.server,
+      accountKey: () => this.#parts.credentials.accountKey(Date.now()),
       clusterFingerprint: () => this.serverFingerprint,
       takeText: (record) => texts.take(record),
       onReaches: (id, seq) => inbox.reaches(id, seq),
@@ -601,6 +603,7 @@ export class Session {
     // Of before this session; what comes up in it is told as it does.
     if (keyLog.fork !== undefined) return this.#tell({ type: "notice", code: "key-log", text: keyLog.fork });
     keyLog.catchUp(atLeast).then(() => {
+      if (this.#parts.database.closed) return;
       for (const notice of unacknowledged(keyLog, this.#login.self!)) this.#tell(notice);
     }, () => {});
   }

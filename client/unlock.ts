@@ -28,6 +28,11 @@ export async function unlock(credentials: Credentials, ways: Unlocking): Promise
   const { vault } = credentials;
   vault.clean();
   if (!vault.isLocked) return await sealOpenHome(credentials, ways.password);
+  await open(credentials, ways);
+  if (ways.password !== undefined) await credentials.learnAccountKey(ways.password);
+}
+
+async function open({ vault }: Credentials, ways: Unlocking): Promise<void> {
   if (ways.unlock !== undefined && vault.unlockWithKey(ways.unlock)) return;
   if (ways.token !== undefined && vault.unlockWithToken(parseToken(ways.token))) return;
   if (ways.password !== undefined) {

@@ -37,6 +37,8 @@ export interface LinkGrant {
   readonly salt: Uint8Array;
   readonly log2N: number;
   readonly serial: number;
+  /** The private half of the account's key, 32 bytes: with it the device comes into its user's conversations alone. */
+  readonly accountKey: Uint8Array;
 }
 
 /** 26 characters of Crockford's alphabet: 130 bits of the hash of an offer. */
@@ -146,4 +148,5 @@ const GRANT = struct({
   salt: fixedBytes(16),
   log2N: u8,
   serial: varint,
+  accountKey: fixedBytes(32),
 });

@@ -33,6 +33,7 @@ import { Committer } from "./committer.ts";
 import { type Context, makeContext } from "./context.ts";
 import { Conversation } from "./conversation.ts";
 import { requireIdentities } from "./identities.ts";
+import { Inviter } from "./inviter.ts";
 import { Joiner } from "./joiner.ts";
 import { Leaving } from "./leaving.ts";
 import type { Loaded } from "./library.ts";
@@ -46,8 +47,15 @@ import { Served } from "./served.ts";
 import { Trouble } from "./state_row.ts";
 import { Taker } from "./taker.ts";
 
-/** Makes the engine of a home. Nothing is read before the first call. `isBusy`: it does something that nobody waits for. */
-export function makeEngine(options: EngineOptions): Engine & { readonly isBusy: boolean } {
+export interface OwnEngine extends Engine {
+  /** It does something that nobody waits for. */
+  readonly isBusy: boolean;
+  /** Resolves when what it leaves at the server just now, for its user's other devices, is there or given up. Never rejects. */
+  left(): Promise<void>;
+}
+
+/** Makes the engine of a home. Nothing is read before the first call. */
+export function makeEngine(options: EngineOptions): OwnEngine {
   return new GroupEngine(makeContext(options));
 }
 
@@ -62,9 +70,10 @@ interface Parts {
   readonly changes: Changes;
   readonly leaving: Leaving;
   readonly served: Served;
+  readonly inviter: Inviter;
 }
 
-class GroupEngine implements Engine {
+class GroupEngine implements OwnEngine {
   readonly #context: Context;
   readonly #asks: Asks;
   readonly #conversations = new Map<ConversationId, Conversation>();
@@ -86,6 +95,10 @@ class GroupEngine implements Engine {
 
   get isBusy(): boolean {
     return this.#context.background.isBusy;
+  }
+
+  async left(): Promise<void> {
+    await this.#ready?.inviter.idle();
   }
 
   async take(record: Record): Promise<{ readonly taken: Taken; readonly step: Step }> {
@@ -248,7 +261,7 @@ class GroupEngine implements Engine {
   }
 
   async connected(heads: readonly ConversationHead[] = []): Promise<void> {
-    const { joiner, newcomers, loaded } = await this.#load(), { shelf, device, pending } = this.#context;
+    const { joiner, newcomers, inviter, loaded } = await this.#load(), { shelf, device, pending } = this.#context;
     joiner.forget();
     newcomers.forget();
     this.#compared.clear();
@@ -263,6 +276,8 @@ class GroupEngine implements Engine {
     for (const head of heads) {
       const here = await this.#here(head.conversation);
       if (here.isOut && isPerhapsGroup(head)) seeking.push(joiner.wantsIn(here));
+      // What is behind is left when it has caught up.
+      else if (here.state.lastCommit === head.epoch) inviter.soon(here);
       if (head.kind === KIND_GROUP) this.#compareLater(here, head.head);
     }
     for (const ask of asks) this.#answerLater(ask);
@@ -459,13 +474,26 @@ class GroupEngine implements Engine {
   #load(): Promise<Parts> {
     return this.#parts ??= this.#context.load().then((loaded) => {
       const context = this.#context, asks = this.#asks;
-      const committer = new Committer(context, loaded), joiner = new Joiner(context, loaded, committer);
+      const committer = new Committer(context, loaded), inviter = new Inviter(context, loaded);
+      const joiner = new Joiner(context, loaded, { committer, inviter });
       const newcomers = new Newcomers(context, loaded);
       const chores = new Chores({ context, loaded, committer, asks, newcomers });
-      const taker = new Taker(context, loaded, { joiner, asks }), sealing = new Sealing(context, loaded);
+      const taker = new Taker(context, loaded, { joiner, asks, inviter }), sealing = new Sealing(context, loaded);
       const changes = new Changes(context, loaded, newcomers), leaving = new Leaving(context, loaded, sealing);
       const served = new Served(context, loaded);
-      return this.#ready = { loaded, committer, joiner, taker, newcomers, chores, sealing, changes, leaving, served };
+      return this.#ready = {
+        loaded,
+        committer,
+        joiner,
+        taker,
+        newcomers,
+        chores,
+        sealing,
+        changes,
+        leaving,
+        served,
+        inviter,
+      };
     });
   }
 }

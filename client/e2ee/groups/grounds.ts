@@ -1,6 +1,6 @@
 /** Why a device may be removed by anybody (SECURITY M5): what a commit cites, looked up in what this device has read. Pure. */
-import type { UserName } from "../../../shared/protocol/mod.ts";
-import type { CommitNotes, Grounds, IdentityOf } from "../mls/mod.ts";
+import type { DeviceId, UserName } from "../../../shared/protocol/mod.ts";
+import type { CommitNotes, Grounds, IdentityOf, MayComeIn } from "../mls/mod.ts";
 import type { KeyLogView } from "./options.ts";
 import type { ConversationState } from "./state_row.ts";
 
@@ -18,6 +18,11 @@ export function groundsOf(
   return ({ user, device }) =>
     cited.some((seq) => seq < joined || leaves.some((leave) => leave.seq === seq && leave.user === user)) ||
     (keyLogEntries > 0 && keyLog.isRevoked(user, device, keyLogEntries));
+}
+
+/** Which devices may come in by themselves, as far as their commit has read the key log (SECURITY P9). */
+export function comersOf({ keyLogEntries }: CommitNotes, keyLog: KeyLogView): MayComeIn {
+  return (user, device) => keyLog.isUsable(user as UserName, device as DeviceId, keyLogEntries);
 }
 
 /** By which identities people go, as far as a commit has read the key log. */

@@ -15,8 +15,10 @@ import type { Conversation } from "./conversation.ts";
 import { historyOf } from "./history.ts";
 import { identitiesOf } from "./grounds.ts";
 import { identityWarnings } from "./identities.ts";
-import { openLetter } from "./letter.ts";
+import { type OpenedLetter, openLetter } from "./letter.ts";
+import type { Inviter } from "./inviter.ts";
 import type { Loaded } from "./library.ts";
+import { isOwnInvitation, openOwnInvitation } from "./own_invitation.ts";
 import { DISMISSED, rejoined, welcomeRefused } from "./reasons.ts";
 import { NEW_STATE, Trouble } from "./state_row.ts";
 import type { Result } from "./result.ts";
@@ -27,18 +29,25 @@ export class Joiner {
   readonly #context: Context;
   readonly #loaded: Loaded;
   readonly #committer: Committer;
+  readonly #inviter: Inviter;
   /** What the server had for this device when a row was reached. */
   readonly #looked = new Map<ConversationId, { readonly seq: number; readonly found: Found | undefined }>();
   readonly #seeking = new Map<ConversationId, Promise<void>>();
   readonly #waiting = new Map<ConversationId, PromiseWithResolvers<void>>();
   readonly #asked = new Set<ConversationId>();
+  readonly #alone = new Set<ConversationId>();
   /** The commit whose Welcome was no good. */
   readonly #bad = new Map<ConversationId, number>();
 
-  constructor(context: Context, loaded: Loaded, committer: Committer) {
+  constructor(
+    context: Context,
+    loaded: Loaded,
+    { committer, inviter }: { readonly committer: Committer; readonly inviter: Inviter },
+  ) {
     this.#context = context;
     this.#loaded = loaded;
     this.#committer = committer;
+    this.#inviter = inviter;
   }
 
   /** Resolves when this device is in. */
@@ -48,7 +57,9 @@ export class Joiner {
     return waiting.promise;
   }
 
-  isIn({ id }: Conversation): void {
+  isIn(here: Conversation): void {
+    const { id } = here;
+    this.#inviter.soon(here);
     this.#waiting.get(id)?.resolve();
     this.#waiting.delete(id);
     if (this.#asked.delete(id)) {
@@ -78,6 +89,11 @@ export class Joiner {
       if (id === undefined) known.clear();
       else known.delete(id);
     }
+  }
+
+  /** Whether it joins by what another device of its user's left, without having asked anybody: it has lost nothing. */
+  isFirst(id: ConversationId): boolean {
+    return this.#alone.has(id);
   }
 
   /** What was found for a commit's row: nothing known yet, nothing there, or a Welcome that belongs to it. */
@@ -252,12 +268,15 @@ export class Joiner {
   /** Joins in place of this device's old leaf, where it has one. Another commit that comes first makes it ask again. */
   async #joinByItself(here: Conversation, found: Found): Promise<void> {
     const { lib, mls } = this.#loaded, { device, options: { self, nowMs, random, keyLog }, pending } = this.#context;
+    const isOwn = isOwnInvitation(found.body);
     // It is the answer to what was asked.
-    this.#asked.delete(here.id);
+    if (!isOwn) this.#asked.delete(here.id);
+    // As its user's other devices see it (SECURITY P9), all others will.
+    else await keyLog.catchUp();
     await here.making.run(async () => {
       const request = await here.exclusive(async () => {
         if (!here.isOut || pending.load(here.id) !== undefined) return undefined;
-        const letter = await openLetter({
+        const letter = isOwn ? this.#openOwn(here.id, found) : await openLetter({
           self,
           certificates: this.#context.certificates,
           conversation: here.id,
@@ -265,12 +284,14 @@ export class Joiner {
         }, found.body);
         if (letter === undefined) return undefined;
         const notes = { ...lib.NO_NOTES, keyLogEntries: keyLog.length };
-        const { group, body } = await lib.joinByItself(
+        const { group, body, invitedBy } = await lib.joinByItself(
           mls,
           device,
           { groupInfo: letter.content, sealedTree: found.tree },
           { conversation: here.id, nowMs: nowMs(), notes, identityOf: identitiesOf(notes, keyLog) },
         );
+        // Whoever has had the identity can seal one: the group's own signature says which device did.
+        if (isOwn && invitedBy.device !== letter.from.device) return undefined;
         // Into an epoch that is over by what this device has read itself, nobody would follow.
         const isOver = here.group !== undefined && lib.epochOf(group) <= lib.epochOf(here.group);
         if (isOver || this.#placeFault(here.id, lib.rosterOf(group), letter) !== undefined) return undefined;
@@ -285,6 +306,8 @@ export class Joiner {
           welcomes: [],
           tree: new Uint8Array(),
         };
+        if (isOwn) this.#alone.add(here.id);
+        else this.#alone.delete(here.id);
         here.change({ joining: group, writes: [() => pending.write(here.id, made)] });
         return made;
       });
@@ -294,6 +317,22 @@ export class Joiner {
       if (!(error instanceof lib.JoinRefused) && !(error instanceof lib.ChangeRefused)) throw error;
     });
     if (here.isOut) await this.#ask(here);
+  }
+
+  /** What one of this user's devices has left: they must be somebody in the key log, as this one must (SECURITY P9). */
+  #openOwn(
+    conversation: ConversationId,
+    { commit, body }: Found,
+  ):
+    | Pick<OpenedLetter, "content" | "identity"> & { readonly from: Pick<OpenedLetter["from"], "user" | "device"> }
+    | undefined {
+    const { self, keyLog, accountKey } = this.#context.options, { name: user, clusterId, keys } = self;
+    const privateKey = accountKey?.()?.privateKey;
+    const opened = privateKey && openOwnInvitation({ clusterId, user, conversation, commit }, privateKey, body);
+    if (opened === undefined) return undefined;
+    const { by, groupInfo } = opened;
+    if (!keyLog.isUsable(user, keys.id) || !keyLog.isUsable(user, by)) return undefined;
+    return { from: { user, device: by }, identity: self.identity.toHex(), content: groupInfo };
   }
 
   /** What is wrong with the group that one would be in: not the one asked for, or not by a member of it. */

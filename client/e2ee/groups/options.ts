@@ -2,6 +2,7 @@
 import type { ConversationId, DeviceId, DirectoryEntry, Record, UserName } from "../../../shared/protocol/mod.ts";
 import type { RandomSource } from "../../../shared/primitives.ts";
 import type { Database } from "../../database.ts";
+import type { AccountKey } from "../../account_key.ts";
 import type { KeyChangedError } from "../../errors.ts";
 import type { Self } from "../../keyring.ts";
 import type { Remote } from "../../remote.ts";
@@ -20,6 +21,8 @@ export interface EngineOptions {
   };
   readonly people: People;
   readonly keyLog: KeyLogView;
+  /** What this user's devices leave for each other is sealed by; `undefined` where the home does not have it. */
+  accountKey?(): AccountKey | undefined;
   /** Sends a request over the connection there is. @throws ServerRefusal, ConnectionLostError. */
   readonly ask: Remote["ask"];
   /** The other one of a direct conversation; `undefined` for a group, and for what this home does not know. */
@@ -78,8 +81,12 @@ export interface KeyLogView {
    * @param uptoEntries As for {@linkcode isRevoked}.
    */
   identityOf(user: UserName, identity: string, uptoEntries?: number): string;
-  /** Whether a device may be let in now: it is in the log, has not ended, and waits for nobody's approval. */
-  isUsable(user: UserName, device: DeviceId): boolean;
+  /**
+   * Whether a device may be let in: it is in the log, has not ended, and waits for nobody's approval.
+   *
+   * @param uptoEntries As for {@linkcode isRevoked}.
+   */
+  isUsable(user: UserName, device: DeviceId, uptoEntries?: number): boolean;
   /** Entries about these are read from now on; resolves when those that there are have been. */
   follow(names: readonly UserName[]): Promise<void>;
 }

@@ -11,9 +11,10 @@ import { Kind, readBody } from "./body.ts";
 import type { Context } from "./context.ts";
 import type { Conversation, Next } from "./conversation.ts";
 import type { Result } from "./result.ts";
-import { groundsOf, identitiesOf } from "./grounds.ts";
+import { comersOf, groundsOf, identitiesOf } from "./grounds.ts";
 import { historyOf } from "./history.ts";
 import { identityWarnings } from "./identities.ts";
+import type { Inviter } from "./inviter.ts";
 import type { Joiner } from "./joiner.ts";
 import type { Loaded } from "./library.ts";
 import { linesOf } from "./lines.ts";
@@ -25,15 +26,21 @@ export class Taker {
   readonly #loaded: Loaded;
   readonly #joiner: Joiner;
   readonly #asks: Asks;
+  readonly #inviter: Inviter;
   /** Rows for which the key log was read, and people about whom it is. */
   readonly #readForRows = new Set<string>();
   readonly #followed = new Set<UserName>();
 
-  constructor(context: Context, loaded: Loaded, { joiner, asks }: { readonly joiner: Joiner; readonly asks: Asks }) {
+  constructor(
+    context: Context,
+    loaded: Loaded,
+    { joiner, asks, inviter }: { readonly joiner: Joiner; readonly asks: Asks; readonly inviter: Inviter },
+  ) {
     this.#context = context;
     this.#loaded = loaded;
     this.#joiner = joiner;
     this.#asks = asks;
+    this.#inviter = inviter;
   }
 
   async take(here: Conversation, record: Record): Promise<{ readonly taken: Taken; readonly step: Step }> {
@@ -129,9 +136,11 @@ export class Taker {
     }
     const outcome = await lib.receive(mls, here.group, bytes, {
       nowMs: nowMs(),
-      ...(notes === undefined
-        ? {}
-        : { grounds: groundsOf(notes, state, keyLog), identityOf: identitiesOf(notes, keyLog) }),
+      ...(notes === undefined ? {} : {
+        grounds: groundsOf(notes, state, keyLog),
+        identityOf: identitiesOf(notes, keyLog),
+        mayComeIn: comersOf(notes, keyLog),
+      }),
     });
     const seen = isCommit ? { ...state, lastCommit: record.seq } : state;
     switch (outcome.kind) {
@@ -256,7 +265,14 @@ export class Taker {
     };
     return {
       taken: taken.lines.length === 0 ? nothing(warnings) : taken,
-      next: { state, group, wipe, writes, ...(own ? { counted: record.messageId } : {}) },
+      next: {
+        state,
+        group,
+        wipe,
+        writes,
+        after: () => this.#inviter.soon(here),
+        ...(own ? { counted: record.messageId } : {}),
+      },
       begins: true,
     };
   }
@@ -392,9 +408,11 @@ export class Taker {
   /** The commit by which this device came in by itself. */
   #joinedByItself(here: Conversation, record: Record): Result {
     const group = here.joining!, { lib } = this.#loaded, { traces, pending, options: { self, nowMs } } = this.#context;
-    const { members } = lib.rosterOf(group), { missed } = here.state;
+    const { members, info } = lib.rosterOf(group), { missed } = here.state;
+    // In a direct conversation a new device's first message takes its readers' RSA keys too.
+    const heard = here.state.heard || info.kind === lib.Kind.group;
     const state: ConversationState = {
-      ...this.#inEpoch({ ...NEW_STATE, seq: here.state.seq, heard: true }, record.seq, group),
+      ...this.#inEpoch({ ...NEW_STATE, seq: here.state.seq, heard }, record.seq, group),
       joined: record.seq,
       keysMs: nowMs(),
     };
@@ -403,7 +421,10 @@ export class Taker {
       () => traces.restartOwn(here.id),
       ...members.map(({ device }) => () => traces.restart(here.id, device, undefined)),
     ];
-    const warnings = [rejoined(missed), ...identityWarnings(this.#context, members)];
+    const warnings = [
+      ...(missed === 0 && this.#joiner.isFirst(here.id) ? [] : [rejoined(missed)]),
+      ...identityWarnings(this.#context, members),
+    ];
     const { user, device } = { user: self.name, device: self.keys.id };
     return {
       taken: { kind: "change", by: user, device, lines: [], ended: false, warnings },

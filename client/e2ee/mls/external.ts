@@ -21,7 +21,7 @@ import { readCredential } from "./credential.ts";
 import { ChangeRefused, type Group, rosterOf, trimmed, wipe } from "./group.ts";
 import { JoinRefused, treeOf } from "./join.ts";
 import { makeKeyPackage, privateKeysOf, publicPackageOf } from "./key_packages.ts";
-import { allowed, type IdentityOf } from "./policy.ts";
+import { allowed, type IdentityOf, type Member } from "./policy.ts";
 import { clientConfig, type Mls, type OwnDevice } from "./profile.ts";
 import { sealTree, treeKey } from "./sealed_tree.ts";
 import { decodeMessage, encodeMessage } from "./wire.ts";
@@ -45,6 +45,8 @@ export async function makeInvitation({ suite }: Mls, { state }: Group): Promise<
 }
 
 export interface SelfJoin {
+  /** Whose device signed the invitation: a member of the group. */
+  readonly invitedBy: Member;
   /** Good once the commit is appended; if another one was first, join again from a newer invitation. */
   readonly group: Group;
   readonly body: Uint8Array;
@@ -75,7 +77,9 @@ export async function joinByItself(
   try {
     const tree = await treeOf(mls, groupInfo, invitation.sealedTree);
     const former = formerLeaf(groupInfo, tree, device, identityOf);
-    return await commitSelf(mls, device, { groupInfo, tree, former, nowMs, notes });
+    const { members } = rosterOf({ state: { ratchetTree: tree, groupContext } });
+    const invitedBy = members.find(({ leaf }) => leaf === groupInfo.signer)!;
+    return { ...await commitSelf(mls, device, { groupInfo, tree, former, nowMs, notes }), invitedBy };
   } catch (error) {
     if (error instanceof JoinRefused || error instanceof ChangeRefused) throw error;
     throw new JoinRefused("Invitation cannot be used", { cause: error });
@@ -108,7 +112,7 @@ interface Parts {
   readonly notes: CommitNotes;
 }
 
-async function commitSelf(mls: Mls, device: OwnDevice, parts: Parts): Promise<SelfJoin> {
+async function commitSelf(mls: Mls, device: OwnDevice, parts: Parts): Promise<Omit<SelfJoin, "invitedBy">> {
   const { suite } = mls, { groupInfo, former } = parts, { groupContext } = groupInfo;
   const externalPub = groupInfo.extensions.find(({ extensionType }) => extensionType === "external_pub");
   if (externalPub === undefined) throw new JoinRefused("Invitation has no external key");

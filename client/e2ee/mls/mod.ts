@@ -49,6 +49,7 @@ export {
   type Change,
   type Grounds,
   type IdentityOf,
+  type MayComeIn,
   type Member,
   type PolicyFault,
   type Roster,

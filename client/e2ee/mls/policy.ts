@@ -39,6 +39,12 @@ export type Grounds = (member: Member) => boolean;
  */
 export type IdentityOf = (user: string, identity: string) => string;
 
+/**
+ * Whether a device that has no leaf may come in by itself, at the place of the commit: the key log counts it, and it waits for no
+ * other device's approval. Nobody else has looked at it, as who adds a device does.
+ */
+export type MayComeIn = (user: string, device: string) => boolean;
+
 export type PolicyFault =
   | "not a member"
   | "adds a device twice"
@@ -55,6 +61,7 @@ export type PolicyFault =
   | "leaves the group headless"
   | "changes the kind"
   | "adds more than itself"
+  | "is not let in by its own user"
   | "removes more than its own old leaf";
 
 /**
@@ -68,7 +75,11 @@ export function allowed(
   change: Change,
   grounds: Grounds = () => false,
   identityOf: IdentityOf = (_, identity) => identity,
+  mayComeIn: MayComeIn = () => true,
 ): PolicyFault | undefined {
+  if (change.by === "itself" && change.removed.length === 0 && !mayComeIn(committer.user, committer.device)) {
+    return "is not let in by its own user";
+  }
   const now = <T extends Person>(who: T): T => ({ ...who, identity: identityOf(who.user, who.identity) });
   const described = (info: GroupInfo): GroupInfo => ({ ...info, roles: info.roles.map(now) });
   return judge(

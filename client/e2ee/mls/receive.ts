@@ -14,7 +14,7 @@ import { type CommitNotes, decodeNotes } from "./commit_notes.ts";
 import { type CommitMessage, planOf, type SkipReason } from "./commit_plan.ts";
 import { epochOf, type Group, type Pending, rosterOf, selfIn, trimmed, wipe, withoutPending } from "./group.ts";
 import { decodePlaintext, type Plaintext } from "./plaintext.ts";
-import { allowed, type Change, type Grounds, type IdentityOf, type Member } from "./policy.ts";
+import { allowed, type Change, type Grounds, type IdentityOf, type MayComeIn, type Member } from "./policy.ts";
 import { EPOCHS_KEPT, type Mls } from "./profile.ts";
 import { type Sender, senderOf } from "./sender.ts";
 import { keyFault } from "./tree.ts";
@@ -69,6 +69,8 @@ export interface ReceiveOptions {
   readonly grounds?: Grounds;
   /** See {@linkcode IdentityOf}; by default nobody has replaced theirs. */
   readonly identityOf?: IdentityOf;
+  /** See {@linkcode MayComeIn}; by default any device of a member's. */
+  readonly mayComeIn?: MayComeIn;
 }
 
 /** The notes of a commit, before it is judged: what must be read first to judge it. `undefined` where it is no commit. */
@@ -152,7 +154,7 @@ async function receiveCommit(
   group: Group,
   body: Uint8Array,
   message: CommitMessage,
-  { nowMs, grounds, identityOf }: ReceiveOptions,
+  { nowMs, grounds, identityOf, mayComeIn }: ReceiveOptions,
 ): Promise<Outcome> {
   const { state } = group;
   const epoch = message.wireformat === "mls_private_message"
@@ -167,7 +169,7 @@ async function receiveCommit(
   if ("skip" in plan) return { kind: "skipped", reason: plan.skip, certain: !await claimsOurs(mls, group, message) };
   if (plan.by.device === selfIn(group).device && plan.change.by === "member") return { kind: "rolledBack" };
   const roster = rosterOf(group);
-  const fault = allowed(roster, plan.by, plan.change, grounds, identityOf);
+  const fault = allowed(roster, plan.by, plan.change, grounds, identityOf, mayComeIn);
   if (fault !== undefined) return skipped(fault);
   const { by, change, notes } = plan;
   if (change.removed.includes(state.privatePath.leafIndex)) return { kind: "removed", by, notes };

@@ -33,6 +33,7 @@ async function grantOf(): Promise<LinkGrant> {
     clusterId: TEST_CLUSTER,
     identity: alice.identity.fingerprint,
     identityPem: new TextEncoder().encode("a key file"),
+    accountKey: new Uint8Array(32).fill(6),
     salt: new Uint8Array(16).fill(3),
     log2N: 17,
     serial: 2,

@@ -3,6 +3,7 @@
  * transactions of its own and sends from an outbox, as a client does.
  */
 import assert from "node:assert/strict";
+import { accountKeyOf } from "../../../../client/account_key.ts";
 import { Database } from "../../../../client/database.ts";
 import { DeviceKeys } from "../../../../client/e2ee/device_keys.ts";
 import { type ChangeLine, NotReadyError, type Taken, type Warning } from "../../../../client/e2ee/engine.ts";
@@ -76,6 +77,8 @@ export class World {
   readonly homes: Home[] = [];
   readonly folder: string;
   keyLog: KeyLogView = NO_KEY_LOG;
+  /** Whether homes can leave each other's devices what lets them in. */
+  hasAccountKeys = false;
   /** Every (epoch, leaf, generation) that a message was sealed under: none may come twice. */
   readonly usedKeys = new Set<string>();
 
@@ -164,6 +167,11 @@ export class World {
       quiet = 0;
     }
   }
+}
+
+/** Test identities are shared by several people. */
+function nameBytes(user: UserName): Uint8Array {
+  return new TextEncoder().encode(user);
 }
 
 interface HomeParts {
@@ -265,8 +273,10 @@ export class Home {
         follow: (names) => world.keyLog.follow(names),
         isRevoked: (user, device, upto) => world.keyLog.isRevoked(user, device, upto),
         identityOf: (user, identity, upto) => world.keyLog.identityOf(user, identity, upto),
-        isUsable: (user, device) => world.keyLog.isUsable(user, device) && !world.keyLog.isRevoked(user, device),
+        isUsable: (user, device, upto) =>
+          world.keyLog.isUsable(user, device, upto) && !world.keyLog.isRevoked(user, device, upto),
       },
+      accountKey: () => world.hasAccountKeys ? accountKeyOf(identity.fingerprint, nameBytes(this.user)) : undefined,
       ask: ((request: Request) => {
         if (run.database !== this.database || this.#stopped) return Promise.reject(lost());
         return this.ask(request);
