@@ -158,7 +158,8 @@ export class Conversation {
     this.#head = Math.max(this.#head, head);
     this.#listedEpoch = epoch;
     await this.exclusive(() => {
-      if (this.#group === undefined && this.#state.seq < cursor) {
+      // One that was put back has a group, and reads its own messages again.
+      if (this.#state.seq < cursor && this.#state.joined === 0 && this.group === undefined) {
         this.change({ state: { ...this.#state, seq: cursor } });
       }
       return Promise.resolve();
