@@ -27,8 +27,8 @@ export interface Unlocking {
 export async function unlock(credentials: Credentials, ways: Unlocking): Promise<void> {
   const { vault } = credentials;
   vault.clean();
-  if (!vault.isLocked) return await sealOpenHome(credentials, ways.password);
-  await open(credentials, ways);
+  if (vault.isLocked) await open(credentials, ways);
+  else await sealOpenHome(credentials, ways.password);
   if (ways.password !== undefined) await credentials.learnAccountKey(ways.password);
 }
 

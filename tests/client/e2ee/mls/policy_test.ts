@@ -59,6 +59,8 @@ interface Case {
   readonly info?: GroupInfo;
   readonly in?: GroupInfo;
   readonly grounds?: string;
+  /** The key log does not count who comes in. */
+  readonly waits?: true;
   readonly fault?: string;
 }
 
@@ -168,6 +170,21 @@ const TABLE: Record<string, Case> = {
   },
   // External commits.
   "a member's new device": { by: "bob/3", itself: true, add: ["bob/3"] },
+  "a member's new device that waits for approval": {
+    by: "bob/3",
+    itself: true,
+    add: ["bob/3"],
+    waits: true,
+    fault: "is not let in by its own user",
+  },
+  "a device that waits, let in by somebody": { by: "carol", add: ["bob/3"], waits: true },
+  "a device that waits, in its old place": {
+    by: "bob/2",
+    itself: true,
+    add: ["bob/2"],
+    remove: ["bob/2"],
+    waits: true,
+  },
   "a member's device in its old place": { by: "bob/2", itself: true, add: ["bob/2"], remove: ["bob/2"] },
   "a member's device a second time": { by: "bob/2", itself: true, add: ["bob/2"], fault: "adds a device twice" },
   "a device that pushes another out": {
@@ -183,7 +200,7 @@ const TABLE: Record<string, Case> = {
 };
 
 for (
-  const [name, { by, itself, add = [], remove = [], info: after, in: before = CLOSED, grounds, fault }] of Object
+  const [name, { by, itself, add = [], remove = [], info: after, in: before = CLOSED, grounds, waits, fault }] of Object
     .entries(TABLE)
 ) {
   Deno.test(`allowed() ${name}: ${fault ?? "yes"}`, () => {
@@ -193,7 +210,8 @@ for (
       removed: remove.map(leafOf),
       ...(after === undefined ? {} : { info: after }),
     };
-    assert.equal(allowed({ members, info: before }, device(by), change, ({ user }) => user === grounds), fault);
+    const isGround = ({ user }: Member) => user === grounds, old = { members, info: before };
+    assert.equal(allowed(old, device(by), change, isGround, undefined, () => !waits), fault);
   });
 }
 
