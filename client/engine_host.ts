@@ -15,9 +15,9 @@ import { CannotReachError } from "./errors.ts";
 import type { History } from "./history.ts";
 import type { KeyLog } from "./key_log.ts";
 import type { Keyring, Self } from "./keyring.ts";
-import { type Link, patiently } from "./link.ts";
+import { isTransient, type Link, patiently } from "./link.ts";
 import { Ownership } from "./ownership.ts";
-import type { Remote } from "./remote.ts";
+import { type Remote, ServerRefusal } from "./remote.ts";
 import { systemTimers, type Timers } from "./timers.ts";
 
 export interface EngineHostOptions {
@@ -39,6 +39,8 @@ export interface EngineHostOptions {
   /** This device came in without a row that says so. */
   onJoined(engine: Engine, conversation: ConversationId, taken: Joined): void;
   onChanged(conversation: ConversationId): void;
+  /** The server takes nothing for now, and says why; it is tried again. */
+  onHeldUp(error: ServerRefusal): void;
 }
 
 /** What coming in meant. */
@@ -128,7 +130,12 @@ export class EngineHost {
     if (hold === undefined) throw new CannotReachError("Another process of this home takes and seals");
     try {
       const remote = this.#remote();
-      return await patiently(() => remote.ask(request, signal));
+      return await patiently(() =>
+        remote.ask(request, signal).catch((error) => {
+          if (error instanceof ServerRefusal && isTransient(error)) this.#options.onHeldUp(error);
+          throw error;
+        })
+      );
     } finally {
       hold.release();
     }

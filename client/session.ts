@@ -545,6 +545,7 @@ export class Session {
       onWarning: (id, { code, name, text }) =>
         onNotice({ type: "notice", code, ...(name && { name }), conversation: id, text }),
       onJoined: (engine, id, taken) => inbox.joined(engine, id, taken),
+      onHeldUp: (error) => this.#heldUp(error),
       onChanged: (id) => {
         host.with(() => inbox.refresh(id)).catch(() => {});
         inbox.tryAgain(id);

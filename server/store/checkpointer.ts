@@ -8,6 +8,7 @@
  * in the midst of commits (`wal_autocheckpoint`).
  */
 import type { Logger } from "../../shared/log.ts";
+import { isFailureOfTheDisk } from "./full.ts";
 import type { CheckpointAnswer, CheckpointJob, CheckpointResult } from "./checkpoint_worker.ts";
 
 /** Somebody who checkpoints beside the writer. */
@@ -22,6 +23,11 @@ export interface CheckpointerOptions {
   /** Started when there is something to do for the first time: a server that stores little needs none. */
   readonly startThread: () => CheckpointThread;
   readonly logger: Logger;
+  /**
+   * The disk has no room for what is in the WAL. Told at once: the WAL's own room is there already, so that commits would go on
+   * until there is more in it than what is held back for a full disk can take.
+   */
+  readonly onFull?: () => void;
   /** Pages in the WAL at which a checkpoint begins, and at which the writer waits for its end. */
   readonly pagesMin?: number;
   readonly pagesMax?: number;
@@ -31,7 +37,7 @@ export class Checkpointer {
   /** Checkpoints finished, and those that came too late, so that the writer had to wait for all of it. */
   finished = 0;
   late = 0;
-  readonly #options: Required<CheckpointerOptions>;
+  readonly #options: Required<Omit<CheckpointerOptions, "onFull">> & Pick<CheckpointerOptions, "onFull">;
   #thread: CheckpointThread | undefined;
   #running: Promise<void> | undefined;
   /** The last pass is under way. */
@@ -101,8 +107,13 @@ export class Checkpointer {
       this.#pagesSince = 0;
       this.finished++;
     } catch (error) {
-      this.#isBroken = true;
       this.#options.logger.log("error", "store.checkpoint-thread", { error });
+      if (!isFailureOfTheDisk(error)) this.#isBroken = true;
+      else {
+        this.#options.onFull?.();
+        // Looked at anew when as much has been written again, whatever became of it.
+        this.#pagesKnown = this.#pagesSince = 0;
+      }
     } finally {
       this.#isLast = this.#isLate = false;
     }

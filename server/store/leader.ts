@@ -87,12 +87,14 @@ export class Leader implements Served {
     this.hub = new Hub();
     this.leadership = database.leadership;
     this.superseded = superseded.promise;
+    const space = new Space({ reserves: [reserve, database.reserve], makeRoom: () => database.makeRoom(), logger });
+    const onFull = () => space.exhausted();
     this.store = new SqliteStore(database, {
       listener: this.hub,
       logger,
       onSuperseded: superseded.resolve,
-      checkpointer: new Checkpointer({ startThread: () => new CheckpointWorker(path), logger }),
-      space: new Space({ reserves: [reserve, database.reserve], makeRoom: () => database.makeRoom(), logger }),
+      checkpointer: new Checkpointer({ startThread: () => new CheckpointWorker(path), logger, onFull }),
+      space,
     });
     this.#retention = new Retention({ store: this.store, settings: retention, nowMs: Date.now, logger });
     this.#retention.start();

@@ -128,7 +128,8 @@ export class FileReserve implements Reserve {
   }
 }
 
-const RESERVE_BYTES = 8 << 20;
+/** More than the WAL holds when a checkpoint begins (16 MiB), which then has to find room in the database. */
+const RESERVE_BYTES = 24 << 20;
 const SPARE_BYTES = 4 << 20;
 const PIECE_BYTES = 1 << 20;
 const RETRY_MS = 2000;

@@ -9,6 +9,7 @@ import { assert } from "../../shared/assert.ts";
 import type { Logger } from "../../shared/log.ts";
 import type { CommitListener } from "../bus/bus.ts";
 import type { Checkpointer } from "./checkpointer.ts";
+import { isFailureOfTheDisk } from "./full.ts";
 import { Notices } from "./notices.ts";
 import type { SqliteDatabase } from "./sqlite/database.ts";
 import { RefusedError, SupersededError } from "./sqlite/errors.ts";
@@ -170,11 +171,6 @@ export function storeError(error: unknown): Error {
   if (error instanceof RefusedError) return error;
   if (isFailureOfTheDisk(error)) return new StoreFullError("Cannot store: the disk is full", { cause: error });
   return new StoreUnavailableError("Cannot use the store now", { cause: error });
-}
-
-/** Deno's SQLite errors carry no number, only SQLite's fixed English text (`sqlite3ErrStr`). */
-function isFailureOfTheDisk(error: unknown): boolean {
-  return error instanceof Error && /database or disk is full|disk I\/O error/.test(error.message);
 }
 
 interface Pending {
