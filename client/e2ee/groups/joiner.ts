@@ -226,7 +226,9 @@ export class Joiner {
     const { options: { ask, onReaches } } = this.#context;
     if (!here.isOut) return;
     const { welcome } = await ask<"welcome">({ type: "welcome", conversation: here.id });
-    const isUsable = welcome !== undefined && welcome.commit >= here.state.lastCommit;
+    // A direct conversation begins anew behind a restore: nobody comes back into the group that was before.
+    const { lastCommit, base } = here.state, begins = this.#context.options.peerOf(here.id) === undefined ? 0 : base;
+    const isUsable = welcome !== undefined && welcome.commit >= lastCommit && welcome.commit > begins;
     if (isUsable && welcome.isInvitation) return await this.#joinByItself(here, welcome);
     if (isUsable && here.group === undefined) await this.joinLate(here, welcome);
     else if (isUsable && welcome.commit > here.state.seq) return onReaches(here.id, welcome.commit);
