@@ -111,7 +111,9 @@ async function show(chat: ChatClient, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     for (const { event, position } of chat.unshown(PAGE)) {
       if (event.type === "refused") tell({ type: "complaint", text: refusal(event) });
-      else if (event.type === "message") tell({ type: "shown", position, conversation: event.conversation, ...rowOf(event) });
+      else if (event.type === "message") {
+        tell({ type: "shown", position, conversation: event.conversation, ...rowOf(event) });
+      }
       chat.markShown(position);
       tell({ type: "marked", position });
     }
