@@ -1,6 +1,6 @@
 /** What a person is told of the key log: what it says of themselves, and what of others does not hold (SECURITY M13, P9). */
 import { decodeCertificate, equalBytes, sha256 } from "../shared/crypto/mod.ts";
-import type { DeviceId } from "../shared/protocol/mod.ts";
+import type { DeviceId, UserName } from "../shared/protocol/mod.ts";
 import type { NoticeEvent } from "./events.ts";
 import type { KeyLog, KeyLogNews } from "./key_log.ts";
 import type { Self } from "./keyring.ts";
@@ -20,6 +20,18 @@ export function unacknowledged(keyLog: KeyLog, self: Self): NoticeEvent[] {
   const devices = keyLog.history(self.name)?.devices ?? [];
   return [...devices].flatMap(([device, { endedAt, approvedAt }]) =>
     endedAt !== undefined || approvedAt !== undefined || device === self.keys.id ? [] : [deviceAdded(device)]
+  );
+}
+
+/** Identities that others have put in the place of theirs: fingerprints, 32 bytes. */
+export function newIdentities(
+  news: readonly KeyLogNews[],
+  self: Self,
+): { readonly name: UserName; readonly identity: Uint8Array }[] {
+  return news.flatMap(({ user, said, fault }) =>
+    user === self.name || fault !== undefined || said?.type !== "rotate"
+      ? []
+      : [{ name: user, identity: sha256(decodeCertificate(said.certificate).identityKey) }]
   );
 }
 

@@ -26,7 +26,7 @@ import type { ChatEvent, NoticeEvent } from "./events.ts";
 import { type Conversation, ConversationKind, timeText } from "./history.ts";
 import { Inbox } from "./inbox.ts";
 import { KeyLog } from "./key_log.ts";
-import { isReplaced, noticesOf, unacknowledged } from "./key_watch.ts";
+import { isReplaced, newIdentities, noticesOf, unacknowledged } from "./key_watch.ts";
 import { Keyring, type Self } from "./keyring.ts";
 import { asFastChatError, Link } from "./link.ts";
 import { Live } from "./live.ts";
@@ -516,6 +516,10 @@ export class Session {
       ask: (request: RequestOf<"keyLog" | "keyEntries">) =>
         link.ask<"keyLog" | "keyEntries">(request) as Promise<never>,
       onNews: (news) => {
+        // Before anybody is told: what they send next must not go to the one before.
+        for (const { name, identity } of newIdentities(news, self)) {
+          if (pins.pinned(name) !== undefined) pins.check(name, identity, Date.now());
+        }
         noticesOf(news, self).forEach(onNotice);
         if (news.some((item) => isReplaced(item, self)) && !this.#rotating) this.link.fail(new FastChatError(REPLACED));
       },

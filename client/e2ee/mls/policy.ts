@@ -77,17 +77,17 @@ export function allowed(
   identityOf: IdentityOf = (_, identity) => identity,
   mayComeIn: MayComeIn = () => true,
 ): PolicyFault | undefined {
-  if (change.by === "itself" && change.removed.length === 0 && !mayComeIn(committer.user, committer.device)) {
-    return "is not let in by its own user";
-  }
   const now = <T extends Person>(who: T): T => ({ ...who, identity: identityOf(who.user, who.identity) });
   const described = (info: GroupInfo): GroupInfo => ({ ...info, roles: info.roles.map(now) });
-  return judge(
+  const fault = judge(
     { members: old.members.map(now), info: described(old.info) },
     now(committer),
     { ...change, added: change.added.map(now), ...(change.info && { info: described(change.info) }) },
     grounds,
   );
+  if (fault !== undefined) return fault;
+  const isNew = change.by === "itself" && change.removed.length === 0;
+  return isNew && !mayComeIn(committer.user, committer.device) ? "is not let in by its own user" : undefined;
 }
 
 function judge(
