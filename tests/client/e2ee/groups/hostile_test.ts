@@ -407,7 +407,10 @@ Deno.test("Lying server: a key package that was used before is refused and repor
       await world.settle();
     }
     assertHealthy(world);
-    assert.deepEqual(codes(bob), ["welcome-refused", "rejoined"]);
+    // Whether it missed something depends on what lets it in: a member, or what it left for its user's devices itself.
+    const [first, ...others] = codes(bob);
+    assert.equal(first, "welcome-refused");
+    assert.ok(others.every((code) => code === "rejoined"), others.join());
     assertAgree([alice, bob], id);
     bob.say(id, "in again");
     await world.settle();
