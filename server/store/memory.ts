@@ -665,8 +665,10 @@ export class MemoryStore implements Store {
     user.revision++;
     const conversations = [...user.conversations].filter(({ kind }) => kind === ConversationKind.Direct).toSorted(byId)
       .map(({ id, epoch, members }) => ({ id, epoch, members }));
-    const groups = [...user.conversations].filter(({ kind }) => kind === ConversationKind.Group);
-    const names = new Set(groups.flatMap(({ members }) => [...members]));
+    // Of a group that they are out of they may still read, and are nobody's acquaintance.
+    const groups = [...user.conversations].filter(({ kind }) => kind === ConversationKind.Group)
+      .map(({ members }) => [...members]).filter((members) => members.includes(user.name));
+    const names = new Set(groups.flat());
     names.delete(user.name);
     this.#listener?.devicesChanged({
       user: user.name,
