@@ -77,6 +77,9 @@ export class Inbox {
   joined(engine: Engine, conversation: ConversationId, taken: Joined): void {
     const { database, history } = this.#options;
     if (history.conversation(conversation) === undefined) {
+      // A Welcome may be heard of before the row it belongs to, and that of a direct conversation changes nothing to be shown:
+      // whose it is, the list or its first row says.
+      if (taken.kind !== "change") return;
       database.transaction(() => history.addGroup({ id: conversation, cursor: 0 }));
     }
     this.#lane(conversation).joined(engine, taken);
