@@ -33,6 +33,8 @@ export class Joiner {
   /** What the server had for this device when a row was reached. */
   readonly #looked = new Map<ConversationId, { readonly seq: number; readonly found: Found | undefined }>();
   readonly #seeking = new Map<ConversationId, Promise<void>>();
+  /** Conversations in which it is called for while it goes on. */
+  readonly #again = new Set<ConversationId>();
   readonly #waiting = new Map<ConversationId, PromiseWithResolvers<void>>();
   readonly #asked = new Set<ConversationId>();
   readonly #alone = new Set<ConversationId>();
@@ -213,13 +215,23 @@ export class Joiner {
   }
 
   /** Looks for what lets this device in, and asks for it where there is nothing. @throws ConnectionLostError */
-  seek(here: Conversation): Promise<void> {
-    let seeking = this.#seeking.get(here.id);
-    if (seeking === undefined) {
-      seeking = this.#seek(here).finally(() => this.#seeking.delete(here.id));
-      this.#seeking.set(here.id, seeking);
+  async seek(here: Conversation): Promise<void> {
+    const { id } = here, running = this.#seeking.get(id);
+    if (running !== undefined) {
+      // It may have looked before there was what made somebody call this: it looks once more.
+      this.#again.add(id);
+      return await running;
     }
-    return seeking;
+    const seeking = this.#seekUntilSeen(here).finally(() => this.#seeking.delete(id));
+    this.#seeking.set(id, seeking);
+    await seeking;
+  }
+
+  async #seekUntilSeen(here: Conversation): Promise<void> {
+    do {
+      this.#again.delete(here.id);
+      await this.#seek(here);
+    } while (this.#again.has(here.id));
   }
 
   async #seek(here: Conversation): Promise<void> {

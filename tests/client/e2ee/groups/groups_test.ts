@@ -78,6 +78,37 @@ Deno.test("engine: a new device waits until somebody is there, and whoever sends
     assertAgree([alice, bob, phone], id);
   }));
 
+Deno.test("engine: what lets a device in and comes before the answer to its question is not overlooked", () =>
+  World.run(async (world) => {
+    const alice = await world.home("alice"), bob = await world.home("bob"), id = await groupOf(world, alice, bob);
+    await bob.stop();
+    Deno.removeSync(bob.path);
+    bob.start();
+    const answer = world.server.answer.bind(world.server), invited = Promise.withResolvers<void>();
+    let invitations = 0;
+    world.server.answer = async (user, device, request) => {
+      const response = await answer(user, device, request);
+      if (request.type === "invite" && ++invitations === 1) {
+        // The news of it goes out now; whatever it starts there has run before bob's question is answered.
+        bob.breathe(40).then(() => invited.resolve());
+      }
+      if (request.type === "ask") await invited.promise;
+      return response;
+    };
+    const asking = bob.connect();
+    while (invitations === 0) {
+      world.clock.pass(1_000);
+      await bob.breathe(4);
+    }
+    await asking;
+    await world.settle();
+    assertHealthy(world);
+    assertAgree([alice, bob], id);
+    bob.say(id, "in again");
+    await world.settle();
+    assert.deepEqual(alice.texts(id), ["bob: in again"]);
+  }));
+
 Deno.test("engine: a note to oneself reaches one's other devices", () =>
   World.run(async (world) => {
     const alice = await world.home("alice"), phone = await world.home("alice"), id = await world.direct(alice, alice);
