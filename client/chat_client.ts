@@ -17,9 +17,10 @@ import type { ChatEvent, LogEvent } from "./events.ts";
 import { timeText } from "./history.ts";
 import { KeyLog } from "./key_log.ts";
 import { checkName, homeExists, type HomeParts, HomeTraces, LocalHome, openHome } from "./local_home.ts";
+import type { OpenOptions } from "./open_options.ts";
 import { compareNumber, type PeerTrust, type Safety } from "./people.ts";
 import { parseServerAddress } from "./server_address.ts";
-import { OPEN_TIMEOUT_MS, type OpenOptions, type Presence, type SentMessage, Session } from "./session.ts";
+import { OPEN_TIMEOUT_MS, type Presence, type SentMessage, Session } from "./session.ts";
 import { show } from "./showing.ts";
 import { checkText } from "./text.ts";
 

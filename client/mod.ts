@@ -22,7 +22,8 @@
  * What arrived while nothing was open is not among `events()`: `unshown()` has it, until `markShown()`.
  */
 export { ChatClient } from "./chat_client.ts";
-export type { OpenOptions, Presence, SentMessage } from "./session.ts";
+export type { OpenOptions } from "./open_options.ts";
+export type { Presence, SentMessage } from "./session.ts";
 export { LocalHome } from "./local_home.ts";
 export type { AckState, AckTarget, Delivery } from "./acks.ts";
 export type { DeliveriesOptions } from "./deliveries.ts";
