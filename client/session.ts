@@ -8,7 +8,9 @@ import { FileLock } from "../shared/host/mod.ts";
 import { type ChannelStats, KeyMismatchError } from "../shared/net/mod.ts";
 import type { ConversationId, Event, MessageId, RequestOf, ResponseOf, UserName } from "../shared/protocol/mod.ts";
 import { groupAddress } from "./addresses.ts";
+import { Audience } from "./audience.ts";
 import { Changes } from "./changes.ts";
+import { ChangeWaits } from "./change_waits.ts";
 import { CredentialsWatch } from "./credentials_watch.ts";
 import { Devices, proposeDeviceName, type Rotated } from "./devices.ts";
 import { dialUdp } from "./dialer.ts";
@@ -42,7 +44,7 @@ import { readRecoveryKey, replaceRecoveryKey } from "./recovery.ts";
 import type { Remote, ServerRefusal } from "./remote.ts";
 import { type Recipient, Sender } from "./sender.ts";
 import { formatServerAddress, parseServerAddress, type ServerAddress } from "./server_address.ts";
-import { Subscription } from "./subscription.ts";
+import type { Subscription } from "./subscription.ts";
 import { TextRows } from "./text_rows.ts";
 import { TicketPurse } from "./tickets.ts";
 import { unlock } from "./unlock.ts";
@@ -71,16 +73,14 @@ export class Session {
   readonly #changes: Changes;
   readonly #outbox: Outbox;
   readonly #tickets: TicketPurse;
-  readonly #subscriptions = new Set<Subscription>();
+  readonly #audience: Audience;
   readonly live: Live;
-  /** What happened before anybody asked for events, for the first who does. */
-  #early: ChatEvent[] | undefined = [];
   readonly #waiters = new Map<MessageId, Waiter>();
   /** Why nothing can be sent for now. */
   #held: { readonly code: number; readonly message: string } | undefined;
   /** Why nothing could be sent to somebody, or to a group, when that was tried last. */
   readonly #notReady = new Map<string, string>();
-  readonly #changeWaiters = new Set<() => void>();
+  readonly #changeWaits = new ChangeWaits(() => this.#ended);
   #working: Working | undefined;
   /** Fingerprint of the identity that this session goes by. */
   #identity: Uint8Array | undefined;
@@ -99,6 +99,7 @@ export class Session {
     this.#address = address;
     this.#parts = parts;
     this.#changes = new Changes(parts.database);
+    this.#audience = new Audience(parts);
     this.#outbox = new Outbox(parts.database, parts.history);
     this.#tickets = new TicketPurse(parts.database, this.server);
     this.#login = new LogIn({
@@ -249,57 +250,19 @@ export class Session {
 
   subscribe(own: boolean, presence: boolean): Subscription {
     const deafen = presence ? this.live.listen() : () => {};
-    const subscription: Subscription = new Subscription({
-      history: this.#parts.history,
-      states: this.#parts.states,
-      own,
-      presence,
-      onEnd: () => {
-        this.#subscriptions.delete(subscription);
-        deafen();
-      },
-    });
-    this.#subscriptions.add(subscription);
-    for (const event of this.#early ?? []) subscription.push(event);
-    this.#early = undefined;
+    const subscription = this.#audience.add({ own, presence, onEnd: deafen });
     if (this.#ended) subscription.finish();
     return subscription;
   }
 
-  async waitForUnshown(timeoutMs: number, signal: AbortSignal | undefined): Promise<boolean> {
-    const deadline = AbortSignal.any([
-      AbortSignal.timeout(Math.min(timeoutMs, TIMER_MS_MAX)),
-      ...(signal ? [signal] : []),
-    ]);
-    while (this.#parts.history.unshown(1).length === 0) {
-      if (this.#ended) throw this.#ended;
-      if (deadline.aborted) return false;
-      await this.#change(deadline);
-    }
-    return true;
+  waitForUnshown(timeoutMs: number, signal: AbortSignal | undefined): Promise<boolean> {
+    const { history } = this.#parts;
+    return this.#changeWaits.until(() => history.unshown(1).length > 0, timeoutMs, signal);
   }
 
   /** Resolves when something in the home has changed, after a time, or when the signal aborts. */
-  async waitForChange(timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
-    if (this.#ended) throw this.#ended;
-    const enough = new AbortController(), stop = () => enough.abort();
-    const timer = setTimeout(stop, Math.min(timeoutMs, TIMER_MS_MAX));
-    signal?.addEventListener("abort", stop, { once: true });
-    if (!signal?.aborted) await this.#change(enough.signal);
-    clearTimeout(timer);
-    signal?.removeEventListener("abort", stop);
-  }
-
-  #change(deadline: AbortSignal): Promise<void> {
-    return new Promise<void>((resolve) => {
-      const wake = () => {
-        this.#changeWaiters.delete(wake);
-        deadline.removeEventListener("abort", wake);
-        resolve();
-      };
-      this.#changeWaiters.add(wake);
-      deadline.addEventListener("abort", wake, { once: true });
-    });
+  waitForChange(timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
+    return this.#changeWaits.next(timeoutMs, signal);
   }
 
   async users(onlineOnly: boolean, timeoutMs?: number): Promise<Presence[]> {
@@ -392,7 +355,7 @@ export class Session {
     const hostDone = this.#working?.host.close();
     await Promise.all([this.link.close(), senderDone, hostDone]);
     this.#changes.close();
-    for (const subscription of [...this.#subscriptions]) subscription.finish();
+    this.#audience.finish();
   }
 
   #onConnected(remote: Remote, server: string): void {
@@ -618,12 +581,12 @@ export class Session {
       this.#forget(id);
       waiter.reject(error);
     }
-    this.#wakeWaiters();
+    this.#changeWaits.wake();
   }
 
   #onChange(foreign: boolean): void {
-    for (const subscription of this.#subscriptions) subscription.poke();
-    this.#wakeWaiters();
+    this.#audience.poke();
+    this.#changeWaits.wake();
     this.#working?.receipts.onChange();
     if (!foreign) return;
     // Another process may have settled our rows, or left its own behind.
@@ -677,15 +640,8 @@ export class Session {
     this.#waiters.delete(id);
   }
 
-  #wakeWaiters(): void {
-    for (const wake of [...this.#changeWaiters]) wake();
-  }
-
   #tell(event: ChatEvent): void {
-    if (this.#early && event.type !== "presence" && event.type !== "typing" && this.#early.length < EARLY_EVENTS_MAX) {
-      this.#early.push(event);
-    }
-    for (const subscription of this.#subscriptions) subscription.push(event);
+    this.#audience.tell(event);
   }
 
   #noticePinned(given: Uint8Array | undefined): void {
@@ -770,7 +726,4 @@ const NOT_READY = -1;
 const SLOW_MS = 1_000;
 const CLOSE_WAIT_MS = 5_000;
 const CLOSE_FLUSH_MS = 500;
-const EARLY_EVENTS_MAX = 100;
-/** `setTimeout` takes 31 bits. */
-const TIMER_MS_MAX = 2 ** 31 - 1;
 const FAILURES_KEPT_MS = 24 * 3600 * 1000;
