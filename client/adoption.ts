@@ -18,6 +18,9 @@ interface Rows {
 export const placeOf = {
   text: ({ conversation, device, id }: { conversation: string; device: string; id: string }) =>
     `messages.text ${conversation} ${device} ${id}`,
+  /** Of somebody's copy: whoever takes the mark off it makes it unreadable. */
+  copy: ({ conversation, device, id, from }: { conversation: string; device: string; id: string; from: string }) =>
+    `messages.copy ${from} ${conversation} ${device} ${id}`,
   reason: (conversation: string, seq: number) => `messages.reason ${conversation} ${seq}`,
   body: (conversation: string, seq: number) => `messages.body ${conversation} ${seq}`,
   outboxText: (id: string) => `outbox.text ${id}`,

@@ -500,4 +500,8 @@ export const MIGRATIONS: readonly string[] = [
   -- Whom entries are read of, beside everybody in 'peers'.
   CREATE TABLE key_followed (user TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
   `,
+  `
+  -- Whose copy a message is, where it did not come from the log: a name, or '' for this person's own archive. 'own' is 3 then.
+  ALTER TABLE messages ADD COLUMN copy_from TEXT;
+  `,
 ];

@@ -19,6 +19,11 @@ export interface MessageEvent {
   /** RFC 3339, UTC, milliseconds: when the server stored it. */
   readonly time: string;
   readonly seq: number;
+  /**
+   * Whose copy it is, where it came as one and not from the conversation's log: a name, or "" for this person's own archive. Then
+   * nothing but their word says who wrote it, and when.
+   */
+  readonly copyFrom?: UserName | "";
   /** Of one's own messages, where they are asked for: how far it has come. */
   readonly state?: MessageState;
   /** Beside it in a group: how many of the other members have it, how many say that they have read it, and how many there are. */

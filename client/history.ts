@@ -57,8 +57,11 @@ export interface GroupFacts {
   readonly members: readonly Pick<EngineMember, "name" | "role">[];
 }
 
-/** Who sent a row: someone else, this home, or another device of the same person. */
-export const Own = { no: 0, here: 1, elsewhere: 2 } as const;
+/**
+ * Who sent a row: someone else, this home, or another device of the same person; or nobody can tell, since it came as a copy
+ * (copies/copies.ts), and then nothing becomes of it but that it is shown.
+ */
+export const Own = { no: 0, here: 1, elsewhere: 2, copy: 3 } as const;
 export type Own = (typeof Own)[keyof typeof Own];
 
 /** A row to keep. `text` is already sanitized. */
@@ -272,8 +275,9 @@ export class History {
 
   /** SHA-256 of the body at a place, where this home knows it. */
   hashAt(id: ConversationId, seq: number): Uint8Array | undefined {
-    const row = this.#db.get("SELECT hash FROM messages WHERE conversation = ? AND seq = ?", id, seq) ??
-      this.#db.get("SELECT cursor_hash AS hash FROM conversations WHERE id = ? AND cursor = ?", id, seq);
+    const row =
+      this.#db.get("SELECT hash FROM messages WHERE conversation = ? AND seq = ? AND copy_from IS NULL", id, seq) ??
+        this.#db.get("SELECT cursor_hash AS hash FROM conversations WHERE id = ? AND cursor = ?", id, seq);
     return row?.["hash"] as Uint8Array | null ?? undefined;
   }
 
@@ -372,10 +376,11 @@ export class History {
     );
   }
 
-  /** Whether a message of that id and device is already there (refused ones do not count: their id is only a claim). */
+  /** Whether a message of that id and device is already there (refused ones and copies do not count: their id is only a claim). */
   has(conversation: ConversationId, device: DeviceId, id: MessageId): boolean {
     return this.#db.get(
-      "SELECT 1 FROM messages WHERE id = ? AND conversation = ? AND device = ? AND text IS NOT NULL AND kind = 1",
+      `SELECT 1 FROM messages
+       WHERE id = ? AND conversation = ? AND device = ? AND text IS NOT NULL AND kind = 1 AND copy_from IS NULL`,
       id,
       conversation,
       device,
@@ -385,7 +390,8 @@ export class History {
   /** Whether anything of that device is there from behind a place on. */
   hasBehind(conversation: ConversationId, device: DeviceId, seq: number): boolean {
     return this.#db.get(
-      "SELECT 1 FROM messages WHERE conversation = ? AND seq > ? AND device = ? AND text IS NOT NULL LIMIT 1",
+      `SELECT 1 FROM messages
+       WHERE conversation = ? AND seq > ? AND device = ? AND text IS NOT NULL AND copy_from IS NULL LIMIT 1`,
       conversation,
       seq,
       device,
@@ -402,9 +408,10 @@ export class History {
     ) !== undefined;
   }
 
-  /** Adds a row; one that has its (conversation, seq) already stays as it is. */
+  /** Adds a row; one that has its (conversation, seq) already stays as it is, unless it is somebody's copy. */
   add(message: NewMessage): void {
     const { vault } = this.#db, { conversation, seq, change, reason, body } = message;
+    this.#dropCopies(message);
     const text = change === undefined ? message.text : JSON.stringify(change);
     const sealed = text !== undefined
       ? sealText(vault, text, placeOf.text(message))
@@ -429,6 +436,22 @@ export class History {
       reason === undefined ? null : SEALED,
       body === undefined ? null : vault.seal(body, placeOf.body(conversation, seq)),
       message.hash ?? null,
+    );
+  }
+
+  /** The log itself has what somebody's copy told until now. The id of a refused row is only a claim. */
+  #dropCopies({ conversation, seq, id, device, text }: NewMessage): void {
+    this.#db.run(
+      "DELETE FROM messages WHERE conversation = ? AND seq = ? AND copy_from IS NOT NULL",
+      conversation,
+      seq,
+    );
+    if (text === undefined) return;
+    this.#db.run(
+      "DELETE FROM messages WHERE id = ? AND conversation = ? AND device = ? AND copy_from IS NOT NULL",
+      id,
+      conversation,
+      device,
     );
   }
 
@@ -641,6 +664,7 @@ function toEvent(row: Row, database: Database): LogEvent {
     text,
     time,
     seq,
+    ...(row["copy_from"] !== null && { copyFrom: row["copy_from"] as UserName | "" }),
   };
 }
 
@@ -652,8 +676,9 @@ function unseal(row: Row, vault: Vault): { readonly text: string } | { readonly 
     if (row["text"] === null) {
       return { reason: openText(vault, sealed, placeOf.reason(conversation, row["seq"] as number)) };
     }
-    const device = row["device"] as DeviceId, id = row["id"] as MessageId;
-    return { text: openText(vault, sealed, placeOf.text({ conversation, device, id })) };
+    const device = row["device"] as DeviceId, id = row["id"] as MessageId, from = row["copy_from"] as string | null;
+    const place = { conversation, device, id };
+    return { text: openText(vault, sealed, from === null ? placeOf.text(place) : placeOf.copy({ ...place, from })) };
   } catch (error) {
     if (error instanceof VaultError) return { reason: error.message };
     throw error;

@@ -323,7 +323,7 @@ export class LocalHome {
   }
 
   #withState<T extends MessageEvent | ChangeEvent>(event: T): T {
-    if (event.type !== "message" || event.from !== this.#name) return event;
+    if (event.type !== "message" || event.from !== this.#name || event.copyFrom !== undefined) return event;
     const counts = this.parts.states.counts(event.conversation, event.seq);
     return { ...event, state: stateOf(counts), ...(event.group !== undefined && counts) };
   }

@@ -195,7 +195,7 @@ export class States {
     const waiting = this.#db.get("SELECT peer, target, created_ms, failure FROM outbox WHERE id = ?", id);
     const sent = this.#db.get(
       `SELECT conversation, seq, recipient, time_ms FROM messages
-       WHERE id = ? AND own <> 0 AND text IS NOT NULL AND kind = 1`,
+       WHERE id = ? AND own IN (1, 2) AND text IS NOT NULL AND kind = 1`,
       id,
     );
     // In both is what is being sent again.
@@ -223,7 +223,7 @@ export class States {
   open(): ConversationId[] {
     return this.#db.all(
       `SELECT conversations.id AS conversation, seq FROM conversations JOIN messages ON position =
-         (SELECT position FROM messages WHERE conversation = conversations.id AND own <> 0 AND text IS NOT NULL AND kind = 1
+         (SELECT position FROM messages WHERE conversation = conversations.id AND own IN (1, 2) AND text IS NOT NULL AND kind = 1
           ORDER BY seq DESC LIMIT 1) ORDER BY position DESC`,
     ).filter((row) => {
       const { read, members } = this.counts(row["conversation"] as ConversationId, row["seq"] as number);

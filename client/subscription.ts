@@ -94,7 +94,8 @@ export class Subscription implements AsyncIterableIterator<ChatEvent> {
       const [row] = this.#options.history.after(this.#position, 1);
       if (row === undefined) return undefined;
       this.#position = row.position;
-      if (row.own === Own.no || this.#options.own) return row.event;
+      // What came as a copy was said long ago.
+      if (row.own === Own.no || (this.#options.own && row.own !== Own.copy)) return row.event;
     }
   }
 }

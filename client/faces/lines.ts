@@ -40,7 +40,13 @@ function messageLine(event: MessageEvent, me: string): string {
   const from = event.from === me || event.group !== undefined ? `${who} → ${event.to}` : who;
   const { delivered = 0, read = 0, members = 1 } = event;
   const state = event.state === undefined ? "" : ` ${mark(event.state, { delivered, read, members })}`;
-  return `${clock(event.time)} ${from}: ${event.text.replaceAll("\n", CONTINUED)}${state}`;
+  const copied = event.copyFrom === undefined ? "" : paint("dim", ` (${copyWords(event.copyFrom)})`);
+  return `${clock(event.time)} ${from}${copied}: ${event.text.replaceAll("\n", CONTINUED)}${state}`;
+}
+
+/** Where a message that did not come from the conversation's log came from. */
+function copyWords(from: string): string {
+  return from === "" ? "from your archive" : `from ${from}'s copy`;
 }
 
 function connectionText(event: Extract<ChatEvent, { type: "connection" }>): string {
