@@ -5,6 +5,7 @@
 import { equalBytes, formatFingerprint, parseLinkCode } from "../shared/crypto/mod.ts";
 import type { ChannelStats } from "../shared/net/mod.ts";
 import type { Delivery } from "./acks.ts";
+import type { SentMessage } from "./confirmations.ts";
 import { deliveries, type DeliveriesOptions } from "./deliveries.ts";
 import type { DeviceInfo, Rotated } from "./devices.ts";
 import { provenFingerprint } from "./enquiry.ts";
@@ -20,7 +21,7 @@ import { checkName, homeExists, type HomeParts, HomeTraces, LocalHome, openHome 
 import type { OpenOptions } from "./open_options.ts";
 import { compareNumber, type PeerTrust, type Safety } from "./people.ts";
 import { parseServerAddress } from "./server_address.ts";
-import { OPEN_TIMEOUT_MS, type Presence, type SentMessage, Session } from "./session.ts";
+import { OPEN_TIMEOUT_MS, type Presence, Session } from "./session.ts";
 import { show } from "./showing.ts";
 import { checkText } from "./text.ts";
 

@@ -23,7 +23,8 @@
  */
 export { ChatClient } from "./chat_client.ts";
 export type { OpenOptions } from "./open_options.ts";
-export type { Presence, SentMessage } from "./session.ts";
+export type { SentMessage } from "./confirmations.ts";
+export type { Presence } from "./session.ts";
 export { LocalHome } from "./local_home.ts";
 export type { AckState, AckTarget, Delivery } from "./acks.ts";
 export type { DeliveriesOptions } from "./deliveries.ts";

@@ -11,6 +11,7 @@ import { groupAddress } from "./addresses.ts";
 import { Audience } from "./audience.ts";
 import { Changes } from "./changes.ts";
 import { ChangeWaits } from "./change_waits.ts";
+import { Confirmations, type SentMessage } from "./confirmations.ts";
 import { CredentialsWatch } from "./credentials_watch.ts";
 import { Devices, proposeDeviceName, type Rotated } from "./devices.ts";
 import { dialUdp } from "./dialer.ts";
@@ -25,7 +26,8 @@ import {
   WrongPasswordError,
 } from "./errors.ts";
 import type { ChatEvent, NoticeEvent } from "./events.ts";
-import { type Conversation, ConversationKind, timeText } from "./history.ts";
+import { type Conversation, ConversationKind } from "./history.ts";
+import { Holdups } from "./holdups.ts";
 import { Inbox } from "./inbox.ts";
 import { KeyLog } from "./key_log.ts";
 import { isReplaced, newIdentities, noticesOf, unacknowledged } from "./key_watch.ts";
@@ -41,23 +43,13 @@ import { pause } from "./pause.ts";
 import { Pins } from "./pins.ts";
 import { Receipts } from "./receipts.ts";
 import { readRecoveryKey, replaceRecoveryKey } from "./recovery.ts";
-import type { Remote, ServerRefusal } from "./remote.ts";
+import type { Remote } from "./remote.ts";
 import { type Recipient, Sender } from "./sender.ts";
 import { formatServerAddress, parseServerAddress, type ServerAddress } from "./server_address.ts";
 import type { Subscription } from "./subscription.ts";
 import { TextRows } from "./text_rows.ts";
 import { TicketPurse } from "./tickets.ts";
 import { unlock } from "./unlock.ts";
-
-/** Where the log put a message. */
-export interface SentMessage {
-  readonly id: MessageId;
-  readonly conversation: ConversationId;
-  readonly seq: number;
-  /** RFC 3339, UTC: when the server stored it. */
-  readonly time: string;
-  readonly state: "stored";
-}
 
 export interface Presence {
   readonly name: UserName;
@@ -75,11 +67,8 @@ export class Session {
   readonly #tickets: TicketPurse;
   readonly #audience: Audience;
   readonly live: Live;
-  readonly #waiters = new Map<MessageId, Waiter>();
-  /** Why nothing can be sent for now. */
-  #held: { readonly code: number; readonly message: string } | undefined;
-  /** Why nothing could be sent to somebody, or to a group, when that was tried last. */
-  readonly #notReady = new Map<string, string>();
+  readonly #confirmations: Confirmations;
+  readonly #holdups = new Holdups((notice) => this.#tell(notice));
   readonly #changeWaits = new ChangeWaits(() => this.#ended);
   #working: Working | undefined;
   /** Fingerprint of the identity that this session goes by. */
@@ -100,7 +89,12 @@ export class Session {
     this.#parts = parts;
     this.#changes = new Changes(parts.database);
     this.#audience = new Audience(parts);
-    this.#outbox = new Outbox(parts.database, parts.history);
+    const outbox = this.#outbox = new Outbox(parts.database, parts.history);
+    this.#confirmations = new Confirmations({
+      outbox,
+      reason: (id) => this.#holdups.reason(parts.states.status(id)?.to ?? ""),
+      onStored: (conversation, seq) => this.#working?.inbox.stored(conversation, seq),
+    });
     this.#tickets = new TicketPurse(parts.database, this.server);
     this.#login = new LogIn({
       credentials: parts.credentials,
@@ -240,10 +234,7 @@ export class Session {
     const id = systemRandom.bytes(16).toHex() as MessageId;
     this.live.typing(undefined, false);
     this.#outbox.add({ id, ...to, text, createdMs: Date.now() });
-    const sent = new Promise<SentMessage>((resolve, reject) => {
-      const timer = timeoutMs === undefined ? undefined : setTimeout(() => this.#timeOut(id, timeoutMs), timeoutMs);
-      this.#waiters.set(id, { resolve, reject, timer });
-    });
+    const sent = this.#confirmations.of(id, timeoutMs);
     this.#working?.sender.kick();
     return sent;
   }
@@ -344,7 +335,7 @@ export class Session {
 
   async #close(): Promise<void> {
     const deadline = performance.now() + CLOSE_WAIT_MS;
-    while (this.#waiters.size > 0 && this.link.remote && performance.now() < deadline) await pause(10);
+    while (this.#confirmations.areDue && this.link.remote && performance.now() < deadline) await pause(10);
     const last = Promise.all([this.#working?.receipts.flush().catch(() => {}), this.#working?.host.left()]);
     await Promise.race([last, pause(CLOSE_FLUSH_MS)]);
     this.live.close();
@@ -429,7 +420,7 @@ export class Session {
   #begin(self: Self): Working {
     const { database, history, states, settings, directory } = this.#parts, outbox = this.#outbox, link = this.link;
     const onNotice = (notice: NoticeEvent) => this.#tell(notice);
-    const onSettled = (id: MessageId) => this.#settle(id);
+    const onSettled = (id: MessageId) => this.#confirmations.settle(id);
     const keyLog = new KeyLog({
       database,
       self,
@@ -469,7 +460,7 @@ export class Session {
       onWarning: (id, { code, name, text }) =>
         onNotice({ type: "notice", code, ...(name && { name }), conversation: id, text }),
       onJoined: (engine, id, taken) => inbox.joined(engine, id, taken),
-      onHeldUp: (error) => this.#heldUp(error),
+      onHeldUp: (error) => this.#holdups.heldUp(error),
       onChanged: (id) => {
         host.with(() => inbox.refresh(id)).catch(() => {});
         inbox.tryAgain(id);
@@ -501,15 +492,12 @@ export class Session {
         return id;
       },
       onSettled: (id) => {
-        this.#held = undefined;
+        this.#holdups.isOver();
         onSettled(id);
       },
-      onHeldUp: (error) => this.#heldUp(error),
+      onHeldUp: (error) => this.#holdups.heldUp(error),
       onNotReady: ({ target, peer }, { message: text }) => {
-        const name = target === undefined ? peer : groupAddress(database, target);
-        this.#notReady.set(name, text);
-        this.#held = { code: NOT_READY, message: text };
-        onNotice({ type: "notice", code: "waiting", name, text });
+        this.#holdups.notReady(target === undefined ? peer : groupAddress(database, target), text);
       },
     });
     return {
@@ -577,10 +565,7 @@ export class Session {
     this.#ended = error;
     this.#tickets.close();
     this.#tell({ type: "connection", state: "closed", reason: error.message });
-    for (const [id, waiter] of [...this.#waiters]) {
-      this.#forget(id);
-      waiter.reject(error);
-    }
+    this.#confirmations.fail(error);
     this.#changeWaits.wake();
   }
 
@@ -590,54 +575,8 @@ export class Session {
     this.#working?.receipts.onChange();
     if (!foreign) return;
     // Another process may have settled our rows, or left its own behind.
-    for (const id of [...this.#waiters.keys()]) this.#settle(id);
+    this.#confirmations.settleAll();
     this.#working?.sender.kick();
-  }
-
-  #settle(id: MessageId): void {
-    const waiter = this.#waiters.get(id);
-    if (waiter === undefined) return;
-    const fate = this.#outbox.fate(id);
-    if (fate.state === "waiting") return;
-    this.#forget(id);
-    if (fate.state === "failed") return waiter.reject(fate.error);
-    if (fate.state === "gone") return waiter.reject(new FastChatError("The message is no longer in the outbox"));
-    const { conversation, seq, timeMs } = fate.stored;
-    this.#working?.inbox.stored(conversation, seq);
-    waiter.resolve({ id, conversation, seq, time: timeText(timeMs), state: "stored" });
-  }
-
-  /** Told once, until something is taken again. */
-  #heldUp({ code, message }: ServerRefusal): void {
-    const isNews = this.#held?.code !== code;
-    this.#held = { code, message };
-    if (code !== ErrorCode.diskFull || !isNews) return;
-    const text = `${message}: what you send waits in the outbox, and goes when there is room`;
-    this.#tell({ type: "notice", code: "server-full", text });
-  }
-
-  #timeOut(id: MessageId, timeoutMs: number): void {
-    const waiter = this.#waiters.get(id);
-    if (waiter === undefined) return;
-    const seconds = timeoutMs / 1000;
-    const why = this.#notReady.get(this.#parts.states.status(id)?.to ?? "") ?? this.#held?.message;
-    const reason = why === undefined ? "" : ` (${why})`;
-    const takenBack = new TimedOutError(`Not sent within ${seconds} s${reason}: the message was taken back`);
-    const withdrawn = this.#outbox.withdraw(id, takenBack);
-    // Another process may have settled it a moment ago.
-    if (!withdrawn) this.#settle(id);
-    if (!this.#waiters.has(id)) return;
-    this.#forget(id);
-    waiter.reject(
-      withdrawn ? takenBack : new TimedOutError(
-        `Not confirmed within ${seconds} s${reason}: the message may have arrived, and is sent again from the outbox until that is known`,
-      ),
-    );
-  }
-
-  #forget(id: MessageId): void {
-    clearTimeout(this.#waiters.get(id)?.timer);
-    this.#waiters.delete(id);
   }
 
   #tell(event: ChatEvent): void {
@@ -662,12 +601,6 @@ interface Working {
   readonly receipts: Receipts;
   readonly host: EngineHost;
   readonly sender: Sender;
-}
-
-interface Waiter {
-  resolve(sent: SentMessage): void;
-  reject(error: Error): void;
-  readonly timer: ReturnType<typeof setTimeout> | undefined;
 }
 
 async function unlockFor({ credentials }: HomeParts, options: SessionOptions): Promise<void> {
@@ -721,8 +654,6 @@ const UNSEALED = "This home was made before homes were sealed, and what is in it
 const KEYS_LEFT = "keys-left";
 export const OPEN_TIMEOUT_MS = 20_000;
 /** Nobody needs to be told of less. */
-/** No code of the server: it is this device that is not in the conversation yet. */
-const NOT_READY = -1;
 const SLOW_MS = 1_000;
 const CLOSE_WAIT_MS = 5_000;
 const CLOSE_FLUSH_MS = 500;
