@@ -20,6 +20,7 @@ import { type ConversationSummary, History, type Positioned } from "./history.ts
 import type { HomeVault } from "./home_vault.ts";
 import { KeyLog } from "./key_log.ts";
 import { KnownServers } from "./known_servers.ts";
+import { LOGIN_LOCK_FILE } from "./login_lock.ts";
 import { Outbox, type OutboxItem } from "./outbox.ts";
 import { compareNumber, type PeerTrust, People, type Safety } from "./people.ts";
 import { Pins } from "./pins.ts";
@@ -371,6 +372,4 @@ function removeFile(path: string): void {
   }
 }
 
-/** Held while a home becomes somebody's. */
-export const LOGIN_LOCK_FILE = "login.lock";
 const DATABASE_FILE = "fastchat.db";

@@ -1,10 +1,8 @@
 /**
  * `passwd` (docs/PROTOCOL.md §17): everything that the password seals is sealed anew, here and at the server, or nothing is.
  */
-import { join } from "node:path";
 import { passwordProblem, sealBackup, StretchingRefused } from "../shared/crypto/mod.ts";
 import { ErrorCode } from "../shared/errors.ts";
-import { FileLock } from "../shared/host/mod.ts";
 import type { RequestOf } from "../shared/protocol/mod.ts";
 import type { Credentials } from "./credentials.ts";
 import {
@@ -16,6 +14,7 @@ import {
   WrongPasswordError,
 } from "./errors.ts";
 import type { Link } from "./link.ts";
+import { lockLogin } from "./login_lock.ts";
 import { askCredentials, openOwnIdentity, stretchOwn } from "./own_identity.ts";
 import { newStretching, stretchNew } from "./stretching.ts";
 
@@ -23,7 +22,6 @@ export interface PasswordChangeOptions {
   readonly credentials: Credentials;
   readonly home: string;
   readonly link: Link;
-  readonly lockFile: string;
   onProgress(text: string): void;
 }
 
@@ -39,14 +37,14 @@ export interface NewPassword {
  * it: then both passwords open this home, and the next connection tells which one counts.
  */
 export async function changePassword(options: PasswordChangeOptions, asked: NewPassword): Promise<void> {
-  const { credentials, home, lockFile } = options, { name } = credentials.account()!;
+  const { credentials, home } = options, { name } = credentials.account()!;
   const problem = passwordProblem(asked.new, name);
   if (problem !== undefined) throw new UsageError(`That password will not do: ${problem}`);
   if (asked.old.normalize("NFKC") === asked.new.normalize("NFKC")) {
     throw new UsageError("That is the password you have: the new one must be another");
   }
   // Two at once in one home would each think that theirs counts.
-  const lock = await lockHome(join(home, lockFile));
+  const lock = await lockLogin(home, { timeoutMs: LOCK_MS, doing: "changing this home's password" });
   try {
     const prepared = await prepare(options, asked).catch((error) => {
       if (!(error instanceof StretchingRefused)) throw error;
@@ -56,16 +54,6 @@ export async function changePassword(options: PasswordChangeOptions, asked: NewP
     await credentials.pendingPassword.settle(prepared.stretching, Date.now());
   } finally {
     lock.release();
-  }
-}
-
-async function lockHome(path: string): Promise<FileLock> {
-  const deadline = AbortSignal.timeout(LOCK_MS);
-  try {
-    return await FileLock.acquire(path, { signal: deadline });
-  } catch (error) {
-    if (!deadline.aborted) throw error;
-    throw new TimedOutError(`Another program has been changing this home's password for ${LOCK_MS / 1000} s`);
   }
 }
 

@@ -1,13 +1,11 @@
 /**
  * A home that is connected: joins login, link, inbox and sender, and tells those who wait what became of it.
  */
-import { join } from "node:path";
-import { equalBytes, formatFingerprint, systemRandom } from "../shared/crypto/mod.ts";
-import { CloseCode, ErrorCode, RequestError } from "../shared/errors.ts";
-import { FileLock } from "../shared/host/mod.ts";
-import { type ChannelStats, KeyMismatchError } from "../shared/net/mod.ts";
+import { systemRandom } from "../shared/crypto/mod.ts";
+import type { ChannelStats } from "../shared/net/mod.ts";
 import type { ConversationId, Event, MessageId, RequestOf, ResponseOf, UserName } from "../shared/protocol/mod.ts";
 import { groupAddress } from "./addresses.ts";
+import { Admission, replacedError } from "./admission.ts";
 import { Audience } from "./audience.ts";
 import { Changes } from "./changes.ts";
 import { ChangeWaits } from "./change_waits.ts";
@@ -17,14 +15,7 @@ import { Devices, proposeDeviceName, type Rotated } from "./devices.ts";
 import { dialUdp } from "./dialer.ts";
 import type { Engine } from "./e2ee/engine.ts";
 import { EngineHost } from "./engine_host.ts";
-import {
-  CannotReachError,
-  FastChatError,
-  LockedError,
-  TimedOutError,
-  UsageError,
-  WrongPasswordError,
-} from "./errors.ts";
+import { CannotReachError, TimedOutError, UsageError } from "./errors.ts";
 import type { ChatEvent, NoticeEvent } from "./events.ts";
 import { type Conversation, ConversationKind } from "./history.ts";
 import { Holdups } from "./holdups.ts";
@@ -34,12 +25,14 @@ import { isReplaced, newIdentities, noticesOf, unacknowledged } from "./key_watc
 import { Keyring, type Self } from "./keyring.ts";
 import { asFastChatError, Link } from "./link.ts";
 import { Live } from "./live.ts";
-import { type HomeParts, LOGIN_LOCK_FILE } from "./local_home.ts";
+import type { HomeParts } from "./local_home.ts";
 import { LogIn } from "./login.ts";
+import { lockLogin } from "./login_lock.ts";
 import type { SessionOptions } from "./open_options.ts";
 import { Outbox } from "./outbox.ts";
 import { changePassword, type NewPassword } from "./password_change.ts";
 import { pause } from "./pause.ts";
+import { PinnedDialer } from "./pinned_dialer.ts";
 import { Pins } from "./pins.ts";
 import { Receipts } from "./receipts.ts";
 import { readRecoveryKey, replaceRecoveryKey } from "./recovery.ts";
@@ -49,7 +42,7 @@ import { formatServerAddress, parseServerAddress, type ServerAddress } from "./s
 import type { Subscription } from "./subscription.ts";
 import { TextRows } from "./text_rows.ts";
 import { TicketPurse } from "./tickets.ts";
-import { unlock } from "./unlock.ts";
+import { unlockToConnect } from "./unlock.ts";
 
 export interface Presence {
   readonly name: UserName;
@@ -60,6 +53,7 @@ export class Session {
   readonly server: string;
   readonly link: Link;
   readonly #address: ServerAddress;
+  readonly #dialer: PinnedDialer;
   readonly #parts: HomeParts;
   readonly #login: LogIn;
   readonly #changes: Changes;
@@ -71,14 +65,11 @@ export class Session {
   readonly #holdups = new Holdups((notice) => this.#tell(notice));
   readonly #changeWaits = new ChangeWaits(() => this.#ended);
   #working: Working | undefined;
-  /** Fingerprint of the identity that this session goes by. */
-  #identity: Uint8Array | undefined;
   #rotating = false;
   #caughtUp: Promise<void> = Promise.resolve();
   #remote: Remote | undefined;
   #ended: Error | undefined;
   #closing: Promise<void> | undefined;
-  serverFingerprint: Uint8Array = new Uint8Array(32);
 
   private constructor(parts: HomeParts, options: SessionOptions) {
     const account = parts.credentials.account();
@@ -109,28 +100,19 @@ export class Session {
         : { key: readRecoveryKey(options.recoveryKey), endOthers: options.signOutOthers ?? false },
       onProgress: options.onProgress ?? (() => {}),
     });
-    const dial = options.dial ?? dialUdp;
+    const dialer = this.#dialer = new PinnedDialer({
+      address,
+      servers: parts.servers,
+      credentials: parts.credentials,
+      tickets: this.#tickets,
+      dial: options.dial ?? dialUdp,
+      mayResume: () => this.#login.mayResume(),
+      onNotice: (notice) => this.#tell(notice),
+    });
+    const admission = new Admission(this.#login, this.#tickets);
     this.link = new Link({
-      dial: async (asked) => {
-        const { servers } = parts, now = parts.credentials.account();
-        const home = now?.enrolled ? parseServerAddress(now.server) : undefined;
-        const expected = servers.expected(address, home), remembered = servers.remembered(address);
-        const ticket = expected && this.#login.mayResume() ? this.#tickets.take() : undefined;
-        const dialed = await dial({ ...asked, address, expected, remembered, ticket }).catch((error) => {
-          throw error instanceof KeyMismatchError ? servers.refuse(address, error.offeredFingerprint, home) : error;
-        });
-        this.#tickets.spent();
-        try {
-          this.serverFingerprint = dialed.fingerprint;
-          if (servers.accept(address, dialed.fingerprint, home) === "pinned") this.#noticePinned(address.fingerprint);
-          if (dialed.remember) servers.remember(address, dialed.remember);
-        } catch (error) {
-          dialed.channel.close(CloseCode.none, "");
-          throw error;
-        }
-        return dialed;
-      },
-      authenticate: (remote, _signal, isResumed) => this.#authenticate(remote, isResumed),
+      dial: (asked) => dialer.dial(asked),
+      authenticate: (remote, _signal, isResumed) => admission.admit(remote, isResumed),
       canReturn: () => this.#tickets.hasAny,
       onTicket: (ticket) => this.#tickets.put(ticket),
       onEvent: (event) => this.#onEvent(event),
@@ -143,45 +125,17 @@ export class Session {
     this.live = new Live({ history, settings, link, onEvent: (event) => this.#tell(event) });
   }
 
-  /** After a ticket nothing has to be said: what we want first tells whether the server still knows us. */
-  async #authenticate(remote: Remote, isResumed: boolean): Promise<void> {
-    if (isResumed) {
-      try {
-        await this.#login.resumed();
-        await this.#login.settleRotation(remote);
-        this.#requireSame();
-        await remote.ask<"subscribe">({ type: "subscribe" });
-        return;
-      } catch (error) {
-        if (!(error instanceof RequestError) || error.code !== ErrorCode.notAuthenticated) throw error;
-        // The session behind the ticket is over, or the password was changed: never a reason to give up.
-        this.#tickets.clear();
-      }
-    }
-    await this.#login.run(remote);
-    await this.#login.settle(remote);
-    await this.#login.settleRotation(remote);
-    this.#requireSame();
-    await remote.ask<"subscribe">({ type: "subscribe" });
-  }
-
-  /** Everything here goes by one identity, from the first connection on. */
-  #requireSame(): void {
-    const now = this.#login.self!.identity;
-    this.#identity ??= now;
-    if (!equalBytes(this.#identity, now)) throw new FastChatError(REPLACED);
-  }
-
   static async start(parts: HomeParts, options: SessionOptions): Promise<Session> {
     const timeoutMs = options.timeoutMs ?? OPEN_TIMEOUT_MS;
+    const { credentials, directory } = parts, doing = `signing up or logging in with ${directory}`;
     // Two programs that make one home somebody's at once would make it two people's.
-    const lock = parts.credentials.account()?.enrolled
+    const lock = credentials.account()?.enrolled
       ? undefined
-      : await lockLogin(parts.directory, timeoutMs, options);
+      : await lockLogin(directory, { timeoutMs, signal: options.signal, doing });
     let session: Session, slow: ReturnType<typeof setTimeout> | undefined;
     try {
       if (options.deviceName !== undefined) proposeDeviceName(parts.database, options.deviceName);
-      await unlockFor(parts, options);
+      await unlockToConnect(credentials, options);
       session = new Session(parts, options);
       const { server } = session;
       slow = setTimeout(() => options.onProgress?.(`Connecting to ${server}`), SLOW_MS);
@@ -203,6 +157,11 @@ export class Session {
     return this.#login.self!;
   }
 
+  /** SHA-256 of the key that the cluster proved to hold, 32 bytes. */
+  get serverFingerprint(): Uint8Array {
+    return this.#dialer.fingerprint;
+  }
+
   takeRecoveryKey(): string | undefined {
     return this.#login.takeRecoveryKey();
   }
@@ -220,7 +179,7 @@ export class Session {
   /** @throws UsageError, WrongPasswordError, CannotReachError, TimedOutError. */
   async changePassword(asked: NewPassword, onProgress: (text: string) => void): Promise<void> {
     const { credentials, directory: home } = this.#parts, { link } = this;
-    await changePassword({ credentials, home, link, lockFile: LOGIN_LOCK_FILE, onProgress }, asked);
+    await changePassword({ credentials, home, link, onProgress }, asked);
     // Those we have may be worth nothing now.
     if (asked.signOutOthers) this.#tickets.clear();
   }
@@ -432,7 +391,7 @@ export class Session {
           if (pins.pinned(name) !== undefined) pins.check(name, identity, Date.now());
         }
         noticesOf(news, self).forEach(onNotice);
-        if (news.some((item) => isReplaced(item, self)) && !this.#rotating) this.link.fail(new FastChatError(REPLACED));
+        if (news.some((item) => isReplaced(item, self)) && !this.#rotating) this.link.fail(replacedError());
       },
       onFork: (text) => onNotice({ type: "notice", code: "key-log", text }),
     });
@@ -582,14 +541,6 @@ export class Session {
   #tell(event: ChatEvent): void {
     this.#audience.tell(event);
   }
-
-  #noticePinned(given: Uint8Array | undefined): void {
-    const fingerprint = formatFingerprint(this.serverFingerprint);
-    const text = given
-      ? `First contact with ${this.server}: it holds the key you named, ${fingerprint}`
-      : `First contact with ${this.server}, whose key is ${fingerprint}: compare it with the one that its balancer printed`;
-    this.#tell({ type: "notice", code: "server-pinned", name: this.server, text });
-  }
 }
 
 /** What works while there is somebody to work for: from the first log-in on. */
@@ -603,34 +554,6 @@ interface Working {
   readonly sender: Sender;
 }
 
-async function unlockFor({ credentials }: HomeParts, options: SessionOptions): Promise<void> {
-  const { password, homePassword = password } = options;
-  try {
-    await unlock(credentials, { ...options, password: homePassword });
-  } catch (error) {
-    const isLocked = error instanceof WrongPasswordError || error instanceof LockedError;
-    if (options.recoveryKey !== undefined && credentials.account()?.enrolled && isLocked) {
-      throw new LockedError(
-        "This home is sealed by the password that is lost: recover in another one (--home DIR), or unlock it first",
-      );
-    }
-    const mayBeginAnew = error instanceof WrongPasswordError || error instanceof LockedError;
-    // Nobody has signed up here yet: whoever does it now does it with a password of their own.
-    if (!mayBeginAnew || credentials.account()?.enrolled || options.password === undefined) throw error;
-  }
-}
-
-async function lockLogin(home: string, timeoutMs: number, { signal }: SessionOptions): Promise<FileLock> {
-  const deadline = AbortSignal.timeout(timeoutMs);
-  const either = AbortSignal.any([deadline, ...(signal ? [signal] : [])]);
-  try {
-    return await FileLock.acquire(join(home, LOGIN_LOCK_FILE), { signal: either });
-  } catch (error) {
-    if (!deadline.aborted) throw error;
-    throw new TimedOutError(`Another program has been signing up or logging in with ${home} for ${timeoutMs / 1000} s`);
-  }
-}
-
 function caughtUpNotice(error: unknown): NoticeEvent {
   return {
     type: "notice",
@@ -639,7 +562,6 @@ function caughtUpNotice(error: unknown): NoticeEvent {
   };
 }
 
-const REPLACED = "Your identity was replaced by a new one: start again";
 const NO_STATS: ChannelStats = {
   datagramsSent: 0,
   datagramsReceived: 0,

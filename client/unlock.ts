@@ -4,6 +4,7 @@ import type { Account } from "./account.ts";
 import type { Credentials } from "./credentials.ts";
 import { FastChatError, LockedError, UsageError, WrongPasswordError } from "./errors.ts";
 import type { HomeVault } from "./home_vault.ts";
+import type { OpenOptions } from "./open_options.ts";
 import type { PasswordOwner } from "./seals.ts";
 import { testOnlyFloor } from "./stretching.ts";
 import { parseToken } from "./token.ts";
@@ -18,6 +19,9 @@ export interface Unlocking {
   readonly password?: string | undefined;
 }
 
+/** What somebody connects a home with. */
+export type ConnectingWays = Unlocking & Pick<OpenOptions, "homePassword" | "recoveryKey">;
+
 /**
  * Unlocks a home, where it is locked; changes nothing where none of the ways is right. A home that lies open, because it was made
  * before homes were sealed, is sealed by a password that proves to be its identity's.
@@ -30,6 +34,26 @@ export async function unlock(credentials: Credentials, ways: Unlocking): Promise
   if (vault.isLocked) await open(credentials, ways);
   else await sealOpenHome(credentials, ways.password);
   if (ways.password !== undefined) await credentials.learnAccountKey(ways.password);
+}
+
+/**
+ * The same on the way to a server, where the password may be somebody's who has no home here yet, or a new one.
+ *
+ * @throws As {@linkcode unlock}; LockedError where a recovery would have to open what the lost password sealed.
+ */
+export async function unlockToConnect(credentials: Credentials, options: ConnectingWays): Promise<void> {
+  const { password, homePassword = password } = options;
+  try {
+    await unlock(credentials, { ...options, password: homePassword });
+  } catch (error) {
+    if (!(error instanceof WrongPasswordError || error instanceof LockedError)) throw error;
+    // Nobody has signed up here yet: whoever does it now does it with a password of their own.
+    if (!credentials.account()?.enrolled && password !== undefined) return;
+    if (options.recoveryKey === undefined || !credentials.account()?.enrolled) throw error;
+    throw new LockedError(
+      "This home is sealed by the password that is lost: recover in another one (--home DIR), or unlock it first",
+    );
+  }
 }
 
 async function open({ vault }: Credentials, ways: Unlocking): Promise<void> {
