@@ -22,6 +22,10 @@ export function parseCommandLine(args: readonly string[]): Invocation {
   const { values, positionals } = parseWords(args[0] === "--" ? args.slice(1) : [...args]);
   const options = toOptions(values);
   const [first, ...rest] = positionals;
+  if (first === "help") return { ...helpOn(rest), options: { ...options, help: true } };
+  if (first === "version" && rest.length === 0) {
+    return { command: COMMANDS.chat, isNamed: false, words: [], options: { ...options, version: true } };
+  }
   const command = first === undefined ? undefined : findCommand(first);
   if (command !== undefined) {
     checkOptions(command, values);
@@ -31,6 +35,15 @@ export function parseCommandLine(args: readonly string[]): Invocation {
   checkOptions(COMMANDS.chat, values);
   if (first !== undefined && !options.help) checkChat(positionals);
   return { command: COMMANDS.chat, isNamed: false, words: positionals, options };
+}
+
+/** `fastchat help`, or of a command: what people type who have not read that it is `--help`. */
+function helpOn(words: readonly string[]): Omit<Invocation, "options"> {
+  const [name] = words;
+  if (name === undefined) return { command: COMMANDS.chat, isNamed: false, words };
+  const command = findCommand(name);
+  if (command === undefined) throw noCommand(name);
+  return { command, isNamed: true, words };
 }
 
 type Values = Partial<Record<string, string | boolean>>;
@@ -131,7 +144,7 @@ function checkCount(command: Command, words: readonly string[]): void {
   }
 }
 
-/** A chat is exactly HOST and PORT; anything else in first place is a mistyped command. */
+/** A chat is HOST and PORT, or both in one; anything else in first place is a mistyped command. */
 function checkChat(words: readonly string[]): void {
   const [first, second] = words as [string, string?];
   if (words.length === 2 && /^\d+$/.test(second!)) {
@@ -139,16 +152,30 @@ function checkChat(words: readonly string[]): void {
     if (port >= 1 && port <= 65535) return;
     throw new UsageError(`A port is a number from 1 to 65535, not ${second}`);
   }
-  // Between two words a fingerprint would have no place.
-  if (words.length === 1 && first.includes("#")) return void parseServerAddress(first);
-  const address = words.length === 1 ? /^(.+):(\d+)$/.exec(first) : null;
-  if (address) throw new UsageError(`Host and port are two words: fastchat ${address[1]} ${address[2]}`);
-  const guess = nearest(first, Object.keys(COMMANDS));
-  throw new UsageError(
-    `There is no command ${JSON.stringify(first)}${guess ? `; did you mean "fastchat ${guess}"?` : "."} ` +
+  if (words.length === 1 && ADDRESS.test(first)) return void parseServerAddress(first);
+  if (words.length === 1 && /^\d+$/.test(first)) {
+    throw new UsageError(`A host is missing in front of the port: fastchat HOST ${first}`);
+  }
+  if (HOST.test(first) && nearest(first, Object.keys(COMMANDS)) === undefined) {
+    if (second === undefined) throw new UsageError(`A port is missing: fastchat ${first} PORT`);
+    if (words.length === 2) throw new UsageError(`A port is a number from 1 to 65535, not ${JSON.stringify(second)}`);
+    throw new UsageError(`${JSON.stringify(words[2])} is one word too many. Usage: ${COMMANDS.chat.usage}`);
+  }
+  throw noCommand(first);
+}
+
+function noCommand(word: string): UsageError {
+  const guess = nearest(word, Object.keys(COMMANDS));
+  return new UsageError(
+    `There is no command ${JSON.stringify(word)}${guess ? `; did you mean "fastchat ${guess}"?` : "."} ` +
       "A chat is: fastchat HOST PORT. All commands: fastchat --help",
   );
 }
+
+/** An address in one word: with its port, and its fingerprint where it has one. */
+const ADDRESS = /#|:\d+$/;
+/** What can only be meant as a host: no command has a dot, a colon or a digit. */
+const HOST = /^localhost$|[.:\d]/i;
 
 const OPTIONS = {
   home: { type: "string" },

@@ -26,13 +26,19 @@ Deno.test("parseCommandLine() drops one leading --, and keeps what follows a lat
   assert.deepEqual(parseCommandLine(["--", "send", "bob", "--", "--help"]).words, ["bob", "--help"]);
 });
 
-Deno.test("parseCommandLine() takes exactly a host and a port as a chat", () => {
+Deno.test("parseCommandLine() takes a host and a port as a chat, and says which of them is missing", () => {
   assert.equal(parseCommandLine(["example.org", "9000", "-u", "alice"]).command, COMMANDS.chat);
+  assert.deepEqual(parseCommandLine(["example.org:9000"]).words, ["example.org:9000"]);
+  assert.deepEqual(parseCommandLine(["[::1]:9000"]).words, ["[::1]:9000"]);
   assert.equal(parseCommandLine([]).command, COMMANDS.chat);
   refused(["example.org", "0"], /1 to 65535/);
   refused(["example.org", "65536"], /1 to 65535/);
-  refused(["example.org"], /no command/);
-  refused(["example.org", "9000", "x"], /no command/);
+  refused(["example.org"], /port is missing: fastchat example\.org PORT/);
+  refused(["localhost", "nine"], /port is a number from 1 to 65535, not "nine"/);
+  refused(["9000"], /host is missing.*fastchat HOST 9000/);
+  refused(["example.org:0"], /1 to 65535/);
+  refused(["chatter", "9000", "x"], /no command/);
+  refused(["example.org", "9000", "bob"], /"bob" is one word too many/);
 });
 
 Deno.test("parseCommandLine() takes an address with a fingerprint as a chat, and none that is damaged", () => {
@@ -49,6 +55,14 @@ Deno.test("parseCommandLine() answers a mistyped word with the one that was mean
   refused(["snd", "bob", "hi"], /did you mean "fastchat send"/);
   refused(["hisotry", "bob"], /did you mean "fastchat history"/);
   refused(["send", "bob", "hi", "--jsn"], /did you mean --json/);
+});
+
+Deno.test("parseCommandLine() answers help and version without dashes, too", () => {
+  const all = parseCommandLine(["help"]), one = parseCommandLine(["help", "send"]);
+  assert.deepEqual([all.isNamed, all.options.help], [false, true]);
+  assert.deepEqual([one.isNamed, one.command.name, one.options.help], [true, "send", true]);
+  refused(["help", "snd"], /did you mean "fastchat send"/);
+  assert(parseCommandLine(["version"]).options.version);
 });
 
 Deno.test("parseCommandLine() refuses missing and surplus words, and options of other commands", () => {
