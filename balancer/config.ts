@@ -1,6 +1,6 @@
 /** The command line, parsed once into a typed value. Every mistake is answered with what was wanted. */
 import { join, resolve } from "node:path";
-import { SERVER_FLAGS } from "../shared/cluster/mod.ts";
+import { checkServerFlags, SERVER_FLAGS } from "../shared/cluster/mod.ts";
 import {
   allowOnly,
   type FlagValues,
@@ -12,6 +12,7 @@ import {
   userDataDirectory,
 } from "../shared/host/mod.ts";
 import { SERVERS_MAX } from "../shared/limits.ts";
+import { nearest } from "../shared/suggest.ts";
 import { STRATEGY_NAMES, type StrategyName } from "./strategy.ts";
 
 export type Command =
@@ -48,6 +49,7 @@ export function parseCommand(args: readonly string[]): Command {
   if (dataDir === "") throw new UsageError("--data needs a directory");
   const absolute = dataDir === undefined ? undefined : resolve(dataDir);
   const [word] = positionals;
+  if (word === "help") return { type: "help", asked: true };
   if (word === undefined) return { type: "help", asked: false };
   if (word === "stop" || word === "status") {
     allowOnly(values, word === "stop" ? ["data"] : ["data", "json"], word);
@@ -68,8 +70,12 @@ function parseRun(values: FlagValues, positionals: readonly string[], dataDir: s
   allowOnly(values, Object.keys(OPTIONS).filter((name) => name !== "json"), "a balancer");
   const [servers, port, ...more] = positionals;
   if (!/^[+-]?[\d.]+$/.test(servers!) && port === undefined) {
-    throw new UsageError(`'${servers}' is no command: give a number of servers and a port, or 'stop' or 'status'`);
+    const guess = nearest(servers!, COMMANDS), hint = guess ? `; did you mean '${guess}'?` : ":";
+    throw new UsageError(
+      `'${servers}' is no command${hint} give a number of servers and a port, or one of ${COMMANDS.join(", ")}`,
+    );
   }
+  checkServerFlags(values);
   if (more.length > 0) throw new UsageError(`'${more[0]}' is one word too many: give a number of servers and a port`);
   return {
     servers: count(servers, "the number of servers", 1, SERVERS_MAX),
@@ -107,6 +113,9 @@ function serverArguments(values: FlagValues): string[] {
 function capital(sentence: string): string {
   return sentence.charAt(0).toUpperCase() + sentence.slice(1);
 }
+
+/** Beside running: the last three are for a server's program, which knows the database. */
+const COMMANDS = ["stop", "status", "backup", "restore", "check"];
 
 /** A server that only works hard answers within one. */
 export const HUNG_AFTER_S = 5;

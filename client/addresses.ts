@@ -7,7 +7,7 @@ import { NAME_RULE, parseUserName } from "../shared/protocol/mod.ts";
 import type { Database } from "./database.ts";
 import { UsageError } from "./errors.ts";
 import { sanitizeText } from "./sanitize.ts";
-import { nearest } from "./suggest.ts";
+import { nearest } from "../shared/suggest.ts";
 
 export type Address =
   | { readonly kind: "person"; readonly name: UserName }

@@ -5,7 +5,7 @@ import { type Command, COMMANDS, findCommand } from "./commands.ts";
 import { UsageError } from "./errors.ts";
 import type { Options } from "./options.ts";
 import { parseServerAddress } from "./server_address.ts";
-import { nearest } from "./suggest.ts";
+import { nearest } from "../shared/suggest.ts";
 
 /** What the words of the command line mean. */
 export interface Invocation {

@@ -7,7 +7,7 @@ import { checkGroupName } from "./addresses.ts";
 import type { GroupChange } from "./e2ee/engine.ts";
 import { UsageError } from "./errors.ts";
 import type { Group, Role } from "./groups.ts";
-import { nearest } from "./suggest.ts";
+import { nearest } from "../shared/suggest.ts";
 import { quoteWord } from "./words.ts";
 
 /** What acts ask for: `ChatClient` has it. */

@@ -1,8 +1,9 @@
 /** The command line, parsed once into a typed value. Every mistake is answered with what was wanted. */
 import { resolve } from "node:path";
-import { SERVER_FLAGS } from "../shared/cluster/mod.ts";
-import { choiceFlag, hostFlag, numberFlag, parseFlags, textFlag, UsageError } from "../shared/host/mod.ts";
+import { SERVER_FLAGS, serverChoice, serverNumber } from "../shared/cluster/mod.ts";
+import { hostFlag, numberFlag, parseFlags, textFlag, UsageError } from "../shared/host/mod.ts";
 import {
+  ARCHIVE_MIB,
   CONNECTIONS_MAX,
   DATAGRAM_BYTES,
   DATAGRAM_BYTES_MAX,
@@ -47,6 +48,8 @@ export interface ServerConfig {
   readonly datagramBytes: number;
   readonly sessionDays: number;
   readonly retention: RetentionSettings;
+  /** What one user's archive of history may take, in MiB; 0 keeps none. */
+  readonly archiveMebibytes: number;
   readonly logLevel: LogLevel;
   /** log2 of scrypt's N: proposed to clients, and the least accepted. */
   readonly scryptLog2N: number;
@@ -85,41 +88,40 @@ export function parseCommand(
     port: numberFlag(values, "port", 0, 0, 65_535),
     number: Number.isNaN(number) ? undefined : number,
     advertise: hostFlag(values, "advertise") ?? "",
-    registration: choiceFlag(values, "registration", ["open", "closed"]),
+    registration: serverChoice(values, "registration"),
     smoke: values["smoke"] === true,
     throttles: {
-      signUpRate: numberFlag(values, "signup-rate", THROTTLE_DEFAULTS.signUpRate, 0, RATE_MAX),
-      logInRate: numberFlag(values, "login-rate", THROTTLE_DEFAULTS.logInRate, 0, RATE_MAX),
-      burst: numberFlag(values, "login-burst", THROTTLE_DEFAULTS.burst, 1, RATE_MAX),
-      wrongPasswordsFree: numberFlag(values, "wrong-passwords", THROTTLE_DEFAULTS.wrongPasswordsFree, 1, RATE_MAX),
-      wrongPasswordsFreePerAccount: numberFlag(
+      signUpRate: serverNumber(values, "signup-rate", THROTTLE_DEFAULTS.signUpRate),
+      logInRate: serverNumber(values, "login-rate", THROTTLE_DEFAULTS.logInRate),
+      burst: serverNumber(values, "login-burst", THROTTLE_DEFAULTS.burst),
+      wrongPasswordsFree: serverNumber(values, "wrong-passwords", THROTTLE_DEFAULTS.wrongPasswordsFree),
+      wrongPasswordsFreePerAccount: serverNumber(
         values,
         "wrong-passwords-account",
         THROTTLE_DEFAULTS.wrongPasswordsFreePerAccount,
-        1,
-        RATE_MAX,
       ),
     },
-    requestRate: numberFlag(values, "request-rate", 500, 0, RATE_MAX),
-    appendRate: numberFlag(values, "message-rate", 0, 0, RATE_MAX),
+    requestRate: serverNumber(values, "request-rate", 500),
+    appendRate: serverNumber(values, "message-rate", 0),
     rsa: {
-      rate: numberFlag(values, "handshake-rate", RSA.perAddress.perSecond, 1, RATE_MAX),
-      burst: numberFlag(values, "handshake-burst", RSA.perAddress.burst, 1, RATE_MAX),
-      rateTotal: numberFlag(values, "handshake-rate-total", RSA.ceiling.perSecond, 1, RATE_MAX),
-      inFlightMax: numberFlag(values, "handshake-parallel", RSA.inFlightMax, 1, 64),
-      queuedMax: numberFlag(values, "handshake-queue", RSA.queuedMax, 1, 100_000),
+      rate: serverNumber(values, "handshake-rate", RSA.perAddress.perSecond),
+      burst: serverNumber(values, "handshake-burst", RSA.perAddress.burst),
+      rateTotal: serverNumber(values, "handshake-rate-total", RSA.ceiling.perSecond),
+      inFlightMax: serverNumber(values, "handshake-parallel", RSA.inFlightMax),
+      queuedMax: serverNumber(values, "handshake-queue", RSA.queuedMax),
     },
-    passwordWorkers: numberFlag(values, "password-workers", 2, 1, 64),
-    passwordQueue: numberFlag(values, "password-queue", 512, 1, 100_000),
-    passwordQueuePerAddress: numberFlag(values, "password-queue-address", 256, 1, 100_000),
-    connectionsMax: numberFlag(values, "connections", CONNECTIONS_MAX, 1, 2 ** 24),
-    datagramBytes: numberFlag(values, "datagram-bytes", DATAGRAM_BYTES, DATAGRAM_BYTES, DATAGRAM_BYTES_MAX),
-    sessionDays: numberFlag(values, "session-days", SESSION_DAYS, 1, 3650),
+    passwordWorkers: serverNumber(values, "password-workers", 2),
+    passwordQueue: serverNumber(values, "password-queue", 512),
+    passwordQueuePerAddress: serverNumber(values, "password-queue-address", 256),
+    connectionsMax: serverNumber(values, "connections", CONNECTIONS_MAX),
+    datagramBytes: serverNumber(values, "datagram-bytes", DATAGRAM_BYTES),
+    sessionDays: serverNumber(values, "session-days", SESSION_DAYS),
     retention: {
-      days: numberFlag(values, "retention-days", 0, 0, 36_500),
-      mebibytes: numberFlag(values, "retention-mib", 0, 0, 100_000_000),
+      days: serverNumber(values, "retention-days", 0),
+      mebibytes: serverNumber(values, "retention-mib", 0),
     },
-    logLevel: choiceFlag(values, "log-level", ["info", "debug", "warn", "error"]),
+    archiveMebibytes: serverNumber(values, "archive-mib", ARCHIVE_MIB),
+    logLevel: serverChoice(values, "log-level"),
     scryptLog2N: scryptLog2N(env(SCRYPT_TEST_SETTING)),
   };
   return { type: "run", config };
@@ -134,7 +136,6 @@ function scryptLog2N(setting: string | undefined): number {
 }
 
 const SCRYPT_TEST_SETTING = "FASTCHAT_TEST_ONLY_SCRYPT_LOG2N";
-const RATE_MAX = 1_000_000;
 
 const OPTIONS = {
   "data": { type: "string" },
@@ -174,6 +175,10 @@ How long messages are kept
   --retention-days N   messages older than N days are removed (default 0 = kept for ever)
   --retention-mib N    the oldest are removed while the database takes more than N MiB (default 0 = any size)
                        Whatever either says: not what is younger than a day
+
+Archives of history, which people switch on for themselves; only their recovery keys open them
+  --archive-mib N      what one user's may take, in MiB (default ${ARCHIVE_MIB}, 0 = no archives). How long messages are kept
+                       does not touch them
 
 Limits (0 = none, where it says so)
   --signup-rate N    sign-ups a second from one address (default ${THROTTLE_DEFAULTS.signUpRate}, 0 = none)

@@ -56,6 +56,16 @@ export const LINK_OFFER_BYTES_MAX = 1 << 10;
 export const LINK_GRANT_BYTES_MAX = 12 << 10;
 export const LINKS_MAX = 1_000;
 export const LINK_MS = 10 * 60_000;
+/** One chunk of an archive of history, sealed: one message of the largest size, or many small ones. */
+export const ARCHIVE_CHUNK_BYTES_MAX = TEXT_BYTES_MAX + (64 << 10);
+/** An archive's key, sealed by the recovery key. */
+export const ARCHIVE_KEY_BYTES_MAX = 256;
+/** Homes that write into one archive, each a stream of its own. */
+export const ARCHIVE_STREAMS_MAX = 64;
+/** Chunks in one answer; their bytes are bounded as those of `read` are. */
+export const ARCHIVE_PAGE_MAX = 256;
+/** What one user's archive may take unless the operator says otherwise. */
+export const ARCHIVE_MIB = 64;
 /** UTF-8 bytes of a device's name. */
 export const DEVICE_NAME_BYTES_MAX = 128;
 

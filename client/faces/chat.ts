@@ -7,7 +7,7 @@ import { FirstContacts } from "./first_contacts.ts";
 import { groupRows, groupTrust } from "./group_view.ts";
 import { parseGroupLine } from "./group_line.ts";
 import { paint, paintName, printError, printLine } from "../output.ts";
-import { nearest } from "../suggest.ts";
+import { nearest } from "../../shared/suggest.ts";
 import { clock, CONTINUED, eventLine, historyLine } from "./lines.ts";
 import { mark } from "./marks.ts";
 import { decideSafety, safetyOverlay, safetyScreen, safetyWith } from "./safety_dialog.ts";

@@ -1,5 +1,6 @@
 /** Words of a command line, for the programs of the server box: every mistake is answered with what was wanted. */
 import { parseArgs, type ParseArgsConfig } from "node:util";
+import { nearest } from "../suggest.ts";
 
 /** A command line that cannot be meant; the message is for its author. Exit code 2. */
 export class UsageError extends Error {
@@ -27,7 +28,10 @@ export function parseFlags(
     return { values: values as FlagValues, positionals };
   } catch (error) {
     // "Unknown option '--x'. To specify a positional argument ..." is node's advice; its first sentence is ours.
-    throw new UsageError((error as Error).message.split(/\. |\n/)[0]!);
+    const message = (error as Error).message.split(/\. |\n/)[0]!,
+      unknown = /Unknown option '--([^']+)'/.exec(message)?.[1];
+    const guess = unknown && nearest(unknown, Object.keys(options));
+    throw new UsageError(guess ? `${message}; did you mean --${guess}?` : message);
   }
 }
 

@@ -41,7 +41,8 @@ Deno.test("parseCommand() says what is wrong with a number, and the range", () =
     assert.throws(() => run(`4 ${port}`), /UsageError: .*(?:1\.\.65535|-5)/, port);
   }
   assert.throws(() => run("4"), /port is missing/);
-  assert.throws(() => run("strat"), /'strat' is no command/);
+  assert.throws(() => run("statsu"), /'statsu' is no command; did you mean 'status'\?/);
+  assert.throws(() => run("frobnicate"), /is no command: .*stop, status, backup, restore, check/);
   assert.throws(() => run("4 9000 9001"), /'9001' is one word too many/);
 });
 
@@ -62,12 +63,20 @@ Deno.test("parseCommand() refuses options that it does not know, or that make no
   ) assert.throws(() => parseCommand(words.split(" ")), UsageError, words);
 });
 
+Deno.test("parseCommand() judges what it hands on to servers, before any is started", () => {
+  assert.throws(() => run("4 9000 --retention-days x"), /--retention-days takes a number from 0 to 36500, not 'x'/);
+  assert.throws(() => run("4 9000 --registration maybe"), /--registration takes open or closed/);
+  assert.throws(() => run("4 9000 --retention-dayz 3"), /did you mean --retention-days\?/);
+  assert.deepEqual(run("4 9000 --retention-days 30").serverArguments, ["--retention-days", "30"]);
+});
+
 Deno.test("parseCommand() reads the other commands", () => {
   const cases: [string, Command][] = [
     ["stop", { type: "stop", dataDir: undefined }],
     ["stop --data /d", { type: "stop", dataDir: join("/d") }],
     ["status --json", { type: "status", dataDir: undefined, json: true }],
     ["--help", { type: "help", asked: true }],
+    ["help", { type: "help", asked: true }],
     ["4 9000 -h", { type: "help", asked: true }],
     ["", { type: "help", asked: false }],
     ["--version", { type: "version" }],

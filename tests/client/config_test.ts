@@ -3,7 +3,7 @@ import { COMMANDS, overview } from "../../client/commands.ts";
 import { parseCommandLine } from "../../client/config.ts";
 import { UsageError } from "../../client/errors.ts";
 import { formatPinnedAddress, parseServerAddress } from "../../client/server_address.ts";
-import { nearest } from "../../client/suggest.ts";
+import { nearest } from "../../shared/suggest.ts";
 import { checkText } from "../../client/text.ts";
 import { TEXT_BYTES_MAX } from "../../shared/limits.ts";
 import { formatFingerprint } from "../../shared/crypto/mod.ts";
