@@ -103,6 +103,11 @@ interface Answers {
   credentials: "credentials";
   changePassword: "ok";
   ownBackup: "backup";
+  setArchiveKey: "ok";
+  putArchiveChunk: "ok";
+  archive: "archive";
+  archiveChunks: "archiveChunks";
+  dropArchive: "ok";
 }
 /** Appends go on their conversation's stream: see {@linkcode Remote.append}. */
 export type Askable = Exclude<RequestType, "append">;
@@ -384,6 +389,11 @@ const ANSWERS: { readonly [K in Askable]: readonly Response["type"][] } = {
   credentials: ["credentials"],
   changePassword: ["ok"],
   ownBackup: ["backup"],
+  setArchiveKey: ["ok"],
+  putArchiveChunk: ["ok"],
+  archive: ["archive"],
+  archiveChunks: ["archiveChunks"],
+  dropArchive: ["ok"],
 };
 
 /** Streams for sending that one client keeps open; well under STREAMS_OPEN_MAX, which requests need too. */

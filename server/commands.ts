@@ -4,6 +4,8 @@
  * A request above its size is treated as one that its schema refuses: the connection ends.
  */
 import {
+  ARCHIVE_CHUNK_BYTES_MAX,
+  ARCHIVE_KEY_BYTES_MAX,
   ASK_BYTES_MAX,
   BACKUP_BYTES_MAX,
   BODY_BYTES_MAX,
@@ -28,6 +30,7 @@ import {
 } from "../shared/limits.ts";
 import type { RequestOf, RequestType, Response } from "../shared/protocol/mod.ts";
 import type { Caller, Services } from "./context.ts";
+import * as archive from "./handlers/archive.ts";
 import * as auth from "./handlers/auth.ts";
 import * as conversations from "./handlers/conversations.ts";
 import * as credentials from "./handlers/credentials.ts";
@@ -226,4 +229,25 @@ export const commands: Commands = {
     handle: credentials.changePassword,
   },
   ownBackup: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: credentials.ownBackup },
+  setArchiveKey: {
+    rights: "session",
+    bytesMax: FRAME_BYTES + ARCHIVE_KEY_BYTES_MAX,
+    rate: "request",
+    handle: archive.setArchiveKey,
+  },
+  putArchiveChunk: {
+    rights: "session",
+    bytesMax: FRAME_BYTES + ARCHIVE_CHUNK_BYTES_MAX,
+    rate: "request",
+    handle: archive.putArchiveChunk,
+  },
+  archive: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: archive.archive },
+  archiveChunks: {
+    rights: "session",
+    bytesMax: FRAME_BYTES,
+    answerBytesMax: READ_BYTES_MAX + ARCHIVE_CHUNK_BYTES_MAX,
+    rate: "request",
+    handle: archive.archiveChunks,
+  },
+  dropArchive: { rights: "session", bytesMax: 1024, rate: "request", handle: archive.dropArchive },
 };

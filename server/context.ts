@@ -38,6 +38,8 @@ export interface AccountSettings {
   /** A bcrypt hash that no secret has, of the same cost as real ones. */
   readonly dummyHash: string;
   readonly sessionDays: number;
+  /** What one user's archive of history may take; 0 keeps none. */
+  readonly archiveBytesMax: number;
 }
 
 /** What happened since the start; for `status`. */

@@ -10,7 +10,7 @@ import { aeadOpen, aeadSeal, hkdfExpand, systemRandom } from "../shared/crypto/m
 import type { RandomSource } from "../shared/primitives.ts";
 import type { UserName } from "../shared/protocol/mod.ts";
 
-export type PepperPurpose = "password" | "backup" | "recovery" | "recovery-backup";
+export type PepperPurpose = "password" | "backup" | "recovery" | "recovery-backup" | "archive";
 
 /** A row that does not open: the pepper is not the one it was sealed with, or the database was changed. */
 export class PepperError extends Error {
@@ -29,6 +29,7 @@ export class Pepper {
       backup: hkdfExpand(pepper, "fastchat/pepper/1 backup", 32),
       recovery: hkdfExpand(pepper, "fastchat/pepper/1 recovery", 32),
       "recovery-backup": hkdfExpand(pepper, "fastchat/pepper/1 recovery-backup", 32),
+      archive: hkdfExpand(pepper, "fastchat/pepper/1 archive", 32),
     };
     this.#random = random;
   }

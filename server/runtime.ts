@@ -228,6 +228,7 @@ export class Runtime {
         scryptLog2N: config.scryptLog2N,
         dummyHash: dummyHash(),
         sessionDays: config.sessionDays,
+        archiveBytesMax: config.archiveMebibytes * 2 ** 20,
       },
       counters: newCounters(),
       logger,

@@ -27,8 +27,10 @@ import type {
   UserName,
 } from "../../shared/protocol/mod.ts";
 import type { CommitListener, Committed, ReceiptMoved } from "../bus/bus.ts";
+import type { ArchiveChunk, ArchivePut, NewArchiveChunk, NewArchiveKey, StoredArchive } from "./archives.ts";
 import { sameBytes } from "./bytes.ts";
 import { type Aged, countToTrim, RECORD_BYTES } from "./retention.ts";
+import { MemoryArchives } from "./memory_archives.ts";
 import { MemoryKeyLog } from "./memory_key_log.ts";
 import {
   type CommitResult,
@@ -85,6 +87,7 @@ export class MemoryStore implements Store {
   readonly #links = new Map<string, Link & { readonly expiresMs: number }>();
   readonly #keyPackages: MemoryKeyPackages;
   readonly #groups: MemoryGroups;
+  readonly #archives: MemoryArchives;
   #closed = false;
 
   constructor(listener?: CommitListener) {
@@ -92,6 +95,7 @@ export class MemoryStore implements Store {
     const users = this.#users, devices = this.#devices, conversations = this.#conversations, records = this.#records;
     const live = (id: DeviceId) => isLive(devices.get(id)!);
     const keyPackages = this.#keyPackages = new MemoryKeyPackages({ users, devices, isLive: live });
+    this.#archives = new MemoryArchives((name) => users.get(name)?.recovery?.proofHash);
     this.#groups = new MemoryGroups(
       { users, devices, conversations, records, listener, isLive: live },
       (conversation, device) => keyPackages.used(conversation, device),
@@ -596,6 +600,29 @@ export class MemoryStore implements Store {
 
   dropAsk(user: UserName, conversation: ConversationId, device: DeviceId): Promise<void> {
     return this.#now(() => this.#groups.dropAsk(user, conversation, device));
+  }
+
+  setArchiveKey(name: UserName, key: NewArchiveKey): Promise<"set" | "stale" | "taken"> {
+    return this.#now(() => {
+      if (!this.#users.has(name)) throw new RangeError(`Cannot keep an archive's key: there is no user ${name}`);
+      return this.#archives.setKey(name, key);
+    });
+  }
+
+  archive(name: UserName): Promise<StoredArchive | undefined> {
+    return this.#now(() => this.#archives.of(name));
+  }
+
+  putArchiveChunk(chunk: NewArchiveChunk): Promise<ArchivePut> {
+    return this.#now(() => this.#archives.put(chunk));
+  }
+
+  archiveChunks(name: UserName, stream: Uint8Array, after: number): Promise<ArchiveChunk[]> {
+    return this.#now(() => this.#archives.chunks(name, stream, after));
+  }
+
+  dropArchive(name: UserName, keyId: Uint8Array): Promise<void> {
+    return this.#now(() => this.#archives.drop(name, keyId));
   }
 
   sweep(nowMs: number): Promise<boolean> {

@@ -264,4 +264,32 @@ export const MIGRATIONS: readonly string[] = [
     expires_ms INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
   `,
+  // Archives of history: sealed by their users' homes, a stream for each home. One that was dropped has no user.
+  `
+  CREATE TABLE archives (
+    id            INTEGER PRIMARY KEY,
+    user          INTEGER UNIQUE REFERENCES users (id) ON DELETE SET NULL,
+    key_id        BLOB    NOT NULL,
+    sealed_key    BLOB    NOT NULL,
+    recovery_hash BLOB    NOT NULL,
+    made_ms       INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX archives_dropped ON archives (id) WHERE user IS NULL;
+  CREATE TABLE archive_streams (
+    archive   INTEGER NOT NULL REFERENCES archives (id) ON DELETE CASCADE,
+    stream    BLOB    NOT NULL,
+    chunks    INTEGER NOT NULL,
+    bytes     INTEGER NOT NULL,
+    head      BLOB    NOT NULL,
+    newest_ms INTEGER NOT NULL,
+    PRIMARY KEY (archive, stream)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE archive_chunks (
+    archive INTEGER NOT NULL REFERENCES archives (id) ON DELETE CASCADE,
+    stream  BLOB    NOT NULL,
+    number  INTEGER NOT NULL,
+    body    BLOB    NOT NULL
+  ) STRICT;
+  CREATE UNIQUE INDEX archive_chunks_by_number ON archive_chunks (archive, stream, number);
+  `,
 ];

@@ -38,6 +38,7 @@ import {
 } from "../../shared/protocol/mod.ts";
 import { messageId } from "../../shared/protocol/mod.ts";
 import type { DevicesChanged, ReceiptMoved, SessionsEnded, TypingHint } from "../bus/bus.ts";
+import { archiveOperations } from "./archive_operations.ts";
 import { groupOperations } from "./group_operations.ts";
 import { empty, LIST_ITEMS_MAX, type Operation, operation, shaped } from "./operation.ts";
 import type {
@@ -197,6 +198,7 @@ const names = array(userName, LIST_ITEMS_MAX);
 
 export const operations = {
   ...groupOperations,
+  ...archiveOperations,
   createUser: operation(
     1,
     newUser,

@@ -9,6 +9,7 @@ import {
   RECEIPTS_MAX,
   RECEIPTS_PAGE_MAX,
 } from "../../shared/limits.ts";
+import type { ArchiveChunk, ArchivePut, NewArchiveChunk, NewArchiveKey, StoredArchive } from "./archives.ts";
 import type { Calls } from "./calls.ts";
 import { DIRECTORY_NAMES_MAX, LIST_ITEMS_MAX, operations } from "./operations.ts";
 import { PACKAGE_NAMES_MAX, untyped } from "./group_operations.ts";
@@ -283,6 +284,26 @@ export class RemoteStore implements Store {
 
   async dropAsk(user: UserName, conversation: ConversationId, device: DeviceId): Promise<void> {
     await this.#calls.call(operations.dropAsk, { user, conversation, device });
+  }
+
+  setArchiveKey(name: UserName, key: NewArchiveKey): Promise<"set" | "stale" | "taken"> {
+    return this.#calls.call(operations.setArchiveKey, { name, key });
+  }
+
+  archive(name: UserName): Promise<StoredArchive | undefined> {
+    return this.#calls.call(operations.archive, { name });
+  }
+
+  putArchiveChunk(chunk: NewArchiveChunk): Promise<ArchivePut> {
+    return this.#calls.call(operations.putArchiveChunk, chunk, chunk.body.length);
+  }
+
+  archiveChunks(name: UserName, stream: Uint8Array, after: number): Promise<ArchiveChunk[]> {
+    return this.#calls.call(operations.archiveChunks, { name, stream, after });
+  }
+
+  async dropArchive(name: UserName, keyId: Uint8Array): Promise<void> {
+    await this.#calls.call(operations.dropArchive, { name, keyId });
   }
 
   async sweep(nowMs: number): Promise<boolean> {

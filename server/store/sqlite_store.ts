@@ -1,6 +1,7 @@
 /** The store of the process that leads: reads run at once, changes go through the group commit. */
 import type { Ask, ConversationHead, ConversationId, DeviceId } from "../../shared/protocol/mod.ts";
 import type { DirectoryEntry, OwnReceipt, Receipt, UserName } from "../../shared/protocol/mod.ts";
+import type { ArchiveChunk, ArchivePut, NewArchiveChunk, NewArchiveKey, StoredArchive } from "./archives.ts";
 import type { Checkpointer } from "./checkpointer.ts";
 import type { SqliteDatabase } from "./sqlite/database.ts";
 import type {
@@ -302,6 +303,26 @@ export class SqliteStore implements Store {
 
   dropAsk(user: UserName, conversation: ConversationId, device: DeviceId): Promise<void> {
     return this.#write(ROW_BYTES, (database) => database.asks.drop(user, conversation, device));
+  }
+
+  setArchiveKey(name: UserName, key: NewArchiveKey): Promise<"set" | "stale" | "taken"> {
+    return this.#add(ROW_BYTES + key.sealed.length, (database) => database.archives.setKey(name, key));
+  }
+
+  archive(name: UserName): Promise<StoredArchive | undefined> {
+    return this.#read(() => this.#database.archives.of(name));
+  }
+
+  putArchiveChunk(chunk: NewArchiveChunk): Promise<ArchivePut> {
+    return this.#add(2 * ROW_BYTES + chunk.body.length, (database) => database.archives.put(chunk));
+  }
+
+  archiveChunks(name: UserName, stream: Uint8Array, after: number): Promise<ArchiveChunk[]> {
+    return this.#read(() => this.#database.archives.chunks(name, stream, after));
+  }
+
+  dropArchive(name: UserName, keyId: Uint8Array): Promise<void> {
+    return this.#write(ROW_BYTES, (database) => database.archives.drop(name, keyId));
   }
 
   sweep(nowMs: number): Promise<boolean> {

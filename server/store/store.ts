@@ -18,9 +18,10 @@ import type {
   UserName,
 } from "../../shared/protocol/mod.ts";
 import type { Append, ConversationHead, DirectoryEntry, Record, Stretching } from "../../shared/protocol/mod.ts";
+import type { ArchiveStore } from "./archives.ts";
 import type { GroupStore } from "./groups.ts";
 
-export interface Store extends GroupStore {
+export interface Store extends GroupStore, ArchiveStore {
   /**
    * Makes a user with a first device, all or nothing. The same name, identity key and device again is `created`: a retry,
    * and changes nothing. Device ids are one name space: one that somebody else has is refused as `name-taken` too.

@@ -76,9 +76,11 @@ export { directConversationId } from "./direct_id.ts";
 export { formatSafetyNumber, parseSafetyNumber, safetyNumber, type SafetyPerson } from "./safety_number.ts";
 export {
   makeDeviceProof,
+  makeDropArchive,
   makeEnrolProof,
   makeRecoveryProof,
   verifyDeviceProof,
+  verifyDropArchive,
   verifyEnrolProof,
   verifyRecoveryProof,
 } from "./proofs.ts";

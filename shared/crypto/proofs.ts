@@ -61,6 +61,20 @@ export async function verifyRecoveryProof(
   return await pssVerify(await importPssPublic(identityKey), signature, recoveryBytes(bind, recovery));
 }
 
+/** Proves that whoever ends an archive of history on this connection holds the identity (docs/PROTOCOL.md §21): a stolen session cannot. */
+export function makeDropArchive(identityPrivate: CryptoKey, bind: Uint8Array, keyId: Uint8Array): Promise<Uint8Array> {
+  return pssSign(identityPrivate, concatBytes(DROP_ARCHIVE_LABEL, bind, keyId));
+}
+
+export async function verifyDropArchive(
+  identityKey: Uint8Array,
+  bind: Uint8Array,
+  keyId: Uint8Array,
+  signature: Uint8Array,
+): Promise<boolean> {
+  return await pssVerify(await importPssPublic(identityKey), signature, concatBytes(DROP_ARCHIVE_LABEL, bind, keyId));
+}
+
 function recoveryBytes(
   bind: Uint8Array,
   { proof, backup }: { readonly proof: Uint8Array; readonly backup: Uint8Array },
@@ -75,4 +89,5 @@ function enrolBytes(bind: Uint8Array, certificate: Uint8Array): Uint8Array {
 const TEXT_ENCODER = new TextEncoder();
 const BIND_LABEL = TEXT_ENCODER.encode("fastchat/bind/1");
 const ENROL_LABEL = TEXT_ENCODER.encode("fastchat/enrol/1");
+const DROP_ARCHIVE_LABEL = TEXT_ENCODER.encode("fastchat/drop-archive/1");
 const RECOVERY_LABEL = TEXT_ENCODER.encode("fastchat/set-recovery/1");

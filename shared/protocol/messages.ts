@@ -24,6 +24,10 @@ import {
   varint,
 } from "../codec/mod.ts";
 import {
+  ARCHIVE_CHUNK_BYTES_MAX,
+  ARCHIVE_KEY_BYTES_MAX,
+  ARCHIVE_PAGE_MAX,
+  ARCHIVE_STREAMS_MAX,
   ASK_BYTES_MAX,
   ASKS_PAGE_MAX,
   BACKUP_BYTES_MAX,
@@ -399,6 +403,33 @@ export const request = union({
   ],
   /** The backup sealed by one's password, in a session whose identity key is not at hand. */
   ownBackup: [41, struct({ loginSecret: text(43) })],
+  /** Begins this user's archive of history (docs/PROTOCOL.md §21), or seals its key for another recovery key. */
+  setArchiveKey: [
+    49,
+    struct({
+      keyId: fixedBytes(16),
+      /** The archive's key, sealed by the recovery key. */
+      sealed: bytes(ARCHIVE_KEY_BYTES_MAX),
+      /** Of the recovery key, as in `recover`. */
+      proof: fixedBytes(32),
+    }),
+  ],
+  /** One more chunk of a stream, from 1 without gaps. Sent again it is `ok` again. */
+  putArchiveChunk: [
+    50,
+    struct({
+      keyId: fixedBytes(16),
+      stream: fixedBytes(16),
+      number: varint,
+      body: bytes(ARCHIVE_CHUNK_BYTES_MAX),
+    }),
+  ],
+  /** What is there of this user's archive. */
+  archive: [51, struct({})],
+  /** Chunks of one stream behind a number: a page, empty behind the last. */
+  archiveChunks: [52, struct({ stream: fixedBytes(16), after: varint })],
+  /** Ends the archive. The identity's RSA-PSS signature is over "fastchat/drop-archive/1" ‖ bind ‖ key id. */
+  dropArchive: [53, struct({ keyId: fixedBytes(16), identityProof: bytes(512) })],
 });
 export type Request = Infer<typeof request>;
 
@@ -513,6 +544,39 @@ export const response = union({
    * `begins` none was ever given out by this server, and numbers go on behind it (docs/PROTOCOL.md §7.4).
    */
   restored: [29, struct({ kept: varint, begins: varint, madeMs: u48, restoredMs: u48 })],
+  /** An archive of history, without its chunks: no key where there is none. */
+  archive: [
+    32,
+    struct({
+      key: optional(
+        struct({
+          keyId: fixedBytes(16),
+          sealed: bytes(ARCHIVE_KEY_BYTES_MAX),
+          /** Whether the recovery key that it is sealed for is still the one now. */
+          isCurrent: bool,
+          madeMs: u48,
+        }),
+      ),
+      streams: array(
+        struct({
+          stream: fixedBytes(16),
+          chunks: varint,
+          bytes: varint,
+          /** SHA-256 of the newest chunk, and when it came. */
+          head: fixedBytes(32),
+          newestMs: u48,
+        }),
+        ARCHIVE_STREAMS_MAX,
+      ),
+      /** What all chunks may take together; 0 where the server keeps no archives. */
+      bytesMax: varint,
+    }),
+  ],
+  /** Ascending. */
+  archiveChunks: [
+    33,
+    struct({ chunks: array(struct({ number: varint, body: bytes(ARCHIVE_CHUNK_BYTES_MAX) }), ARCHIVE_PAGE_MAX) }),
+  ],
 });
 export type Response = Infer<typeof response>;
 

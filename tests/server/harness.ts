@@ -107,6 +107,7 @@ export class Harness {
         scryptLog2N: 17,
         dummyHash: dummyHash(4),
         sessionDays: 30,
+        archiveBytesMax: 1 << 20,
       },
       counters: newCounters(),
       logger: options.logger ?? silentLogger,

@@ -8,6 +8,7 @@ import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { migrate, MIGRATIONS, StoreVersionError, versionOf } from "../migrations.ts";
 import type { Reserve } from "../space.ts";
 import { Accounts } from "./accounts.ts";
+import { Archives } from "./archives.ts";
 import { Asks } from "./asks.ts";
 import { StoreClock } from "./clock.ts";
 import { Conversations } from "./conversations.ts";
@@ -45,6 +46,7 @@ export class SqliteDatabase {
   readonly welcomes: Welcomes;
   readonly asks: Asks;
   readonly keyPackages: KeyPackages;
+  readonly archives: Archives;
   readonly #database: DatabaseSync;
   readonly #options: SqliteOptions;
   readonly #rows: Rows;
@@ -86,6 +88,7 @@ export class SqliteDatabase {
       this.groups = new Groups(this.#database, { rows, conversations, log, welcomes });
       this.asks = new Asks(this.#database, rows);
       this.keyPackages = new KeyPackages(this.#database, rows);
+      this.archives = new Archives(this.#database);
       this.#database.exec("COMMIT");
       if (options.walBytes !== undefined) takeRoom(`${path}-wal`, options.walBytes);
     } catch (error) {
@@ -106,7 +109,7 @@ export class SqliteDatabase {
 
   /** Removes some of what has had its time. @returns Whether there may be more. */
   sweep(nowMs: number): boolean {
-    const parts = [this.welcomes, this.asks, this.keyPackages, this.groups];
+    const parts = [this.welcomes, this.asks, this.keyPackages, this.groups, this.archives];
     return parts.map((part) => part.sweep(nowMs)).includes(true);
   }
 
