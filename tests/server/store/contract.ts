@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import type { Store } from "../../../server/store/store.ts";
 import { DEVICES_PER_USER_MAX, READ_BYTES_MAX, SESSIONS_PER_DEVICE_MAX } from "../../../shared/limits.ts";
 import type { ConversationId } from "../../../shared/protocol/mod.ts";
+import { archivesContract } from "./archives_contract.ts";
 import { credentialsContract } from "./credentials_contract.ts";
 import { keysContract } from "./keys_contract.ts";
 import { receiptsContract } from "./receipts_contract.ts";
@@ -479,6 +480,8 @@ export function storeContract(name: string, open: () => Promise<Opened>): void {
   keysContract(test);
 
   credentialsContract(test);
+
+  archivesContract(test);
 
   trimContract(test);
   groupsContract(test);

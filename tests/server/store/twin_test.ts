@@ -213,6 +213,43 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 2, arbitrary: call(user, (store, name) => store.credentials(nameOf(name))) },
   {
+    weight: 3,
+    arbitrary: call(
+      fc.tuple(user, fc.nat(1), fc.nat(2)),
+      (store, [name, key, recovery]) =>
+        store.setArchiveKey(nameOf(name), {
+          keyId: new Uint8Array(16).fill(key),
+          sealed: bytesOf(`key ${key}`),
+          recoveryProofHash: bytesOf(`proof ${recovery}`),
+          nowMs: 9,
+        }),
+    ),
+  },
+  {
+    weight: 4,
+    arbitrary: call(
+      fc.tuple(user, fc.nat(1), fc.nat(1), fc.integer({ min: 1, max: 3 }), fc.nat(1)),
+      (store, [name, key, stream, number, what]) =>
+        store.putArchiveChunk({
+          user: nameOf(name),
+          keyId: new Uint8Array(16).fill(key),
+          stream: new Uint8Array(16).fill(stream),
+          number,
+          body: bytesOf(`chunk ${what}`),
+          hash: new Uint8Array(32).fill(what),
+          archiveBytesMax: 30,
+          nowMs: number,
+        }),
+    ),
+  },
+  {
+    weight: 1,
+    arbitrary: call(
+      fc.tuple(user, fc.nat(1)),
+      (store, [name, key]) => store.dropArchive(nameOf(name), new Uint8Array(16).fill(key)),
+    ),
+  },
+  {
     weight: 1,
     arbitrary: call(
       fc.tuple(user, fc.option(fc.nat(3), { nil: undefined })),
@@ -395,7 +432,10 @@ async function outcome(store: Store, run: (store: Store) => Promise<unknown>): P
 async function contentOf(store: Store): Promise<unknown> {
   const content: unknown[] = [await store.users("", 10), await store.directory(NAMES.map(nameOf))];
   for (const name of NAMES) {
-    content.push(await store.account(nameOf(name)));
+    content.push(await store.account(nameOf(name)), await store.archive(nameOf(name)));
+    for (const stream of [0, 1]) {
+      content.push(await store.archiveChunks(nameOf(name), new Uint8Array(16).fill(stream), 0));
+    }
     for (const number of [1, 2, 3]) {
       content.push(await store.conversations(nameOf(name), deviceOf(name, number), undefined, 10));
     }
