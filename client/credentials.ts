@@ -183,6 +183,22 @@ export class Credentials implements AccountBook {
     identity.wipe();
   }
 
+  /** The key of this person's archive of history, 32 bytes, where this home has it. @throws LockedError */
+  archiveKey(): Uint8Array | undefined {
+    const hex = this.#get(ARCHIVE_KEY);
+    return hex === undefined ? undefined : Uint8Array.fromHex(hex);
+  }
+
+  /** @throws LockedError */
+  saveArchiveKey(key: Uint8Array | undefined): void {
+    const save = () => {
+      if (key !== undefined) this.#put(ARCHIVE_KEY, key.toHex());
+      else this.#db.run("DELETE FROM secrets WHERE name = ?", ARCHIVE_KEY);
+    };
+    if (this.#db.isTransaction) save();
+    else this.#db.transaction(save);
+  }
+
   async saveIdentity(identity: Identity, password: string): Promise<void> {
     await this.saveIdentityFile(await identity.toPem(password));
   }
@@ -344,3 +360,4 @@ const ACCOUNT = "account";
 const DEVICE = "device";
 const SESSION = "session";
 const ACCOUNT_KEY = "account-key";
+const ARCHIVE_KEY = "archive-key";

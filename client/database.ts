@@ -504,4 +504,43 @@ export const MIGRATIONS: readonly string[] = [
   -- Whose copy a message is, where it did not come from the log: a name, or '' for this person's own archive. 'own' is 3 then.
   ALTER TABLE messages ADD COLUMN copy_from TEXT;
   `,
+  `
+  -- How many members of a group have each message of this person (tallies.ts). Negative 'members': it is to be counted.
+  CREATE TABLE tallies (
+    conversation TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    read INTEGER NOT NULL DEFAULT 0,
+    members INTEGER NOT NULL DEFAULT -1,
+    PRIMARY KEY (conversation, seq)
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO tallies (conversation, seq)
+    SELECT messages.conversation, messages.seq FROM messages
+    JOIN conversations ON conversations.id = messages.conversation AND conversations.kind = 2
+    WHERE messages.own IN (1, 2) AND messages.kind = 1 AND messages.text IS NOT NULL;
+  CREATE INDEX receipts_member ON receipts (conversation, member);
+  `,
+  `
+  -- The archive of history that this home writes (archive/archive_book.ts), one row: its stream, how far it has come, and how many
+  -- messages are in it. 'position': what stands in 'messages' up to there is in it.
+  CREATE TABLE archive_stream (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    stream TEXT NOT NULL,
+    chunks INTEGER NOT NULL,
+    head BLOB NOT NULL,
+    position INTEGER NOT NULL,
+    messages INTEGER NOT NULL,
+    -- The chunk on its way, sealed by the archive's key: the same bytes are sent until the server has them.
+    pending BLOB,
+    pending_position INTEGER,
+    pending_messages INTEGER
+  ) STRICT;
+  -- The most that the server has shown of each stream, and how much of that this home's own stream says.
+  CREATE TABLE archive_seen (
+    stream TEXT PRIMARY KEY,
+    chunks INTEGER NOT NULL,
+    head BLOB NOT NULL,
+    told INTEGER NOT NULL DEFAULT 0
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];

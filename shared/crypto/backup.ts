@@ -18,8 +18,8 @@ interface BackupOwner {
   /** 16 bytes. */
   readonly clusterId: Uint8Array;
   readonly name: UserName;
-  /** What yields the key: one kind never opens as the other. The password by default. */
-  readonly by?: "password" | "recovery";
+  /** What is sealed, by what: one kind never opens as the other. The identity by the password by default. */
+  readonly by?: "password" | "recovery" | "archive";
 }
 
 /** Why a backup was not opened. A wrong key and changed bytes look alike, on purpose. */
@@ -82,6 +82,8 @@ const TEXT_ENCODER = new TextEncoder();
 const LABELS = {
   password: TEXT_ENCODER.encode("fastchat/backup/1"),
   recovery: TEXT_ENCODER.encode("fastchat/recovery-backup/1"),
+  /** An archive's key, by the recovery key: {@linkcode file://./archive.ts}. */
+  archive: TEXT_ENCODER.encode("fastchat/archive-key/1"),
 };
 
 const CONTENT = struct({ version: u8, nonce: fixedBytes(12), ciphertext: bytes(BACKUP_BYTES_MAX) });

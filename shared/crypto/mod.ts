@@ -98,6 +98,15 @@ export {
 } from "./recovery_key.ts";
 export { type BackupFault, openBackup, sealBackup } from "./backup.ts";
 export {
+  archiveKeyId,
+  type ArchiveOwner,
+  type ChunkPlace,
+  openArchiveKey,
+  openChunk,
+  sealArchiveKey,
+  sealChunk,
+} from "./archive.ts";
+export {
   type Envelope,
   type EnvelopeContent,
   type EnvelopeFault,
