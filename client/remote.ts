@@ -108,6 +108,9 @@ interface Answers {
   archive: "archive";
   archiveChunks: "archiveChunks";
   dropArchive: "ok";
+  putHistory: "ok" | "historyGiven";
+  history: "historyParts";
+  dropHistory: "ok";
 }
 /** Appends go on their conversation's stream: see {@linkcode Remote.append}. */
 export type Askable = Exclude<RequestType, "append">;
@@ -394,6 +397,9 @@ const ANSWERS: { readonly [K in Askable]: readonly Response["type"][] } = {
   archive: ["archive"],
   archiveChunks: ["archiveChunks"],
   dropArchive: ["ok"],
+  putHistory: ["ok", "historyGiven"],
+  history: ["historyParts"],
+  dropHistory: ["ok"],
 };
 
 /** Streams for sending that one client keeps open; well under STREAMS_OPEN_MAX, which requests need too. */

@@ -13,6 +13,7 @@ import {
   COMMIT_BYTES_MAX,
   DEVICE_NAME_BYTES_MAX,
   DEVICES_PER_USER_MAX,
+  HISTORY_PARTS_MAX,
   IDENTITY_KEY_BYTES_MAX,
   KEY_ENTRIES_MAX,
   KEY_ENTRY_BYTES_MAX,
@@ -36,6 +37,7 @@ import * as conversations from "./handlers/conversations.ts";
 import * as credentials from "./handlers/credentials.ts";
 import * as directory from "./handlers/directory.ts";
 import * as groups from "./handlers/groups.ts";
+import * as history from "./handlers/history.ts";
 import * as keys from "./handlers/keys.ts";
 import * as keyPackages from "./handlers/key_packages.ts";
 import * as links from "./handlers/links.ts";
@@ -229,6 +231,25 @@ export const commands: Commands = {
     handle: credentials.changePassword,
   },
   ownBackup: { rights: "session", bytesMax: FRAME_BYTES, rate: "request", handle: credentials.ownBackup },
+  putHistory: {
+    rights: "session",
+    bytesMax: FRAME_BYTES + BODY_BYTES_MAX,
+    rate: "request",
+    handle: history.putHistory,
+  },
+  history: {
+    rights: "session",
+    bytesMax: FRAME_BYTES,
+    answerBytesMax: READ_BYTES_MAX + BODY_BYTES_MAX,
+    rate: "request",
+    handle: history.history,
+  },
+  dropHistory: {
+    rights: "session",
+    bytesMax: FRAME_BYTES + 8 * HISTORY_PARTS_MAX,
+    rate: "request",
+    handle: history.dropHistory,
+  },
   setArchiveKey: {
     rights: "session",
     bytesMax: FRAME_BYTES + ARCHIVE_KEY_BYTES_MAX,

@@ -98,8 +98,11 @@ export class Fanout {
     switch (news.type) {
       case "asked":
         return this.#asked(news);
-      case "welcomed": {
-        const message = this.#encode({ type: "welcomed", conversation: news.conversation });
+      case "welcomed":
+      case "historyWaits": {
+        const message = this.#encode(
+          news.type === "welcomed" ? { type: "welcomed", conversation: news.conversation } : { type: "historyWaits" },
+        );
         for (const { user, device } of news.devices) {
           for (const session of this.#sessions.of(user)) if (session.device === device) session.feed?.announce(message);
         }

@@ -69,6 +69,17 @@ export const ARCHIVE_MIB = 64;
 /** UTF-8 bytes of a device's name. */
 export const DEVICE_NAME_BYTES_MAX = 128;
 
+/**
+ * History that waits at the server for new devices (docs/PROTOCOL.md §20): parts of all bundles for one device, those that it took
+ * among them; what waits for one device, and what waits of one giver.
+ */
+export const HISTORY_PARTS_MAX = 256;
+export const HISTORY_DEVICE_BYTES_MAX = 32 << 20;
+export const HISTORY_GIVER_BYTES_MAX = 64 << 20;
+/** Of one bundle: texts and what goes with each. Older messages stay out; the next part begins where one has so much. */
+export const HISTORY_BUNDLE_BYTES_MAX = 4 << 20;
+export const HISTORY_PART_BYTES = 256 << 10;
+
 // Datagrams and connections (docs/PROTOCOL.md §2, §5).
 /** UDP payload bytes. 1,200 passes every path in use (RFC 9000 §14); SECURITY H10 says why we do not probe for more. */
 export const DATAGRAM_BYTES = 1200;
@@ -152,6 +163,10 @@ assert(
   MESSAGE_BYTES_MAX > 16 * DEVICES_PER_USER_MAX * (KEY_PACKAGE_BYTES_MAX + 64) &&
     MESSAGE_BYTES_MAX > WELCOME_BYTES_MAX + TREE_BYTES_MAX + 64,
   "An answer with the largest Welcome, or with every key package asked for, fits a message",
+);
+assert(
+  2 * HISTORY_BUNDLE_BYTES_MAX < HISTORY_DEVICE_BYTES_MAX && HISTORY_DEVICE_BYTES_MAX <= HISTORY_GIVER_BYTES_MAX,
+  "Several bundles may wait for a device",
 );
 assert(
   STREAM_WINDOW_BYTES <= STREAM_WINDOW_BYTES_MAX && 2 * STREAM_WINDOW_BYTES_MAX <= CONNECTION_WINDOW_BYTES,

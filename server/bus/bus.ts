@@ -74,6 +74,11 @@ export type GroupNews =
     readonly conversation: ConversationId;
     readonly devices: readonly { readonly user: UserName; readonly device: DeviceId }[];
   }
+  /** History was left for these devices. */
+  | {
+    readonly type: "historyWaits";
+    readonly devices: readonly { readonly user: UserName; readonly device: DeviceId }[];
+  }
   /** These are members no longer, from the record behind `seq` on. */
   | {
     readonly type: "dismissed";

@@ -194,6 +194,7 @@ export const groupNewsSchema = shaped<GroupNews>()(union({
     }),
   ],
   dismissed: [3, struct({ conversation: conversationId, seq: varint, users: array(userName, LIST_ITEMS_MAX) })],
+  historyWaits: [4, struct({ devices: array(struct({ user: userName, device: deviceId }), LIST_ITEMS_MAX) })],
 }));
 
 type Outcome = typeof outcome extends Schema<infer T> ? T : never;

@@ -47,7 +47,9 @@ import {
   type WantedKeyPackages,
 } from "./groups.ts";
 import { MemoryConversation, type MemoryDevice, MemoryGroups, type MemoryUser } from "./memory_groups.ts";
+import { MemoryHistory } from "./memory_history.ts";
 import { MemoryKeyPackages } from "./memory_key_packages.ts";
+import type { HistoryPart, NewHistoryPart } from "./history.ts";
 import { StaleSenders } from "./stale_senders.ts";
 import {
   type Account,
@@ -87,6 +89,7 @@ export class MemoryStore implements Store {
   readonly #links = new Map<string, Link & { readonly expiresMs: number }>();
   readonly #keyPackages: MemoryKeyPackages;
   readonly #groups: MemoryGroups;
+  readonly #history: MemoryHistory;
   readonly #archives: MemoryArchives;
   #closed = false;
 
@@ -96,6 +99,7 @@ export class MemoryStore implements Store {
     const live = (id: DeviceId) => isLive(devices.get(id)!);
     const keyPackages = this.#keyPackages = new MemoryKeyPackages({ users, devices, isLive: live });
     this.#archives = new MemoryArchives((name) => users.get(name)?.recovery?.proofHash);
+    this.#history = new MemoryHistory({ devices, conversations, listener, isLive: live });
     this.#groups = new MemoryGroups(
       { users, devices, conversations, records, listener, isLive: live },
       (conversation, device) => keyPackages.used(conversation, device),
@@ -625,10 +629,23 @@ export class MemoryStore implements Store {
     return this.#now(() => this.#archives.drop(name, keyId));
   }
 
+  putHistory(part: NewHistoryPart): Promise<"kept" | "given" | "full" | "refused"> {
+    return this.#now(() => this.#history.put(part));
+  }
+
+  history(user: UserName, device: DeviceId, after: number): Promise<HistoryPart[]> {
+    return this.#now(() => this.#history.of(user, device, after));
+  }
+
+  dropHistory(user: UserName, device: DeviceId, numbers: readonly number[], isTaken: boolean): Promise<void> {
+    return this.#now(() => this.#history.drop(user, device, numbers, isTaken));
+  }
+
   sweep(nowMs: number): Promise<boolean> {
     return this.#now(() => {
       this.#groups.sweep(nowMs);
       this.#keyPackages.sweep(nowMs);
+      this.#history.sweep(nowMs);
       return false;
     });
   }
@@ -709,6 +726,7 @@ export class MemoryStore implements Store {
     device.ended = how;
     this.#keyPackages.forget(device.id);
     this.#groups.forget(device.id);
+    this.#history.forget(device.id);
   }
 
   #deviceOf(user: User, id: DeviceId | undefined): Device | undefined {

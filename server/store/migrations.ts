@@ -292,4 +292,26 @@ export const MIGRATIONS: readonly string[] = [
   ) STRICT;
   CREATE UNIQUE INDEX archive_chunks_by_number ON archive_chunks (archive, stream, number);
   `,
+  // History for new devices, sealed for each: a part that was taken has no body. Numbers are never given out twice.
+  `
+  CREATE TABLE history_parts (
+    id               INTEGER PRIMARY KEY AUTOINCREMENT,
+    device           INTEGER NOT NULL REFERENCES devices (id),
+    giver            INTEGER NOT NULL REFERENCES devices (id),
+    conversation_key BLOB    NOT NULL,
+    bundle           BLOB    NOT NULL,
+    part             INTEGER NOT NULL,
+    parts            INTEGER NOT NULL,
+    stored_ms        INTEGER NOT NULL,
+    bytes            INTEGER NOT NULL,
+    body             BLOB,
+    UNIQUE (device, giver, bundle, part)
+  ) STRICT;
+  CREATE INDEX history_parts_by_giver ON history_parts (giver);
+  CREATE INDEX history_parts_by_age ON history_parts (stored_ms);
+  CREATE TRIGGER devices_ended_history AFTER UPDATE OF ended ON devices WHEN NEW.ended <> 0
+  BEGIN
+    DELETE FROM history_parts WHERE device = NEW.id OR giver = NEW.id;
+  END;
+  `,
 ];

@@ -40,6 +40,7 @@ import { messageId } from "../../shared/protocol/mod.ts";
 import type { DevicesChanged, ReceiptMoved, SessionsEnded, TypingHint } from "../bus/bus.ts";
 import { archiveOperations } from "./archive_operations.ts";
 import { groupOperations } from "./group_operations.ts";
+import { historyOperations } from "./history_operations.ts";
 import { empty, LIST_ITEMS_MAX, type Operation, operation, shaped } from "./operation.ts";
 import type {
   Account,
@@ -199,6 +200,7 @@ const names = array(userName, LIST_ITEMS_MAX);
 export const operations = {
   ...groupOperations,
   ...archiveOperations,
+  ...historyOperations,
   createUser: operation(
     1,
     newUser,

@@ -3,6 +3,7 @@ import type { Ask, ConversationHead, ConversationId, DeviceId } from "../../shar
 import type { DirectoryEntry, OwnReceipt, Receipt, UserName } from "../../shared/protocol/mod.ts";
 import {
   ASKS_PAGE_MAX,
+  HISTORY_PARTS_MAX,
   KEY_ENTRIES_MAX,
   KEY_LOG_PAGE_MAX,
   KEY_PACKAGES_MAX,
@@ -13,6 +14,7 @@ import type { ArchiveChunk, ArchivePut, NewArchiveChunk, NewArchiveKey, StoredAr
 import type { Calls } from "./calls.ts";
 import { DIRECTORY_NAMES_MAX, LIST_ITEMS_MAX, operations } from "./operations.ts";
 import { PACKAGE_NAMES_MAX, untyped } from "./group_operations.ts";
+import type { HistoryPart, NewHistoryPart } from "./history.ts";
 import type {
   CommitResult,
   InviteResult,
@@ -304,6 +306,19 @@ export class RemoteStore implements Store {
 
   async dropArchive(name: UserName, keyId: Uint8Array): Promise<void> {
     await this.#calls.call(operations.dropArchive, { name, keyId });
+  }
+
+  putHistory(part: NewHistoryPart): Promise<"kept" | "given" | "full" | "refused"> {
+    return this.#calls.call(operations.putHistory, part, part.body.length);
+  }
+
+  history(user: UserName, device: DeviceId, after: number): Promise<HistoryPart[]> {
+    return this.#calls.call(operations.history, { user, device, after });
+  }
+
+  async dropHistory(user: UserName, device: DeviceId, numbers: readonly number[], isTaken: boolean): Promise<void> {
+    const part = numbers.slice(0, HISTORY_PARTS_MAX);
+    await this.#calls.call(operations.dropHistory, { user, device, numbers: part, isTaken });
   }
 
   async sweep(nowMs: number): Promise<boolean> {

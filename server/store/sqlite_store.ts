@@ -16,6 +16,7 @@ import type {
   TakenKeyPackage,
   WantedKeyPackages,
 } from "./groups.ts";
+import type { HistoryPart, NewHistoryPart } from "./history.ts";
 import type { Space } from "./space.ts";
 import {
   type Account,
@@ -323,6 +324,21 @@ export class SqliteStore implements Store {
 
   dropArchive(name: UserName, keyId: Uint8Array): Promise<void> {
     return this.#write(ROW_BYTES, (database) => database.archives.drop(name, keyId));
+  }
+
+  putHistory(part: NewHistoryPart): Promise<"kept" | "given" | "full" | "refused"> {
+    return this.#add(2 * ROW_BYTES + part.body.length, (database, notices) => database.historyParts.put(part, notices));
+  }
+
+  history(user: UserName, device: DeviceId, after: number): Promise<HistoryPart[]> {
+    return this.#read(() => this.#database.historyParts.of(user, device, after));
+  }
+
+  dropHistory(user: UserName, device: DeviceId, numbers: readonly number[], isTaken: boolean): Promise<void> {
+    return this.#write(
+      numbers.length * ROW_BYTES,
+      (database) => database.historyParts.drop(user, device, numbers, isTaken),
+    );
   }
 
   sweep(nowMs: number): Promise<boolean> {

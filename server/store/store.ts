@@ -20,8 +20,9 @@ import type {
 import type { Append, ConversationHead, DirectoryEntry, Record, Stretching } from "../../shared/protocol/mod.ts";
 import type { ArchiveStore } from "./archives.ts";
 import type { GroupStore } from "./groups.ts";
+import type { HistoryStore } from "./history.ts";
 
-export interface Store extends GroupStore, ArchiveStore {
+export interface Store extends GroupStore, ArchiveStore, HistoryStore {
   /**
    * Makes a user with a first device, all or nothing. The same name, identity key and device again is `created`: a retry,
    * and changes nothing. Device ids are one name space: one that somebody else has is refused as `name-taken` too.

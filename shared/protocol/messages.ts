@@ -36,6 +36,7 @@ import {
   DEVICE_NAME_BYTES_MAX,
   DEVICES_PER_USER_MAX,
   GROUP_USERS_MAX,
+  HISTORY_PARTS_MAX,
   IDENTITY_KEY_BYTES_MAX,
   KEY_ENTRIES_MAX,
   KEY_ENTRY_BYTES_MAX,
@@ -401,6 +402,28 @@ export const request = union({
       endOthers: bool,
     }),
   ],
+  /**
+   * Leaves a part of a bundle of history for a new device (docs/PROTOCOL.md §20): a sealed letter. With `unlessGiven` it is answered
+   * by `historyGiven` where somebody else's bundle is there already, or was taken.
+   */
+  putHistory: [
+    46,
+    struct({
+      conversation: conversationId,
+      to: deviceId,
+      /** Random, the same for all its parts. */
+      bundle: messageId,
+      /** From 0, of so many. */
+      part: varint,
+      parts: varint,
+      unlessGiven: bool,
+      body: bytes(BODY_BYTES_MAX),
+    }),
+  ],
+  /** What waits for this device behind a number. Answered by `historyParts`. */
+  history: [47, struct({ after: varint })],
+  /** This device is done with them: it has taken them, or they were no good. */
+  dropHistory: [48, struct({ numbers: array(varint, HISTORY_PARTS_MAX), taken: bool })],
   /** The backup sealed by one's password, in a session whose identity key is not at hand. */
   ownBackup: [41, struct({ loginSecret: text(43) })],
   /** Begins this user's archive of history (docs/PROTOCOL.md §21), or seals its key for another recovery key. */
@@ -539,6 +562,17 @@ export const response = union({
       password: optional(struct({ serial: varint, statement: bytes(512), change: credentialChange })),
     }),
   ],
+  /** Some of what waits, in the order in which it came: there may be more. */
+  historyParts: [
+    30,
+    struct({
+      parts: array(
+        struct({ number: varint, conversation: conversationId, body: bytes(BODY_BYTES_MAX) }),
+        HISTORY_PARTS_MAX,
+      ),
+    }),
+  ],
+  historyGiven: [31, struct({})],
   /**
    * Answers `read` where a server restored from a backup has nothing behind `after`: `kept` is the newest number in that backup, up to
    * `begins` none was ever given out by this server, and numbers go on behind it (docs/PROTOCOL.md §7.4).
@@ -604,6 +638,8 @@ export const event = union({
   keyLogGrown: [9, struct({ length: varint })],
   /** One's own credentials changed elsewhere. */
   credentialsChanged: [11, struct({ change: credentialChange })],
+  /** There is history for this device. */
+  historyWaits: [12, struct({})],
 });
 export type Event = Infer<typeof event>;
 

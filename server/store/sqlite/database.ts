@@ -15,6 +15,7 @@ import { Conversations } from "./conversations.ts";
 import { Credentials } from "./credentials.ts";
 import { SupersededError } from "./errors.ts";
 import { Groups } from "./groups.ts";
+import { HistoryParts } from "./history_parts.ts";
 import { KeyLogTable } from "./key_log.ts";
 import { KeyPackages } from "./key_packages.ts";
 import { Links } from "./links.ts";
@@ -47,6 +48,7 @@ export class SqliteDatabase {
   readonly asks: Asks;
   readonly keyPackages: KeyPackages;
   readonly archives: Archives;
+  readonly historyParts: HistoryParts;
   readonly #database: DatabaseSync;
   readonly #options: SqliteOptions;
   readonly #rows: Rows;
@@ -89,6 +91,7 @@ export class SqliteDatabase {
       this.asks = new Asks(this.#database, rows);
       this.keyPackages = new KeyPackages(this.#database, rows);
       this.archives = new Archives(this.#database);
+      this.historyParts = new HistoryParts(this.#database, rows);
       this.#database.exec("COMMIT");
       if (options.walBytes !== undefined) takeRoom(`${path}-wal`, options.walBytes);
     } catch (error) {
@@ -109,7 +112,7 @@ export class SqliteDatabase {
 
   /** Removes some of what has had its time. @returns Whether there may be more. */
   sweep(nowMs: number): boolean {
-    const parts = [this.welcomes, this.asks, this.keyPackages, this.groups, this.archives];
+    const parts = [this.welcomes, this.asks, this.keyPackages, this.groups, this.archives, this.historyParts];
     return parts.map((part) => part.sweep(nowMs)).includes(true);
   }
 

@@ -7,6 +7,7 @@ import { archivesContract } from "./archives_contract.ts";
 import { credentialsContract } from "./credentials_contract.ts";
 import { keysContract } from "./keys_contract.ts";
 import { receiptsContract } from "./receipts_contract.ts";
+import { historyContract } from "./history_contract.ts";
 import { groupsContract } from "./groups_contract.ts";
 import { keyPackagesContract } from "./key_packages_contract.ts";
 import { trimContract } from "./trim_contract.ts";
@@ -482,6 +483,7 @@ export function storeContract(name: string, open: () => Promise<Opened>): void {
   credentialsContract(test);
 
   archivesContract(test);
+  historyContract(test);
 
   trimContract(test);
   groupsContract(test);

@@ -580,6 +580,6 @@ async function seqs(store: Store, user: string): Promise<number[] | undefined> {
   return (await store.read(nameOf(user), GROUP, 0, 100))?.records.map(({ seq }) => seq);
 }
 
-async function drain(store: Store, nowMs: number): Promise<void> {
+export async function drain(store: Store, nowMs: number): Promise<void> {
   while (await store.sweep(nowMs));
 }

@@ -396,6 +396,40 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     ),
   },
   {
+    weight: 3,
+    arbitrary: call(
+      fc.tuple(device, device, place, fc.nat(2), fc.nat(2), fc.boolean(), fc.nat(1000)),
+      (store, [giver, taker, conversation, bundle, part, unlessGiven, nowMs]) =>
+        store.putHistory({
+          user: nameOf(giver.user),
+          device: deviceOf(giver.user, giver.number),
+          conversation,
+          to: deviceOf(taker.user, taker.number),
+          bundle: idOf<MessageId>("bundle", bundle),
+          part: part % (bundle + 1),
+          parts: bundle + 1,
+          body: bytesOf(`part ${part}`),
+          unlessGiven,
+          nowMs,
+        }),
+    ),
+  },
+  {
+    weight: 2,
+    arbitrary: call(
+      fc.tuple(device, fc.nat(3)),
+      (store, [{ user, number }, after]) => store.history(nameOf(user), deviceOf(user, number), after),
+    ),
+  },
+  {
+    weight: 1,
+    arbitrary: call(
+      fc.tuple(device, fc.array(fc.integer({ min: 1, max: 6 }), { maxLength: 3 }), fc.boolean()),
+      (store, [{ user, number }, numbers, isTaken]) =>
+        store.dropHistory(nameOf(user), deviceOf(user, number), numbers, isTaken),
+    ),
+  },
+  {
     weight: 2,
     arbitrary: call(fc.constantFrom(2_000, KEPT_MS + 500), async (store, nowMs) => {
       while (await store.sweep(nowMs));
