@@ -17,6 +17,7 @@ import { sha256 } from "../../../shared/crypto/mod.ts";
 import type { ConversationId, DeviceId, UserName } from "../../../shared/protocol/mod.ts";
 import { type CommitNotes, encodeNotes, NO_NOTES } from "./commit_notes.ts";
 import { holderOf } from "./credential.ts";
+import { describedSuite } from "./described_suite.ts";
 import { type GroupInfo, groupInfoExtension, readGroupInfo } from "./group_info.ts";
 import { type CheckedKeyPackage, makeKeyPackage, privateKeysOf, publicPackageOf } from "./key_packages.ts";
 import { encodePlaintext, type Plaintext } from "./plaintext.ts";
@@ -214,8 +215,10 @@ export async function commitChange(
   const by = selfIn(group), fault = allowed(rosterOf(group), by, change, grounds, identityOf);
   if (fault !== undefined) throw new ChangeRefused(fault);
   const key = treeKey(), adds = intent.add ?? [];
-  const { newState, commit, welcome } = await createCommit({ state, cipherSuite: suite }, {
-    extraProposals: proposalsOf(state, intent),
+  const extensions = intent.info && extensionsWith(state, intent.info);
+  const cipherSuite = extensions === undefined ? suite : describedSuite(suite, extensions);
+  const { newState, commit, welcome } = await createCommit({ state, cipherSuite }, {
+    extraProposals: proposalsOf(intent, extensions),
     authenticatedData: encodeNotes(notes),
     groupInfoExtensions: adds.length > 0 ? [key] : [],
   });
@@ -295,17 +298,22 @@ async function withHandshakeKeyUsed({ suite }: Mls, state: ClientState): Promise
   return { ...state, secretTree: newTree };
 }
 
-function proposalsOf(state: ClientState, { add = [], remove = [], info }: Intent): Proposal[] {
+function proposalsOf(
+  { add = [], remove = [] }: Intent,
+  extensions: ClientState["groupContext"]["extensions"] | undefined,
+): Proposal[] {
   const proposals: Proposal[] = [
     ...remove.map((removed) => ({ proposalType: "remove" as const, remove: { removed } })),
     ...add.map(({ keyPackage }) => ({ proposalType: "add" as const, add: { keyPackage } })),
   ];
-  if (info === undefined) return proposals;
-  const own = groupInfoExtension(info);
-  const extensions = state.groupContext.extensions.map((extension) =>
-    extension.extensionType === own.extensionType ? own : extension
-  );
+  if (extensions === undefined) return proposals;
   return [...proposals, { proposalType: "group_context_extensions", groupContextExtensions: { extensions } }];
+}
+
+/** All others byte for byte as they are (SECURITY M9). */
+function extensionsWith({ groupContext }: ClientState, info: GroupInfo): ClientState["groupContext"]["extensions"] {
+  const own = groupInfoExtension(info);
+  return groupContext.extensions.map((extension) => extension.extensionType === own.extensionType ? own : extension);
 }
 
 function isUsed(state: ClientState, index: number): boolean {

@@ -199,6 +199,23 @@ Deno.test("engine: who leaves is gone with the next commit, and the last admin c
     assertHealthy(world);
   }));
 
+Deno.test("engine: an admin who is removed, or leaves, is gone for everybody, and nobody has to be let in again", () =>
+  World.run(async (world) => {
+    const homes = await Promise.all(["alice", "bob", "carol", "dave"].map((user) => world.home(user)));
+    const [alice, bob, carol, dave] = homes as [Home, Home, Home, Home], id = await groupOf(world, ...homes);
+    for (const { user } of [bob, carol]) await alice.engine.change(id, { do: "role", name: user, role: "admin" });
+    await alice.engine.change(id, { do: "remove", names: [bob.user] });
+    await world.settle();
+    await carol.engine.leave(id);
+    await world.settle();
+    dave.say(id, "two of us are left");
+    await world.settle();
+    assertHealthy(world);
+    assert.deepEqual(alice.texts(id), ["dave: two of us are left"]);
+    for (const home of [alice, dave]) assert.deepEqual([home.user, home.warnings], [home.user, []]);
+    assertAgree([alice, dave], id);
+  }));
+
 Deno.test("engine: an invite link lets in who has it, when an admin is there", () =>
   World.run(async (world) => {
     const alice = await world.home("alice"), bob = await world.home("bob"), carol = await world.home("carol");

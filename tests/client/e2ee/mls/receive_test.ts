@@ -193,6 +193,35 @@ Deno.test("receive() tells a removed device so, and it opens nothing afterwards"
   assert.deepEqual(alice.members, ["alice", "carol"]);
 });
 
+for (const suite of ["x25519", "x-wing"] as const) {
+  Deno.test(`receive() follows a commit that brings new keys and a new description at once, ${suite}`, async () => {
+    const mls = await mlsFor(suite), names = ["alice", "bob", "carol", "dave", "erin"];
+    const people = await Promise.all(names.map((name) => Person.make(mls, name)));
+    const [alice, bob, carol, dave, erin] = people as [Person, Person, Person, Person, Person];
+    await alice.create();
+    await everybodyDoes([alice], alice, { add: [bob, carol, dave] });
+    const owned = await describe("alice"), { identity } = owned.roles[0]!;
+    const admins = (...users: string[]) => ({
+      ...owned,
+      roles: [...owned.roles, ...users.map((user) => ({ user: user as never, identity, role: Role.admin }))],
+    });
+    await everybodyDoes([alice, bob, carol, dave], alice, { info: admins("bob", "carol") });
+    // Keys of his own, so that there is more than one level of keys to be sealed.
+    await everybodyDoes([alice, bob, carol, dave], dave, {});
+    // Bob was an admin: his role goes with him.
+    await everybodyDoes([alice, carol, dave], alice, { remove: [alice.leafOf(bob)], info: admins("carol") });
+    await everybodyDoes([alice, carol, dave], carol, {
+      add: [erin],
+      info: { ...rosterOf(carol.group!).info, topic: "both at once" },
+    });
+    const staying = [alice, carol, dave, erin];
+    assertAgree(staying);
+    const said = await erin.seal("hello");
+    for (const member of [alice, carol, dave]) assert.equal((await member.receive(said)).kind, "message", member.name);
+    assert.equal(rosterOf(dave.group!).info.topic, "both at once");
+  });
+}
+
 Deno.test("receive() lets anybody remove a device on grounds that its caller knows", async () => {
   const [alice, bob, carol] = await friends("alice", "bob", "carol") as [Person, Person, Person];
   const left = (member: { user: string }) => member.user === "carol";
