@@ -1,6 +1,7 @@
 /** What a home is opened and connected with. */
 import type { UserName } from "../shared/protocol/mod.ts";
 import type { DialServer } from "./dialer.ts";
+import type { NoticeEvent } from "./events.ts";
 import type { ServerAddress } from "./server_address.ts";
 
 export interface OpenOptions {
@@ -37,6 +38,8 @@ export interface OpenOptions {
   readonly signal?: AbortSignal | undefined;
   /** Told of what takes longer than a moment. */
   readonly onProgress?: ((text: string) => void) | undefined;
+  /** Told of every notice as it comes, for who does not listen to the events. */
+  readonly onNotice?: ((notice: NoticeEvent) => void) | undefined;
   /** How to reach a server; over UDP by default. */
   readonly dial?: DialServer | undefined;
 }

@@ -52,6 +52,7 @@ export class Session {
   readonly #outbox: Outbox;
   readonly #tickets: TicketPurse;
   readonly #audience: Audience;
+  readonly #onNotice: (notice: NoticeEvent) => void;
   readonly live: Live;
   readonly #confirmations: Confirmations;
   readonly #holdups = new Holdups((notice) => this.#tell(notice));
@@ -73,6 +74,7 @@ export class Session {
     this.#parts = parts;
     this.#changes = new Changes(parts.database);
     this.#audience = new Audience(parts);
+    this.#onNotice = options.onNotice ?? (() => {});
     const outbox = this.#outbox = new Outbox(parts.database, parts.history);
     this.#confirmations = new Confirmations({
       outbox,
@@ -342,6 +344,7 @@ export class Session {
 
   #tell(event: ChatEvent): void {
     this.#audience.tell(event);
+    if (event.type === "notice") this.#onNotice(event);
   }
 }
 

@@ -46,7 +46,7 @@ export async function listen(_words: readonly string[], options: Options): Promi
       }
       await chat.close();
       await notices;
-    });
+    }, { tellsNotices: true });
   } finally {
     dispose();
   }

@@ -2,10 +2,12 @@
 import { ChatClient } from "../chat_client.ts";
 import { checkDeviceName } from "../devices.ts";
 import { type DialServer, dialUdp } from "../dialer.ts";
+import type { NoticeEvent } from "../events.ts";
 import type { Options } from "../options.ts";
 import { chooseHome } from "../homes.ts";
 import { homeExists, type LocalHome, noAccount } from "../local_home.ts";
 import { printError } from "../output.ts";
+import { Notices } from "./notices.ts";
 import { findWayIn } from "./unlocked.ts";
 
 /** Seconds a command waits for the server before it gives up, without `--timeout`. */
@@ -35,21 +37,39 @@ export function deviceName({ deviceName }: Options): string | undefined {
   }
 }
 
-/** Connects as the account that `--home` or `-u` names, runs `use`, closes. */
-export async function withClient<T>(options: Options, use: (chat: ChatClient) => Promise<T>): Promise<T> {
+/**
+ * Connects as the account that `--home` or `-u` names, runs `use`, closes. What the client notices meanwhile is told on standard
+ * error: much of it is told once, and a command may be all that its owner ever runs.
+ *
+ * @param tellsNotices Whether `use` does that by itself.
+ */
+export async function withClient<T>(
+  options: Options,
+  use: (chat: ChatClient) => Promise<T>,
+  { tellsNotices = false } = {},
+): Promise<T> {
   const home = chooseHome(options);
   if (!homeExists(home)) throw noAccount(home);
-  const chat = await ChatClient.open({
-    home,
-    ...reach(options),
-    onProgress: printProgress,
-    ...(options.user === undefined ? {} : { name: options.user }),
-    ...await findWayIn(home, options),
-  });
+  const notices = new Notices();
   try {
-    return await use(chat);
+    const chat = await ChatClient.open({
+      home,
+      ...reach(options),
+      onProgress: printProgress,
+      ...(tellsNotices ? {} : { onNotice: (notice: NoticeEvent) => notices.tell(notice) }),
+      ...(options.user === undefined ? {} : { name: options.user }),
+      ...await findWayIn(home, options),
+    });
+    try {
+      return await use(chat);
+    } finally {
+      await chat.close();
+    }
+  } catch (error) {
+    notices.drop(error);
+    throw error;
   } finally {
-    await chat.close();
+    notices.flush();
   }
 }
 

@@ -148,7 +148,8 @@ Deno.test("groups: made, talked in, changed by its admins, left and deleted, by 
     "#the old team: you added dave",
   ]);
   assert.match(await as("bob", "group", "delete", "the old team", "--yes"), /is deleted/);
-  await as("dave", "recv");
+  const told = await fastchat(["recv", ...at("dave")]);
+  assert.match(told.stderr, /^fastchat: The server says that you are not in #the old team any more/);
   assert.equal((await groupsOf("dave"))[0]!.ended, true);
 });
 

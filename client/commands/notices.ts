@@ -1,0 +1,35 @@
+/** What a client notices while a command runs, for people: on standard error, each once. */
+import type { NoticeEvent } from "../events.ts";
+import { printError } from "../output.ts";
+
+export class Notices {
+  readonly #print: (line: string) => void;
+  readonly #told = new Set<string>();
+  /** What the command may be about to fail for, and then says itself. */
+  readonly #held = new Set<string>();
+
+  constructor(print: (line: string) => void = printError) {
+    this.#print = print;
+  }
+
+  tell({ code, text }: NoticeEvent): void {
+    if (UNTOLD.has(code) || this.#told.has(text)) return;
+    if (code === "key-changed" || code === "key-log") return void this.#held.add(text);
+    this.#told.add(text);
+    this.#print(`fastchat: ${text}`);
+  }
+
+  /** This is told by the command's failure. */
+  drop(error: unknown): void {
+    if (error instanceof Error) this.#held.delete(error.message);
+  }
+
+  /** The command is over. */
+  flush(): void {
+    for (const text of this.#held) if (!this.#told.has(text)) this.#print(`fastchat: ${text}`);
+    this.#held.clear();
+  }
+}
+
+/** First contact is how everything begins; commands for people say of it what there is to do. */
+const UNTOLD: ReadonlySet<NoticeEvent["code"]> = new Set(["peer-pinned", "server-pinned"]);
