@@ -265,7 +265,8 @@ export class Devices {
     await link.ask<"rotate">({ type: "rotate", statement, backup });
     await credentials.pendingRotation.settle(identity.fingerprint);
     const remote = await link.ready();
-    const recoveryKey = await makeRecoveryKey(identity, { name, clusterId }, remote).catch(() => undefined);
+    const archiveKey = credentials.archiveKey();
+    const recoveryKey = await makeRecoveryKey(identity, { name, clusterId }, remote, archiveKey).catch(() => undefined);
     credentials.updateAccount({ recoveryMs: OWN_RECOVERY_KEY });
     const fingerprint = formatFingerprint(identity.fingerprint);
     identity.wipe();

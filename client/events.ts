@@ -117,6 +117,7 @@ export interface NoticeEvent {
     | "receipt"
     | "password-changed"
     | "recovery-key"
+    | "archive"
     | "waiting"
     | Warning["code"];
   readonly name?: string;

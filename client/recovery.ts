@@ -17,6 +17,7 @@ import { ErrorCode, RequestError } from "../shared/errors.ts";
 import type { ResponseOf, UserName } from "../shared/protocol/mod.ts";
 import { Identity } from "./e2ee/mod.ts";
 import { OWN_RECOVERY_KEY } from "./account.ts";
+import { sealArchiveAnew } from "./archive/sealed_key.ts";
 import type { Credentials } from "./credentials.ts";
 import { FastChatError, TimedOutError, UsageError, WrongRecoveryKeyError } from "./errors.ts";
 import { asFastChatError, type Link } from "./link.ts";
@@ -37,13 +38,24 @@ export function readRecoveryKey(text: string): Uint8Array {
   throw new UsageError(`That is no recovery key: ${parsed.problem}`);
 }
 
-/** Makes a recovery key and the one before void. @returns It, as people write it: nobody else has it from now on. */
-export async function makeRecoveryKey(identity: Identity, owner: RecoveryOwner, remote: Remote): Promise<string> {
+/**
+ * Makes a recovery key and the one before void.
+ *
+ * @param archiveKey Of this person's archive, where this home has it: the new recovery key opens the archive, too.
+ * @returns It, as people write it: nobody else has it from now on.
+ */
+export async function makeRecoveryKey(
+  identity: Identity,
+  owner: RecoveryOwner,
+  remote: Remote,
+  archiveKey?: Uint8Array,
+): Promise<string> {
   const text = generateRecoveryKey(systemRandom);
-  const { proof, sealKey } = recoverySecrets({ ...owner, key: readRecoveryKey(text) });
+  const secrets = recoverySecrets({ ...owner, key: readRecoveryKey(text) }), { proof, sealKey } = secrets;
   const backup = sealBackup({ ...owner, backupKey: sealKey, by: "recovery", pkcs8: identity.pkcs8 });
   const identityProof = await identity.proveRecovery({ bind: remote.channel.transcriptHash, proof, backup });
   await remote.ask<"setRecovery">({ type: "setRecovery", proof, backup, identityProof });
+  if (archiveKey !== undefined) await sealArchiveAnew(archiveKey, secrets, owner, remote);
   return text;
 }
 
@@ -64,7 +76,8 @@ export async function replaceRecoveryKey(
   try {
     for (;;) {
       try {
-        const key = await makeRecoveryKey(identity, credentials.account()!, await link.ready(deadline));
+        const remote = await link.ready(deadline);
+        const key = await makeRecoveryKey(identity, credentials.account()!, remote, credentials.archiveKey());
         credentials.updateAccount({ recoveryMs: OWN_RECOVERY_KEY });
         return key;
       } catch (error) {

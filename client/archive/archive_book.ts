@@ -86,6 +86,15 @@ export class ArchiveBook {
     this.#db.transaction(() => this.#db.setMeta(ON, undefined));
   }
 
+  /** The archive is full. @returns Whether that is news. */
+  noteFull(): boolean {
+    return this.#db.transaction(() => {
+      if (this.#db.meta(FULL) !== undefined) return false;
+      this.#db.setMeta(FULL, "1");
+      return true;
+    });
+  }
+
   /** There is no archive any more. */
   forget(): void {
     this.#db.transaction(() => this.#forget());
@@ -124,6 +133,7 @@ export class ArchiveBook {
       // Another process heard of it first.
       if (row === undefined || row["stream"] !== stream.toHex() || row["chunks"] !== number - 1) return;
       const head = sha256(body);
+      this.#db.setMeta(FULL, undefined);
       this.#db.run(
         `UPDATE archive_stream SET chunks = ?, head = ?, position = pending_position, messages = pending_messages,
          pending = NULL, pending_position = NULL, pending_messages = NULL`,
@@ -308,6 +318,7 @@ export class ArchiveBook {
 
   #forget(): void {
     this.#db.setMeta(ON, undefined);
+    this.#db.setMeta(FULL, undefined);
     this.#credentials.saveArchiveKey(undefined);
     this.#db.run("DELETE FROM archive_stream");
     this.#db.run("DELETE FROM archive_seen");
@@ -325,6 +336,7 @@ function toHead(row: Row): StreamHead {
 /** Messages that can be read, and are nobody's copy. */
 const ARCHIVED = "kind = 1 AND text IS NOT NULL AND copy_from IS NULL";
 const ON = "archive";
+const FULL = "archive-full";
 /** Of texts and what goes with them in one chunk; what is longer has one for itself. */
 const CHUNK_BYTES = 44 << 10;
 /** What a conversation takes beside its messages, at most. */

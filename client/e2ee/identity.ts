@@ -12,6 +12,7 @@ import {
   type KeyStatement,
   type KeyStatementOwner,
   makeCertificate,
+  makeDropArchive,
   makeEnrolProof,
   makeRecoveryProof,
   type PasswordStatement,
@@ -102,6 +103,11 @@ export class Identity {
     { bind, proof, backup }: { bind: Uint8Array; proof: Uint8Array; backup: Uint8Array },
   ): Promise<Uint8Array> {
     return makeRecoveryProof(this.#privateKey, bind, { proof, backup });
+  }
+
+  /** Proves to the server that whoever deletes an archive on this connection holds the identity (SECURITY P8). */
+  proveDropArchive({ bind, keyId }: { bind: Uint8Array; keyId: Uint8Array }): Promise<Uint8Array> {
+    return makeDropArchive(this.#privateKey, bind, keyId);
   }
 
   /** Says how the password is stretched from now on, for devices that knew it otherwise (SECURITY P1). */

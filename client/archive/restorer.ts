@@ -1,0 +1,170 @@
+/**
+ * Brings an archive back into a home: stream after stream, chunk after chunk, each judged by itself. What does not open, does not
+ * follow or is not there is named, and takes none of the others with it. What the home has already stays as it is.
+ */
+import { DecodeError } from "../../shared/codec/mod.ts";
+import { type ArchiveOwner, directConversationId, equalBytes, openChunk, sha256 } from "../../shared/crypto/mod.ts";
+import { parseUserName } from "../../shared/protocol/mod.ts";
+import { Copies } from "../copies/copies.ts";
+import type { Database } from "../database.ts";
+import { ConversationKind, type History } from "../history.ts";
+import type { Link } from "../link.ts";
+import type { ShownArchive } from "./archiver.ts";
+import { type ChunkContent, type ChunkPart, decodeChunk, type StreamHead } from "./chunk.ts";
+
+export interface RestorerOptions {
+  readonly database: Database;
+  readonly history: History;
+  readonly owner: ArchiveOwner;
+  /** The archive's, 32 bytes. */
+  readonly key: Uint8Array;
+  readonly link: Pick<Link, "ask">;
+  /** Told of every chunk: how many of them are done. */
+  onProgress(done: number, all: number): void;
+}
+
+/** What came of it. */
+export interface Restored {
+  /** Messages that are new in this home, and those that it had. */
+  readonly messages: number;
+  readonly known: number;
+  readonly chunks: number;
+  /** What is missing or was refused, a sentence each. */
+  readonly problems: readonly string[];
+}
+
+export class Restorer {
+  readonly #options: RestorerOptions;
+  readonly #copies: Copies;
+  readonly #problems: string[] = [];
+  /** Hash of every chunk that was given, by stream and number. */
+  readonly #given = new Map<string, Uint8Array>();
+  /** What chunks say of streams, theirs and others. */
+  readonly #said: StreamHead[] = [];
+  #messages = 0;
+  #known = 0;
+  #chunks = 0;
+
+  constructor(options: RestorerOptions) {
+    this.#options = options;
+    const { database, history, owner: { name } } = options;
+    this.#copies = new Copies({ database, history, name });
+  }
+
+  /** @param remembered What a server had shown of this archive before. @throws What the link says. */
+  async run(shown: ShownArchive, remembered: readonly StreamHead[]): Promise<Restored> {
+    const all = shown.streams.reduce((sum, { chunks }) => sum + chunks, 0);
+    for (const { stream, chunks } of shown.streams) {
+      await this.#stream(stream, chunks, () => this.#options.onProgress(++this.#chunks, all));
+    }
+    this.#compare([...this.#said, ...remembered]);
+    return { messages: this.#messages, known: this.#known, chunks: this.#chunks, problems: this.#problems };
+  }
+
+  async #stream(stream: Uint8Array, chunks: number, onChunk: () => void): Promise<void> {
+    let last = 0, before: Uint8Array | undefined = new Uint8Array(32);
+    while (last < chunks) {
+      const page = await this.#options.link.ask<"archiveChunks">({ type: "archiveChunks", stream, after: last });
+      if (page.chunks.length === 0) break;
+      for (const { number, body } of page.chunks) {
+        if (number <= last) return this.#problem(`${nameOf(stream)}: the server gives chunk ${number} once more`);
+        if (number > last + 1) {
+          this.#missing(stream, last + 1, number - 1);
+          before = undefined;
+        }
+        last = number;
+        onChunk();
+        const hash = sha256(body), content = this.#open(stream, number, body);
+        if (content !== undefined) {
+          this.#given.set(placeOf(stream, number), hash);
+          if (before !== undefined && !equalBytes(content.previous, before)) {
+            this.#problem(`${nameOf(stream)}: chunk ${number} does not follow on the one before it`);
+          }
+          this.#take(content);
+        }
+        before = content && hash;
+      }
+    }
+    if (last < chunks) this.#missing(stream, last + 1, chunks);
+  }
+
+  #open(stream: Uint8Array, number: number, sealed: Uint8Array): ChunkContent | undefined {
+    const { key, owner } = this.#options, content = openChunk({ key, ...owner, stream, number, sealed });
+    try {
+      if (content !== undefined) return decodeChunk(content);
+    } catch (error) {
+      if (!(error instanceof DecodeError)) throw error;
+    }
+    this.#problem(`${nameOf(stream)}: chunk ${number} was altered, or is not of that place`);
+    return undefined;
+  }
+
+  #take({ parts, others }: ChunkContent): void {
+    this.#said.push(...others);
+    this.#options.database.transaction(() => {
+      for (const part of parts) {
+        if (!this.#know(part)) {
+          this.#problem(
+            `Messages of a conversation that cannot be one are left out: ${part.conversation.slice(0, 8)}…`,
+          );
+          continue;
+        }
+        const { conversation, entries } = part;
+        const added = this.#copies.importCopies({ conversation, entries, from: "" });
+        this.#messages += added;
+        this.#known += entries.length - added;
+      }
+    });
+  }
+
+  /** Sees to it that the home has the conversation: one that the server does not list any more has ended. */
+  #know({ conversation: id, kind, name, entries }: ChunkPart): boolean {
+    const { history, owner } = this.#options;
+    if (history.conversation(id) !== undefined) return true;
+    // Whatever the server gives of it later is what comes behind.
+    const cursor = entries.at(-1)?.seq ?? 0;
+    if (kind === ConversationKind.group) {
+      history.addGroup({ id, cursor });
+      history.setGroup(id, { name: name === "" ? UNNAMED : name, topic: "", ended: true, members: [] });
+      return true;
+    }
+    const peer = parseUserName(name);
+    if (kind !== ConversationKind.direct || peer === undefined) return false;
+    if (directConversationId(owner.clusterId, owner.name, peer) !== id) return false;
+    history.addConversation({ id, peer, cursor });
+    return true;
+  }
+
+  /** What a stream had once, it has: the chunk of that number, and the very same. */
+  #compare(heads: readonly StreamHead[]): void {
+    const told = new Set<string>();
+    for (const { stream, chunks, head } of heads) {
+      const given = this.#given.get(placeOf(stream, chunks));
+      const is = given === undefined ? "missing" : equalBytes(given, head) ? "there" : "another one now";
+      const text = `${nameOf(stream)}: chunk ${chunks}, which the server had, is ${is}`;
+      if (is === "there" || told.has(text)) continue;
+      told.add(text);
+      this.#problem(text);
+    }
+  }
+
+  #missing(stream: Uint8Array, from: number, to: number): void {
+    this.#problem(`${nameOf(stream)}: ${from === to ? `chunk ${from} is` : `chunks ${from} to ${to} are`} missing`);
+  }
+
+  #problem(text: string): void {
+    if (this.#problems.length < PROBLEMS_MAX) this.#problems.push(text);
+  }
+}
+
+function nameOf(stream: Uint8Array): string {
+  return `Part ${stream.toHex().slice(0, 8)}`;
+}
+
+function placeOf(stream: Uint8Array, number: number): string {
+  return `${stream.toHex()} ${number}`;
+}
+
+const UNNAMED = "archived";
+/** Nobody reads more. */
+const PROBLEMS_MAX = 100;
