@@ -208,6 +208,7 @@ export class Correspondence {
         onNotice({ type: "notice", code, ...(name && { name }), conversation: id, text }),
       onJoined: (engine, id, taken) => this.inbox.joined(engine, id, taken),
       onHeldUp: (error) => holdups.heldUp(error),
+      onComers: () => {},
       onChanged: (id) => {
         this.refresh(id).catch(() => {});
         this.inbox.tryAgain(id);

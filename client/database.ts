@@ -543,4 +543,36 @@ export const MIGRATIONS: readonly string[] = [
     told INTEGER NOT NULL DEFAULT 0
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  -- When this home first saw an entry, by its own clock: whoever was certified by password alone waits from then on.
+  ALTER TABLE key_entries ADD COLUMN seen_ms INTEGER;
+  UPDATE key_entries SET seen_ms = unixepoch() * 1000;
+
+  -- History that this home is to hand to new devices (copies/gifts.ts).
+  CREATE TABLE gifts (
+    conversation TEXT NOT NULL,
+    user TEXT NOT NULL,
+    device TEXT NOT NULL,
+    bundle TEXT NOT NULL,
+    due_ms INTEGER NOT NULL,
+    made_ms INTEGER NOT NULL,
+    -- NULL: as far back as the group says.
+    since_ms INTEGER,
+    up_to INTEGER NOT NULL,
+    sent INTEGER NOT NULL,
+    PRIMARY KEY (conversation, device)
+  ) STRICT, WITHOUT ROWID;
+  -- Parts of bundles that others handed to this one (copies/receiver.ts).
+  CREATE TABLE received_parts (
+    giver TEXT NOT NULL,
+    bundle TEXT NOT NULL,
+    part INTEGER NOT NULL,
+    parts INTEGER NOT NULL,
+    conversation TEXT NOT NULL,
+    user TEXT NOT NULL,
+    messages INTEGER NOT NULL,
+    received_ms INTEGER NOT NULL,
+    PRIMARY KEY (giver, bundle, part)
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];

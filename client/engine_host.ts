@@ -9,7 +9,7 @@ import { systemRandom } from "../shared/crypto/mod.ts";
 import type { ConversationId, Record } from "../shared/protocol/mod.ts";
 import type { Database } from "./database.ts";
 import type { Engine, Step, Taken, Warning } from "./e2ee/engine.ts";
-import { makeEngine, type OwnEngine } from "./e2ee/groups/mod.ts";
+import { makeEngine, type OwnEngine, type Turn } from "./e2ee/groups/mod.ts";
 import type { AccountKey } from "./account_key.ts";
 import { CannotReachError } from "./errors.ts";
 import type { History } from "./history.ts";
@@ -39,6 +39,8 @@ export interface EngineHostOptions {
   /** This device came in without a row that says so. */
   onJoined(engine: Engine, conversation: ConversationId, taken: Joined): void;
   onChanged(conversation: ConversationId): void;
+  /** As in the engine's options. */
+  onComers(conversation: ConversationId, comers: readonly Turn[], upTo: number): void;
   /** The server takes nothing for now, and says why; it is tried again. */
   onHeldUp(error: ServerRefusal): void;
 }
@@ -109,6 +111,7 @@ export class EngineHost {
       onReaches: (conversation, seq) => this.#options.onReaches(conversation, seq),
       onWarning: (conversation, warning) => this.#options.onWarning(conversation, warning),
       onJoined: (conversation, taken) => this.#options.onJoined(this.#engine!, conversation, taken),
+      onComers: (conversation, comers, upTo) => this.#options.onComers(conversation, comers, upTo),
       onChanged: (conversation) => this.#options.onChanged(conversation),
       nowMs: () => Date.now(),
       timers: { nowMs: systemTimers.nowMs, after: (ms, run) => this.#after(ms, run) },

@@ -25,6 +25,8 @@ export interface Group {
 export interface GroupDetails extends Group {
   readonly members: readonly (EngineMember & { readonly name: UserName })[];
   readonly membersMayAdd: boolean;
+  /** Since when what is said is handed to newcomers, in milliseconds since 1970; 0: it is not. */
+  readonly historySinceMs: number;
   /** Open invite links: whoever has one may ask to be let in. */
   readonly links: readonly string[];
   /** Why nothing can be sent for now. */
@@ -64,9 +66,9 @@ export class Groups {
   details(id: ConversationId, state: EngineConversation | undefined): GroupDetails | undefined {
     const group = this.of(id);
     if (group === undefined) return undefined;
-    if (state === undefined) return { ...group, members: [], membersMayAdd: false, links: [] };
-    const { members, role, membersMayAdd, links, blocked } = state;
-    return { ...group, members, role, membersMayAdd, links, ...(blocked !== undefined && { blocked }) };
+    if (state === undefined) return { ...group, members: [], membersMayAdd: false, historySinceMs: 0, links: [] };
+    const { members, role, membersMayAdd, historySinceMs, links, blocked } = state;
+    return { ...group, members, role, membersMayAdd, historySinceMs, links, ...(blocked !== undefined && { blocked }) };
   }
 
   #toGroup(found: Conversation): Group {

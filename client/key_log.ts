@@ -38,6 +38,8 @@ export interface KeyLogNews {
 export interface KeyLogOptions {
   readonly database: Database;
   readonly self: { readonly name: UserName; /** 16 bytes. */ readonly clusterId: Uint8Array };
+  /** Milliseconds since 1970; the clock's, unless given. */
+  nowMs?(): number;
   /** Asks the server over whatever connection there is. */
   ask(request: RequestOf<"keyLog">): Promise<ResponseOf<"keyLog">>;
   ask(request: RequestOf<"keyEntries">): Promise<ResponseOf<"keyEntries">>;
@@ -188,6 +190,11 @@ export class KeyLog {
       .map((row) => ({ number: row["number"] as number, fault: row["fault"] as string }));
   }
 
+  /** When this home first saw an entry, by its own clock. */
+  seenMs(number: number): number | undefined {
+    return this.#db.get("SELECT seen_ms FROM key_entries WHERE number = ?", number)?.["seen_ms"] as number | undefined;
+  }
+
   /** Somebody was shown another log than this home: nothing is sent from now on. Repeating it is fine. */
   reportFork(text: string): void {
     const isNews = this.#db.transaction(() => {
@@ -310,11 +317,12 @@ export class KeyLog {
     const fault = said === undefined ? "it cannot be read" : await judgeStatement(before, said, { clusterId, user });
     return this.#db.transaction(() => {
       const added = this.#db.run(
-        "INSERT OR IGNORE INTO key_entries (number, user, entry, fault) VALUES (?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO key_entries (number, user, entry, fault, seen_ms) VALUES (?, ?, ?, ?, ?)",
         number,
         user,
         entry,
         fault ?? null,
+        (this.#options.nowMs ?? Date.now)(),
       );
       if (added === 0) return undefined;
       this.#histories.delete(user);

@@ -6,7 +6,7 @@
 import type { ConversationId, DeviceId, MessageId, UserName } from "../../shared/protocol/mod.ts";
 import { placeOf } from "../adoption.ts";
 import type { Database } from "../database.ts";
-import { ConversationKind, type History, Own } from "../history.ts";
+import { ConversationKind, type GroupChanged, type History, Own } from "../history.ts";
 import { sanitizeText } from "../sanitize.ts";
 import { openText, sealText, VaultError } from "../vault.ts";
 import { type CopiedMessage, COPY_OVERHEAD_BYTES } from "./copied_message.ts";
@@ -32,7 +32,8 @@ export interface Wanted {
   readonly conversation: ConversationId;
   /** None that the server stored before this. */
   readonly sinceMs: number;
-  /** None from behind this place of the log. */
+  /** Only from behind one place of the log, up to another. */
+  readonly after?: number;
   readonly upTo: number;
   /** Texts and what goes with them together. */
   readonly bytesMax: number;
@@ -67,14 +68,15 @@ export class Copies {
    *
    * @returns In the order of the log. `isCut`: there are older ones, for which there was no room.
    */
-  newest({ conversation, sinceMs, upTo, bytesMax }: Wanted): { entries: CopiedMessage[]; isCut: boolean } {
+  newest({ conversation, sinceMs, after = 0, upTo, bytesMax }: Wanted): { entries: CopiedMessage[]; isCut: boolean } {
     const entries: CopiedMessage[] = [];
     for (let before = upTo + 1, room = bytesMax;;) {
       const page = this.#db.all(
-        `SELECT seq, id, sender, device, time_ms, sealed FROM messages WHERE conversation = ? AND seq < ? AND time_ms >= ?
+        `SELECT seq, id, sender, device, time_ms, sealed FROM messages WHERE conversation = ? AND seq < ? AND seq > ? AND time_ms >= ?
          AND kind = 1 AND text IS NOT NULL AND copy_from IS NULL ORDER BY seq DESC LIMIT ?`,
         conversation,
         before,
+        after,
         sinceMs,
         PAGE,
       );
@@ -96,6 +98,28 @@ export class Copies {
       }
       if (page.length < PAGE) return { entries: entries.reverse(), isCut: false };
     }
+  }
+
+  /**
+   * Where in the log its sharing of history was switched on last; 0 where this home has no such row, and so nothing from before it. A
+   * group says since when it shares, and whoever wrote that may have named any time; what was said before that row was said by people
+   * who did not know of it.
+   */
+  sharedFrom(conversation: ConversationId): number {
+    const rows = this.#db.all(
+      `SELECT seq, id, device, sealed FROM messages WHERE conversation = ? AND kind = 2 AND text IS NOT NULL
+       ORDER BY seq DESC`,
+      conversation,
+    );
+    for (const row of rows) {
+      const id = row["id"] as MessageId, device = row["device"] as DeviceId;
+      const text = this.#text(row["sealed"] as Uint8Array | null, placeOf.text({ conversation, device, id }));
+      // What cannot be read may be it.
+      if (text === undefined) return row["seq"] as number;
+      const { lines } = JSON.parse(text) as GroupChanged;
+      if (lines.some(({ what, value }) => what === "history" && value === "on")) return row["seq"] as number;
+    }
+    return 0;
   }
 
   #import({ conversation, entries, from }: Import): number {

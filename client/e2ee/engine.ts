@@ -79,6 +79,8 @@ export interface ChangeLine {
     | "topic"
     | "role"
     | "settings"
+    /** Newcomers are given what was said from now on ("on"), or nothing any more ("off"). */
+    | "history"
     | "device-added"
     | "device-removed"
     | "ended";
@@ -143,6 +145,10 @@ export interface EngineConversation {
   readonly members: readonly EngineMember[];
   readonly role: "member" | "admin" | "owner";
   readonly membersMayAdd: boolean;
+  /** Since when what is said is handed to newcomers (SECURITY M15), in milliseconds since 1970; 0: it is not. */
+  readonly historySinceMs: number;
+  /** The row by which this device came in. */
+  readonly joined: number;
   /** Open invite links. */
   readonly links: readonly string[];
   /** Why nothing can be sent for now; absent where it can. */

@@ -28,6 +28,10 @@ function changeText(by: string, { what, who, value }: ChangeLine, name: (who?: s
       return `${by} made ${name(who)} ${value === "member" ? "a member" : value === "admin" ? "an admin" : "an owner"}`;
     case "settings":
       return `${by} changed the group's settings${value ? `: ${value}` : ""}`;
+    case "history":
+      return value === "on"
+        ? `${by} switched on that newcomers are given what is said from now on`
+        : `${by} switched off that newcomers are given what was said before`;
     case "device-added":
       return `${name(who)} added a device`;
     case "device-removed":

@@ -269,6 +269,8 @@ export const InnerType = {
   welcome: 3,
   /** A GroupInfo with which one device may join by itself. */
   invitation: 4,
+  /** A part of shared history, for one device. */
+  history: 5,
 } as const;
 
 function encodeContent(

@@ -255,6 +255,8 @@ class GroupEngine implements OwnEngine {
       }),
       role: roleOf(this.#context.options.self.name),
       membersMayAdd: roster.info.membersAdd,
+      historySinceMs: roster.info.historySinceMs,
+      joined: here.state.joined,
       links: roster.info.invites.map((invite) => this.#linkText(id, invite)),
       ...(blocked === undefined ? {} : { blocked }),
     };

@@ -1,6 +1,6 @@
 /**
- * What is handed to one device so that it can join: a Welcome or an invitation in a sealed envelope, so that reading it takes
- * breaking RSA and the group's cipher suite both. The sender's certificate lies beside it: whoever is welcomed may not know
+ * What is handed to one device apart from the log: a Welcome, an invitation or some history in a sealed envelope, so that joining by
+ * it takes breaking RSA and the group's cipher suite both. The sender's certificate lies beside it: whoever is welcomed may not know
  * them yet (docs/PROTOCOL.md §15).
  */
 import { bytes, decode, DecodeError, encode, struct, u8 } from "../../../shared/codec/mod.ts";
@@ -13,7 +13,7 @@ import {
   readEnvelope,
   sealEnvelope,
 } from "../../../shared/crypto/mod.ts";
-import { CERTIFICATE_BYTES_MAX, WELCOME_BYTES_MAX } from "../../../shared/limits.ts";
+import { BODY_BYTES_MAX, CERTIFICATE_BYTES_MAX } from "../../../shared/limits.ts";
 import type { ConversationId, DeviceId, MessageId } from "../../../shared/protocol/mod.ts";
 import type { CertificateCache } from "../certificate_cache.ts";
 import type { EngineOptions } from "./options.ts";
@@ -28,7 +28,7 @@ export interface LetterOptions {
   readonly conversation: ConversationId;
   readonly messageId: MessageId;
   readonly timeMs: number;
-  readonly type: typeof InnerType.welcome | typeof InnerType.invitation;
+  readonly type: typeof InnerType.welcome | typeof InnerType.invitation | typeof InnerType.history;
   readonly content: Uint8Array;
 }
 
@@ -97,4 +97,4 @@ function readLetter(body: Uint8Array): { certificate: Uint8Array; envelope: Uint
 }
 
 const VERSION = 1;
-const LETTER = struct({ version: u8, certificate: bytes(CERTIFICATE_BYTES_MAX), envelope: bytes(WELCOME_BYTES_MAX) });
+const LETTER = struct({ version: u8, certificate: bytes(CERTIFICATE_BYTES_MAX), envelope: bytes(BODY_BYTES_MAX) });

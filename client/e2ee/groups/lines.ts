@@ -36,8 +36,9 @@ function infoLines(before: GroupInfo, after: GroupInfo, users: ReadonlySet<UserN
   const lines: ChangeLine[] = [];
   if (before.name !== after.name) lines.push({ what: "renamed", value: after.name });
   if (before.topic !== after.topic) lines.push({ what: "topic", value: after.topic });
-  if (before.membersAdd !== after.membersAdd || before.historySinceMs !== after.historySinceMs) {
-    lines.push({ what: "settings" });
+  if (before.membersAdd !== after.membersAdd) lines.push({ what: "settings" });
+  if (before.historySinceMs !== after.historySinceMs) {
+    lines.push({ what: "history", value: after.historySinceMs === 0 ? "off" : "on" });
   }
   for (const user of users) {
     const was = roleIn(before, user), is = roleIn(after, user);

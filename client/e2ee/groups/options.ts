@@ -10,6 +10,7 @@ import type { Timers } from "../../timers.ts";
 import type { Vault } from "../../vault.ts";
 import type { Step, Taken, Warning } from "../engine.ts";
 import type { SuiteName } from "../mls/mod.ts";
+import type { Turn } from "./givers.ts";
 
 export interface EngineOptions {
   readonly database: Database;
@@ -35,6 +36,11 @@ export interface EngineOptions {
   onWarning(conversation: ConversationId, warning: Warning): void;
   /** This device came into a conversation apart from its rows: by a Welcome whose row is not for it to read. */
   onJoined(conversation: ConversationId, taken: Extract<Taken, { kind: "change" | "nothing" }>): void;
+  /**
+   * Devices have come into a group that shares its history, and it may be this one's turn to hand it to them. Called inside the
+   * transaction by which they are in: what is written there is so, or nothing is. @param upTo They read what is behind it themselves.
+   */
+  onComers?(conversation: ConversationId, comers: readonly Turn[], upTo: number): void;
   /** Something about a conversation has changed that is not told by a row: what waits in it may be tried again. */
   onChanged(conversation: ConversationId): void;
   /** Milliseconds since 1970. */

@@ -12,6 +12,7 @@ import type { Context } from "./context.ts";
 import type { Conversation, Next } from "./conversation.ts";
 import type { Result } from "./result.ts";
 import { comersOf, groundsOf, identitiesOf } from "./grounds.ts";
+import { givingTurns } from "./givers.ts";
 import { historyOf } from "./history.ts";
 import { identityWarnings } from "./identities.ts";
 import type { Inviter } from "./inviter.ts";
@@ -253,6 +254,8 @@ export class Taker {
     };
     const writes = this.#restarts(here, before.members, after.members, change.added);
     if (own || lost !== undefined) writes.push(() => this.#context.pending.drop(here.id));
+    const comers = givingTurns({ before, after, change, by: by.device, self: self.keys.id });
+    if (comers.length > 0) writes.push(() => this.#context.options.onComers?.(here.id, comers, record.seq - 1));
     const warnings = identityWarnings(this.#context, change.added);
     const isDirect = after.info.kind === lib.Kind.direct;
     const taken: Taken = {

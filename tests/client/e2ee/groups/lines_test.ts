@@ -66,3 +66,11 @@ Deno.test("linesOf() tells of name, topic, roles and settings, and of nothing wh
   ]);
   assert.deepEqual(lines(before, before), []);
 });
+
+Deno.test("linesOf() tells that history is shared, from another moment on too, and that it is no longer", () => {
+  const at = (historySinceMs: number) => roster(["alice/1", "bob/1"], { historySinceMs });
+  assert.deepEqual(lines(at(0), at(5)), [{ what: "history", value: "on" }]);
+  assert.deepEqual(lines(at(5), at(3)), [{ what: "history", value: "on" }]);
+  assert.deepEqual(lines(at(5), at(0)), [{ what: "history", value: "off" }]);
+  assert.deepEqual(lines(at(5), at(5)), []);
+});
