@@ -6,6 +6,7 @@ import { systemRandom } from "../shared/crypto/mod.ts";
 import type { ChannelStats } from "../shared/net/mod.ts";
 import type { ConversationId, Event, MessageId, ResponseOf, UserName } from "../shared/protocol/mod.ts";
 import { Admission, replacedError } from "./admission.ts";
+import type { Archive } from "./archive/archive.ts";
 import { Audience } from "./audience.ts";
 import { Changes } from "./changes.ts";
 import { ChangeWaits } from "./change_waits.ts";
@@ -239,6 +240,11 @@ export class Session {
     return new Devices({ database, credentials, keyLog: this.#correspondence!.keyLog, self, link });
   }
 
+  /** This person's archive of history. */
+  get archive(): Archive {
+    return this.#correspondence!.archive;
+  }
+
   /** @returns What a rotation leaves. This session is by the old identity: it is to be closed. */
   rotate(password: string): Promise<Rotated> {
     this.#rotating = true;
@@ -364,8 +370,8 @@ const NO_STATS: ChannelStats = {
   packetsLost: 0,
   rttUs: 0,
 };
-const UNSEALED = "This home was made before homes were sealed, and what is in it can be read by whoever copies it: " +
-  "give the password once (fastchat agent), and it is sealed";
+const UNSEALED = "This home is not sealed: what is in it can be read by whoever copies it. " +
+  "Give the password once (fastchat agent), and it is";
 export const OPEN_TIMEOUT_MS = 20_000;
 /** Nobody needs to be told of less. */
 const SLOW_MS = 1_000;

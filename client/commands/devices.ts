@@ -14,7 +14,7 @@ import { paint, printLine } from "../output.ts";
 import { passwordFor } from "../password.ts";
 import { ask, canAsk, printNotice } from "../prompt.ts";
 import { parseServerAddress } from "../server_address.ts";
-import { deviceName, reach, untilInterrupted, withClient } from "./open.ts";
+import { deviceName, reach, type Telling, untilInterrupted, withClient } from "./open.ts";
 
 const ACTIONS: Readonly<Record<string, (words: readonly string[], options: Options) => Promise<void>>> = {
   list,
@@ -64,7 +64,7 @@ async function list(words: readonly string[], options: Options): Promise<void> {
     const columns = Math.max(0, ...devices.map(({ name }) => textWidth(name ?? "")));
     for (const device of devices) printLine(lineOf(device, columns));
     if (approval) printLine("New devices count for nothing until one of these approves them.");
-  });
+  }, OF_DEVICES);
 }
 
 function lineOf({ id, name = "", self, state, since }: DeviceInfo, columns: number): string {
@@ -92,7 +92,7 @@ async function approve(words: readonly string[], options: Options): Promise<void
       ? await chat.grantDevice(which, await passwordFor(chat.name, options.passwordFile))
       : await chat.approveDevice(one(words));
     tell(options, "device-approved", { id }, `The device ${shortDevice(id as never)} is yours`);
-  });
+  }, OF_DEVICES);
 }
 
 /** On the new machine: shows a code, and waits until another device of the same person was given it. */
@@ -113,7 +113,8 @@ async function link(words: readonly string[], options: Options): Promise<void> {
     const chat = await ChatClient.open({ home, ...reach(options), catchUp: false }), called = deviceName(options);
     if (called !== undefined) await chat.nameDevice(called);
     await chat.close();
-    tell(options, "device-linked", { name, home }, `This device is ${name}'s now. Your things are in ${home}`);
+    const linked = `This device is ${name}'s now. Your things are in ${home}`;
+    tell(options, "device-linked", { name, home }, `${linked}\n${NOT_SEALED}`);
   } finally {
     dispose();
   }
@@ -125,7 +126,8 @@ function showCode(code: string, options: Options): void {
     const colour = Deno.env.get("NO_COLOR") === undefined;
     for (const row of qrRows(qrModules(`FASTCHAT:LINK:${code}`), colour)) printLine(row);
   }
-  printLine(`On another device of yours, within ten minutes: fastchat device approve ${code}`);
+  // The command stands alone, so that it can be copied off the screen in one piece.
+  printLine(`On another device of yours, within ten minutes:\n\n  fastchat device approve ${code}\n`);
 }
 
 async function revoke(words: readonly string[], options: Options): Promise<void> {
@@ -134,7 +136,7 @@ async function revoke(words: readonly string[], options: Options): Promise<void>
     if (!options.yes && await isSelf(chat, which)) await confirm(SELF_QUESTION, "--yes");
     const id = await chat.revokeDevice(which, await passwordFor(chat.name, options.passwordFile));
     tell(options, "device-revoked", { id }, `The device ${shortDevice(id as never)} is yours no longer`);
-  });
+  }, OF_DEVICES);
 }
 
 async function policy(words: readonly string[], options: Options): Promise<void> {
@@ -177,6 +179,9 @@ function usage(problem = "Something is missing, or too much"): UsageError {
   );
 }
 
+/** Which devices of one's own wait for a word is what these commands are about. */
+const OF_DEVICES: Telling = { untold: ({ code, name }) => code === "device-added" && name === undefined };
+
 const NOTES: Readonly<Record<DeviceInfo["state"], readonly string[]>> = {
   active: [],
   unapproved: ["added by password: approve or revoke it"],
@@ -190,5 +195,6 @@ const POLICIES = {
 };
 const ROTATE_QUESTION =
   "A new identity is made: your other devices must log in again, everybody you talk with is warned and compares keys with you anew.";
+const NOT_SEALED = "They are not sealed before you have given your password here once: fastchat agent";
 const SELF_QUESTION =
   "That is this device: it is logged out for good, and what is here cannot be used to log in again.";

@@ -2,18 +2,28 @@
 import type { NoticeEvent } from "../events.ts";
 import { printError } from "../output.ts";
 
+export interface NoticesOptions {
+  readonly print?: (line: string) => void;
+  /** What need not be told. */
+  readonly untold?: (notice: NoticeEvent) => boolean;
+}
+
 export class Notices {
   readonly #print: (line: string) => void;
   readonly #told = new Set<string>();
   /** What the command may be about to fail for, and then says itself. */
   readonly #held = new Set<string>();
 
-  constructor(print: (line: string) => void = printError) {
+  readonly #untold: (notice: NoticeEvent) => boolean;
+
+  constructor({ print = printError, untold = () => false }: NoticesOptions = {}) {
     this.#print = print;
+    this.#untold = untold;
   }
 
-  tell({ code, text }: NoticeEvent): void {
-    if (UNTOLD.has(code) || this.#told.has(text)) return;
+  tell(notice: NoticeEvent): void {
+    const { code, text } = notice;
+    if (FIRST_CONTACTS.has(code) || this.#untold(notice) || this.#told.has(text)) return;
     if (code === "key-changed" || code === "key-log") return void this.#held.add(text);
     this.#told.add(text);
     this.#print(`fastchat: ${text}`);
@@ -32,4 +42,4 @@ export class Notices {
 }
 
 /** First contact is how everything begins; commands for people say of it what there is to do. */
-const UNTOLD: ReadonlySet<NoticeEvent["code"]> = new Set(["peer-pinned", "server-pinned"]);
+const FIRST_CONTACTS: ReadonlySet<NoticeEvent["code"]> = new Set(["peer-pinned", "server-pinned"]);

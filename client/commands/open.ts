@@ -7,7 +7,7 @@ import type { Options } from "../options.ts";
 import { chooseHome } from "../homes.ts";
 import { homeExists, type LocalHome, noAccount } from "../local_home.ts";
 import { printError } from "../output.ts";
-import { Notices } from "./notices.ts";
+import { Notices, type NoticesOptions } from "./notices.ts";
 import { findWayIn } from "./unlocked.ts";
 
 /** Seconds a command waits for the server before it gives up, without `--timeout`. */
@@ -37,20 +37,24 @@ export function deviceName({ deviceName }: Options): string | undefined {
   }
 }
 
+/** What of the client's notices is told beside what a command prints. */
+export interface Telling extends Pick<NoticesOptions, "untold"> {
+  /** The command does it all by itself. */
+  readonly tellsNotices?: boolean;
+}
+
 /**
  * Connects as the account that `--home` or `-u` names, runs `use`, closes. What the client notices meanwhile is told on standard
  * error: much of it is told once, and a command may be all that its owner ever runs.
- *
- * @param tellsNotices Whether `use` does that by itself.
  */
 export async function withClient<T>(
   options: Options,
   use: (chat: ChatClient) => Promise<T>,
-  { tellsNotices = false } = {},
+  { tellsNotices = false, ...telling }: Telling = {},
 ): Promise<T> {
   const home = chooseHome(options);
   if (!homeExists(home)) throw noAccount(home);
-  const notices = new Notices();
+  const notices = new Notices(telling);
   try {
     const chat = await ChatClient.open({
       home,
