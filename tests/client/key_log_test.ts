@@ -15,7 +15,7 @@ import {
   signRevocation,
 } from "../../shared/crypto/mod.ts";
 import type { DirectoryEntry, RequestOf, UserName } from "../../shared/protocol/mod.ts";
-import { MemoryKeyLog } from "../../server/store/memory_key_log.ts";
+import { MemoryKeyLog } from "../../server/store/memory/key_log.ts";
 import type { Store } from "../../server/store/store.ts";
 import { TEST_CLUSTER, TEST_NOT_AFTER_MS, TEST_NOT_BEFORE_MS, testKeys } from "../keys.ts";
 import { withFolder } from "./homes.ts";

@@ -4,11 +4,11 @@ import {
   HISTORY_GIVER_BYTES_MAX,
   HISTORY_PARTS_MAX,
   READ_BYTES_MAX,
-} from "../../shared/limits.ts";
-import type { DeviceId, UserName } from "../../shared/protocol/mod.ts";
-import { ConversationKind, KEPT_MS } from "./groups.ts";
-import type { HistoryPart, NewHistoryPart } from "./history.ts";
-import type { MemoryTables } from "./memory_groups.ts";
+} from "../../../shared/limits.ts";
+import type { DeviceId, UserName } from "../../../shared/protocol/mod.ts";
+import { ConversationKind, KEPT_MS } from "../groups.ts";
+import type { HistoryPart, NewHistoryPart } from "../history.ts";
+import type { MemoryTables } from "./rows.ts";
 
 interface Kept extends Omit<NewHistoryPart, "body"> {
   readonly number: number;

@@ -1,6 +1,6 @@
 /** Archives of history, in memory: the twin of sqlite/archives.ts. */
-import { ARCHIVE_PAGE_MAX, ARCHIVE_STREAMS_MAX, READ_BYTES_MAX } from "../../shared/limits.ts";
-import type { UserName } from "../../shared/protocol/mod.ts";
+import { ARCHIVE_PAGE_MAX, ARCHIVE_STREAMS_MAX, READ_BYTES_MAX } from "../../../shared/limits.ts";
+import type { UserName } from "../../../shared/protocol/mod.ts";
 import {
   type ArchiveChunk,
   type ArchivePut,
@@ -9,8 +9,8 @@ import {
   type NewArchiveChunk,
   type NewArchiveKey,
   type StoredArchive,
-} from "./archives.ts";
-import { sameBytes } from "./bytes.ts";
+} from "../archives.ts";
+import { sameBytes } from "../bytes.ts";
 
 interface Archive {
   readonly keyId: Uint8Array;

@@ -1,8 +1,7 @@
-/** Conversations of the store in memory, and of those what only groups have: the plain twin of `sqlite/groups.ts`. */
-import { GROUP_USERS_MAX } from "../../shared/limits.ts";
-import type { Ask, ConversationHead, ConversationId, DeviceId } from "../../shared/protocol/mod.ts";
-import type { Receipt, Record, UserName, Welcome } from "../../shared/protocol/mod.ts";
-import type { CommitListener } from "../bus/bus.ts";
+/** What only groups have of the store in memory: the plain twin of `sqlite/groups.ts` and `sqlite/welcomes.ts`. */
+import { GROUP_USERS_MAX } from "../../../shared/limits.ts";
+import type { Ask, ConversationHead, ConversationId, DeviceId } from "../../../shared/protocol/mod.ts";
+import type { Record, UserName, Welcome } from "../../../shared/protocol/mod.ts";
 import {
   AskKind,
   ASKS_PER_GROUP_MAX,
@@ -15,123 +14,8 @@ import {
   type StoredWelcome,
   type StoreInvitation,
   type StoreLeave,
-} from "./groups.ts";
-
-export interface MemoryUser {
-  readonly name: UserName;
-  readonly devices: readonly MemoryDevice[];
-  /** Those from which the user was dismissed too. */
-  readonly conversations: Set<MemoryConversation>;
-  revision: number;
-}
-
-export interface MemoryDevice {
-  readonly id: DeviceId;
-  readonly user: MemoryUser;
-  readonly cursors: Map<ConversationId, number>;
-}
-
-/** From when on a user is delivered to, and up to where it was. */
-export interface Stay {
-  readonly since: number;
-  readonly until: number | undefined;
-}
-
-export class MemoryConversation {
-  readonly id: ConversationId;
-  readonly kind: ConversationKind;
-  readonly stays = new Map<MemoryUser, Stay>();
-  /** By device. */
-  readonly receipts = new Map<DeviceId, Receipt>();
-  /** The record with seq n is at n - 1 - begins. */
-  readonly log: Record[] = [];
-  /** By device and message id: what makes `append` idempotent. */
-  readonly numbers = new Map<string, Record>();
-  /** Records up to this one are gone. */
-  begins = 0;
-  /** Seq of the newest commit. */
-  commit = 0;
-  readonly welcomes = new Map<DeviceId, StoredWelcome & { readonly timeMs: number; isFetched: boolean }>();
-  /** By whom it was left for their other devices. */
-  readonly left = new Map<MemoryUser, StoredWelcome & { readonly device: DeviceId }>();
-  readonly asks = new Map<DeviceId, Ask>();
-  #members: readonly UserName[] = [];
-
-  constructor(id: ConversationId, kind: ConversationKind, members: readonly MemoryUser[]) {
-    this.id = id;
-    this.kind = kind;
-    for (const member of members) this.admit(member, 0);
-  }
-
-  get head(): number {
-    return this.begins + this.log.length;
-  }
-
-  get epoch(): number {
-    if (this.commit > 0 || this.kind === ConversationKind.Group) return this.commit;
-    return [...this.stays.keys()].reduce((sum, { revision }) => sum + revision, 0);
-  }
-
-  /** In order of name; the same array until somebody comes or goes. */
-  get members(): readonly UserName[] {
-    return this.#members;
-  }
-
-  isMember(user: MemoryUser | undefined): user is MemoryUser {
-    const stay = user && this.stays.get(user);
-    return stay !== undefined && stay.until === undefined;
-  }
-
-  admit(user: MemoryUser, since: number): void {
-    this.stays.set(user, { since, until: undefined });
-    user.conversations.add(this);
-    this.#changed();
-  }
-
-  dismiss(user: MemoryUser, until: number): void {
-    this.stays.set(user, { since: this.stays.get(user)!.since, until });
-    this.left.delete(user);
-    for (const { id } of user.devices) {
-      this.receipts.delete(id);
-      this.welcomes.delete(id);
-      this.asks.delete(id);
-    }
-    this.#changed();
-  }
-
-  append(record: Record): void {
-    this.log.push(record);
-    this.numbers.set(`${record.device}/${record.messageId}`, record);
-  }
-
-  listed(user: MemoryUser, device: MemoryDevice | undefined): ConversationHead {
-    const stay = this.stays.get(user)!;
-    return {
-      conversation: this.id,
-      kind: this.kind,
-      members: this.kind === ConversationKind.Direct ? [...this.#members] : [],
-      head: stay.until ?? this.head,
-      begins: Math.max(this.begins, stay.since - 1),
-      cursor: device?.cursors.get(this.id) ?? 0,
-      epoch: Math.min(this.epoch, stay.until ?? Infinity),
-    };
-  }
-
-  #changed(): void {
-    this.#members = [...this.stays].filter(([, { until }]) => until === undefined).map(([{ name }]) => name).sort();
-  }
-}
-
-export interface MemoryTables {
-  readonly users: ReadonlyMap<UserName, MemoryUser>;
-  readonly devices: ReadonlyMap<DeviceId, MemoryDevice>;
-  readonly conversations: Map<ConversationId, MemoryConversation>;
-  /** All of them, in the order in which they came. */
-  readonly records: Record[];
-  readonly listener: CommitListener | undefined;
-  /** Whether it is its user's now: neither ended nor waiting to be approved. */
-  readonly isLive: (device: DeviceId) => boolean;
-}
+} from "../groups.ts";
+import { MemoryConversation, type MemoryDevice, type MemoryTables, type MemoryUser } from "./rows.ts";
 
 type Part =
   | "createGroup"
@@ -166,7 +50,7 @@ export class MemoryGroups implements AtOnce {
     if (known !== undefined && (known.kind !== ConversationKind.Group || !known.isMember(own))) return undefined;
     const group = known ?? new MemoryConversation(id, ConversationKind.Group, [own]);
     this.#tables.conversations.set(id, group);
-    return group.listed(own, this.#deviceOf(own, device));
+    return group.listed(own, this.#tables.deviceOf(own, device));
   }
 
   commit(commit: StoreCommit): CommitResult {
@@ -196,7 +80,7 @@ export class MemoryGroups implements AtOnce {
 
   welcome(user: UserName, device: DeviceId, id: ConversationId): StoredWelcome | undefined {
     const conversation = this.#ofMember(user, id), own = this.#tables.users.get(user);
-    if (conversation === undefined || own === undefined || !this.#deviceOf(own, device)) return undefined;
+    if (conversation === undefined || own === undefined || !this.#tables.deviceOf(own, device)) return undefined;
     const kept = conversation.welcomes.get(device), cursor = this.#tables.devices.get(device)?.cursors.get(id) ?? 0;
     const found = kept?.isInvitation && kept.commit !== conversation.commit ? undefined : kept;
     if (found === undefined || (found.isFetched && cursor > found.commit)) {
@@ -213,7 +97,7 @@ export class MemoryGroups implements AtOnce {
 
   welcomesWaiting(user: UserName, device: DeviceId, limit: number): ConversationId[] {
     const own = this.#tables.users.get(user);
-    if (own === undefined || !this.#deviceOf(own, device)) return [];
+    if (own === undefined || !this.#tables.deviceOf(own, device)) return [];
     const waiting = [...own.conversations].filter(({ welcomes, commit }) => {
       const found = welcomes.get(device);
       return found !== undefined && !found.isFetched && !(found.isInvitation && found.commit !== commit);
@@ -239,7 +123,7 @@ export class MemoryGroups implements AtOnce {
 
   ask(ask: Ask): "waits" | "refused" | "limit" {
     const conversation = this.#tables.conversations.get(ask.conversation), user = this.#tables.users.get(ask.user);
-    if (conversation === undefined || user === undefined || !this.#deviceOf(user, ask.device)) return "refused";
+    if (conversation === undefined || user === undefined || !this.#tables.deviceOf(user, ask.device)) return "refused";
     if (conversation.isMember(user) !== (ask.kind === AskKind.Member)) return "refused";
     if (ask.kind === AskKind.Link) {
       if (conversation.kind !== ConversationKind.Group) return "refused";
@@ -268,7 +152,7 @@ export class MemoryGroups implements AtOnce {
 
   dropAsk(user: UserName, id: ConversationId, device: DeviceId): void {
     const conversation = this.#tables.conversations.get(id), own = this.#tables.users.get(user);
-    if (conversation?.isMember(own) || (own && this.#deviceOf(own, device))) conversation?.asks.delete(device);
+    if (conversation?.isMember(own) || (own && this.#tables.deviceOf(own, device))) conversation?.asks.delete(device);
   }
 
   /** Of a group that a direct conversation's id was used for, or that nobody is in any more. */
@@ -372,11 +256,6 @@ export class MemoryGroups implements AtOnce {
   #ofMember(user: UserName, id: ConversationId): MemoryConversation | undefined {
     const conversation = this.#tables.conversations.get(id);
     return conversation?.isMember(this.#tables.users.get(user)) ? conversation : undefined;
-  }
-
-  #deviceOf(user: MemoryUser, id: DeviceId): MemoryDevice | undefined {
-    const device = this.#tables.devices.get(id);
-    return device?.user === user ? device : undefined;
   }
 }
 

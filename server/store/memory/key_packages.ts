@@ -1,7 +1,7 @@
 /** Key packages of the store in memory: the plain twin of `sqlite/key_packages.ts`. */
-import { KEY_PACKAGES_MAX } from "../../shared/limits.ts";
-import type { ConversationId, DeviceId, UserName } from "../../shared/protocol/mod.ts";
-import { sameBytes } from "./bytes.ts";
+import { KEY_PACKAGES_MAX } from "../../../shared/limits.ts";
+import type { ConversationId, DeviceId, UserName } from "../../../shared/protocol/mod.ts";
+import { sameBytes } from "../bytes.ts";
 import {
   KEPT_MS,
   type KeyPackageStock,
@@ -11,8 +11,8 @@ import {
   TAKEN_MS,
   type TakenKeyPackage,
   type WantedKeyPackages,
-} from "./groups.ts";
-import type { MemoryDevice, MemoryTables } from "./memory_groups.ts";
+} from "../groups.ts";
+import type { MemoryDevice, MemoryTables } from "./rows.ts";
 
 export class MemoryKeyPackages {
   readonly #tables: Pick<MemoryTables, "users" | "devices" | "isLive">;

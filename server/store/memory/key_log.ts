@@ -1,7 +1,7 @@
 /** The key log in memory (docs/PROTOCOL.md §16). */
-import { EMPTY_KEY_LOG, nextKeyLogHead, sha256 } from "../../shared/crypto/mod.ts";
-import type { UserName } from "../../shared/protocol/mod.ts";
-import type { KeyEntry, KeyLogPage } from "./store.ts";
+import { EMPTY_KEY_LOG, nextKeyLogHead, sha256 } from "../../../shared/crypto/mod.ts";
+import type { UserName } from "../../../shared/protocol/mod.ts";
+import type { KeyEntry, KeyLogPage } from "../store.ts";
 
 interface Row {
   readonly user: UserName;
