@@ -5,6 +5,7 @@
  */
 import type { ConversationId, Event, MessageId, RequestOf, UserName } from "../shared/protocol/mod.ts";
 import { groupAddress } from "./addresses.ts";
+import { Archive } from "./archive/archive.ts";
 import { CredentialsWatch } from "./credentials_watch.ts";
 import { EngineHost } from "./engine_host.ts";
 import type { NoticeEvent } from "./events.ts";
@@ -17,6 +18,7 @@ import { asFastChatError, type Link } from "./link.ts";
 import { ListedGroups } from "./listed_groups.ts";
 import type { HomeParts } from "./local_home.ts";
 import type { Outbox } from "./outbox.ts";
+import { pause } from "./pause.ts";
 import { Pins } from "./pins.ts";
 import { Receipts } from "./receipts.ts";
 import type { Remote } from "./remote.ts";
@@ -48,6 +50,7 @@ export class Correspondence {
   readonly inbox: Inbox;
   readonly sender: Sender;
   readonly host: EngineHost;
+  readonly archive: Archive;
   readonly #options: CorrespondenceOptions;
   readonly #pins: Pins;
   readonly #receipts: Receipts;
@@ -82,6 +85,8 @@ export class Correspondence {
     this.sender = this.#makeSender();
     this.#groups = new ListedGroups({ database, history, inbox: this.inbox, host, onNotice });
     this.#credentials = new CredentialsWatch({ credentials, device: self.keys.id, onNotice });
+    const owner = { clusterId: self.clusterId, name: self.name };
+    this.archive = new Archive({ database, history, credentials, owner, link, onNotice });
   }
 
   /**
@@ -98,6 +103,7 @@ export class Correspondence {
     ]);
     this.#readKeyLog();
     this.#credentials.connected(() => this.#options.link.remote);
+    this.archive.connected();
     this.sender.unpark();
     await caughtUp;
     // Catching up with a restored server may have put into the outbox what it lost.
@@ -134,6 +140,7 @@ export class Correspondence {
   /** The home has changed. @param foreign Another process did that, or did it too. */
   onChange(foreign: boolean): void {
     this.#receipts.onChange();
+    this.archive.onChange();
     // It may have left rows of its own behind.
     if (foreign) this.sender.kick();
   }
@@ -145,7 +152,13 @@ export class Correspondence {
     });
     await this.inbox.reopen(name);
     const conversation = this.#options.parts.history.conversationWith(name);
-    if (conversation !== undefined) this.#receipts.missed(conversation.id);
+    if (conversation !== undefined) {
+      this.#receipts.missed(conversation.id);
+      // Whoever waits under it comes in now. Where another process does not give the home up, it is done with what is sent next.
+      const over = new AbortController(), patience = AbortSignal.any([over.signal, AbortSignal.timeout(COMING_MS)]);
+      this.host.with((engine) => engine.trusted(name), patience).catch(() => {}).finally(() => over.abort());
+      await pause(COMING_MS, over.signal).catch(() => {});
+    }
     this.sender.unpark();
     return fingerprint;
   }
@@ -165,6 +178,7 @@ export class Correspondence {
     this.inbox.close();
     this.#receipts.close();
     this.#credentials.close();
+    this.archive.close();
     await Promise.all([this.sender.close(), this.host.close()]);
   }
 
@@ -278,3 +292,5 @@ export class Correspondence {
 
 /** The device whose first keys are at the server. */
 const KEYS_LEFT = "keys-left";
+/** How long accepting somebody waits for them to come in. */
+const COMING_MS = 5_000;

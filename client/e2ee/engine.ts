@@ -200,6 +200,12 @@ export interface Engine {
   /** A person has seen that a conversation was shown differently to its members, and goes on sending in it. */
   accept(conversation: ConversationId): Promise<void>;
 
+  /**
+   * A person has accepted somebody's identity. In the conversation with them those under another one are put out, and who waits
+   * under this one is let in; in groups an admin adds them anew ({@linkcode change}).
+   */
+  trusted(name: UserName): Promise<void>;
+
   /** Makes a group of this user; others are added afterwards. */
   create(name: string): Promise<ConversationId>;
 

@@ -88,10 +88,14 @@ export class Changes {
       if (!equalBytes(shown, pinned)) throw people.changed(name, shown);
       wanted.set(name, { name, identity: pinned.toHex() });
     }
-    return async (_, { members, info }) => {
+    const identityOf = currentIdentity(this.#context);
+    return async (_, roster) => {
+      const { members, info } = roster;
       if (info.kind !== this.#lib.Kind.group) throw new UsageError("A direct conversation has two people");
-      // Who was there once and was removed meanwhile is not brought back.
-      for (const { user } of members) wanted.delete(user);
+      // Who was there once and was removed meanwhile is not brought back. Who is there under another identity is not there.
+      for (const { user, identity } of members) {
+        if (wanted.get(user)?.identity === identityOf(user, identity)) wanted.delete(user);
+      }
       const missing = [...wanted.values()].slice(0, USERS_AT_ONCE);
       if (missing.length === 0) return undefined;
       const add = await this.#newcomers.packages(id, missing, () => true);
@@ -103,7 +107,12 @@ export class Changes {
         }
         return (count += devices) <= DEVICES_AT_ONCE;
       });
-      return { add: add.filter(({ holder }) => now.some(({ name }) => name === holder.user)) };
+      const isComing = (user: UserName) => now.some(({ name }) => name === user);
+      const former = members.filter(({ user }) => isComing(user)).map(({ leaf }) => leaf);
+      return {
+        add: add.filter(({ holder }) => isComing(holder.user)),
+        ...(former.length === 0 ? {} : this.#without(roster, former)),
+      };
     };
   }
 

@@ -2,8 +2,7 @@
  * What is due in a conversation before anything is sent (SECURITY M5, M6, M8, M12): devices that wait or that the directory
  * shows are let in, revoked and expired ones and users who left are removed, old keys replaced. All in one commit.
  */
-import { type Certificate, decodeCertificate, fingerprint, InnerType } from "../../../shared/crypto/mod.ts";
-import { DecodeError } from "../../../shared/codec/mod.ts";
+import { fingerprint, InnerType } from "../../../shared/crypto/mod.ts";
 import type { Ask, DeviceId, MessageId, RequestOf, UserName } from "../../../shared/protocol/mod.ts";
 import { ErrorCode } from "../../../shared/errors.ts";
 import { ServerRefusal } from "../../remote.ts";
@@ -12,11 +11,12 @@ import type { Asks } from "./asks.ts";
 import { type Committer, CommitTooLarge, type Wish } from "./committer.ts";
 import type { Context } from "./context.ts";
 import type { Conversation } from "./conversation.ts";
-import { currentIdentity, rankOf } from "./identities.ts";
+import { certifiedDevices, currentIdentity, rankOf, readCertificate } from "./identities.ts";
 import { sealLetter } from "./letter.ts";
 import { isLinkProof } from "./link.ts";
 import type { Loaded } from "./library.ts";
 import type { Newcomer, Newcomers } from "./newcomers.ts";
+import { Successors } from "./successors.ts";
 
 export class Chores {
   readonly #context: Context;
@@ -24,6 +24,7 @@ export class Chores {
   readonly #committer: Committer;
   readonly #asks: Asks;
   readonly #newcomers: Newcomers;
+  readonly #successors: Successors;
   /** Users of a conversation whose devices are to be compared with its group. */
   readonly #changed = new Map<string, Set<UserName>>();
   /** Trees in which a commit does not fit a row. */
@@ -43,6 +44,7 @@ export class Chores {
     this.#committer = parts.committer;
     this.#asks = parts.asks;
     this.#newcomers = parts.newcomers;
+    this.#successors = new Successors(parts.context, parts.loaded, parts.newcomers);
   }
 
   /** The server says that devices of somebody came or went, or nobody knows since when they did not. */
@@ -87,9 +89,11 @@ export class Chores {
 
   async #wish(here: Conversation, group: Group, roster: Roster): Promise<Wish | undefined> {
     const { lib } = this.#loaded, { state } = here;
-    const { remove, leaves } = this.#leaving(here, group, roster);
+    const succession = await this.#successors.in(here, roster);
+    const { remove: leaving, leaves } = this.#leaving(here, group, roster);
+    const remove = [...new Set([...leaving, ...succession.remove])];
     const staying = roster.members.filter(({ leaf }) => !remove.includes(leaf));
-    const add = await this.#coming(here, roster, staying);
+    const add = [...succession.add, ...await this.#coming(here, roster, staying, succession.names)];
     if (remove.length === 0 && add.length === 0 && !this.#needsKeys(state)) return undefined;
     if (this.#tooLarge.has(group.state.ratchetTree)) return undefined;
     const info = lib.withoutAbsent(roster.info, staying, currentIdentity(this.#context));
@@ -121,9 +125,15 @@ export class Chores {
   }
 
   /** Devices of members that are not in the group. */
-  async #coming(here: Conversation, roster: Roster, staying: readonly Member[]): Promise<CheckedKeyPackage[]> {
+  async #coming(
+    here: Conversation,
+    roster: Roster,
+    staying: readonly Member[],
+    replaced: ReadonlySet<UserName>,
+  ): Promise<CheckedKeyPackage[]> {
     const there = new Set(staying.map(({ device }) => device)), missing = new Set<DeviceId>();
-    const newcomers = new Map<UserName, Newcomer>(), { keyLog } = this.#context.options;
+    const newcomers = new Map<UserName, Newcomer>();
+    const { keyLog, people } = this.#context.options;
     const wants = (name: UserName, identity: string, device: DeviceId) => {
       if (there.has(device)) return;
       missing.add(device);
@@ -132,10 +142,12 @@ export class Chores {
     for (const name of this.#changed.get(here.id) ?? []) {
       const member = staying.find(({ user }) => user === name);
       if (member === undefined) continue;
+      if (replaced.has(name)) continue;
       const identity = keyLog.identityOf(name, member.identity);
-      for (const device of devicesOf(this.#context, name, identity)) wants(name, identity, device);
+      for (const device of certifiedDevices(people.entry(name), name, identity)) wants(name, identity, device);
     }
     for (const ask of this.#asks.in(here.id)) {
+      if (replaced.has(ask.user)) continue;
       if (ask.kind === ASK_LINK) {
         await this.#byLink(here, ask, roster, staying, (name, identity, device) => wants(name, identity, device));
         continue;
@@ -165,7 +177,7 @@ export class Chores {
       return;
     }
     wants(ask.user, identity.toHex(), ask.device);
-    for (const device of devicesOf(this.#context, ask.user, identity.toHex())) {
+    for (const device of certifiedDevices(people.entry(ask.user), ask.user, identity.toHex())) {
       wants(ask.user, identity.toHex(), device);
     }
   }
@@ -234,24 +246,6 @@ function certificateOf({ options: { people, keyLog } }: Context, { user, device,
     const certificate = readCertificate(bytes);
     return certificate?.device === device && fingerprint(certificate.identityKey).toHex() === now;
   });
-}
-
-/** Certified by that identity, as the directory has them. Whether a package of theirs is good is seen when it is there. */
-function devicesOf({ options: { people } }: Context, name: UserName, identity: string): DeviceId[] {
-  return (people.entry(name)?.certificates ?? []).flatMap((bytes) => {
-    const certificate = readCertificate(bytes);
-    const isTheirs = certificate?.user === name && fingerprint(certificate.identityKey).toHex() === identity;
-    return isTheirs ? [certificate.device] : [];
-  });
-}
-
-function readCertificate(bytes: Uint8Array): Certificate | undefined {
-  try {
-    return decodeCertificate(bytes);
-  } catch (error) {
-    if (error instanceof DecodeError) return undefined;
-    throw error;
-  }
 }
 
 export const ASK_DEVICE = 1;

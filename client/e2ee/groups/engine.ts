@@ -2,7 +2,7 @@
  * The engine of encrypted conversations: owns the groups of a home, turns rows of the log into outcomes and intentions into rows.
  * What each part does, its own file says; here they are put together.
  */
-import { equalBytes, fingerprint } from "../../../shared/crypto/mod.ts";
+import { directConversationId, equalBytes, fingerprint } from "../../../shared/crypto/mod.ts";
 import { ErrorCode } from "../../../shared/errors.ts";
 import { TEXT_BYTES_MAX } from "../../../shared/limits.ts";
 import type {
@@ -25,7 +25,7 @@ import {
   type Step,
   type Taken,
 } from "../engine.ts";
-import type { GroupInfo, Member } from "../mls/mod.ts";
+import type { GroupInfo, Member, Roster } from "../mls/mod.ts";
 import { Asks } from "./asks.ts";
 import { Changes, groupName, readable } from "./changes.ts";
 import { ASK_LINK, Chores } from "./chores.ts";
@@ -36,12 +36,12 @@ import { requireIdentities } from "./identities.ts";
 import { Inviter } from "./inviter.ts";
 import { Joiner } from "./joiner.ts";
 import { Leaving } from "./leaving.ts";
-import type { Loaded } from "./library.ts";
+import type { Library, Loaded } from "./library.ts";
 import { ROLES } from "./lines.ts";
 import { formatLink, linkProof, parseLink } from "./link.ts";
 import { type Newcomer, Newcomers } from "./newcomers.ts";
 import type { EngineOptions } from "./options.ts";
-import { BLOCKED, DISMISSED } from "./reasons.ts";
+import { BLOCKED, DISMISSED, noKeys, PUT_OUT } from "./reasons.ts";
 import { Sealing } from "./sealing.ts";
 import { Served } from "./served.ts";
 import { Trouble } from "./state_row.ts";
@@ -80,7 +80,7 @@ class GroupEngine implements OwnEngine {
   /** Direct conversations whose members' devices were compared with the directory on this connection. */
   readonly #compared = new Set<ConversationId>();
   /** Members whose identities are the pinned ones, and until when that is taken for granted. */
-  readonly #trusted = new WeakMap<readonly Member[], number>();
+  #trusted = new WeakMap<readonly Member[], number>();
   #parts: Promise<Parts> | undefined;
   #ready: Parts | undefined;
   /** When the list of conversations is known: before that, nobody knows what was sent by an older copy of this home. */
@@ -117,7 +117,9 @@ class GroupEngine implements OwnEngine {
     await this.#listed.promise;
     const here = await this.#here(id);
     if (here.state.trouble !== Trouble.removed) await here.caughtUp();
-    if (here.state.trouble === Trouble.removed) throw new FastChatError(BLOCKED[Trouble.removed]!);
+    if (here.state.trouble === Trouble.removed) {
+      throw new FastChatError(this.#context.options.peerOf(id) === undefined ? BLOCKED[Trouble.removed]! : PUT_OUT);
+    }
     if (here.group === undefined || here.isFounding) await this.#enter(here);
     const { trouble } = here.state;
     if (trouble === Trouble.withheld || trouble === Trouble.rolledBack) {
@@ -134,7 +136,7 @@ class GroupEngine implements OwnEngine {
       chores.devicesChanged(here, this.#usersOfDirect(id));
     }
     await chores.run(here);
-    await this.#requireIdentities(lib.rosterOf(here.group ?? group).members);
+    await this.#requireIdentities(lib.rosterOf(here.group ?? group), lib);
   }
 
   async seal(id: ConversationId, message: { id: MessageId; timeMs: number; text: string }): Promise<Sealed> {
@@ -161,6 +163,18 @@ class GroupEngine implements OwnEngine {
         return Promise.resolve();
       });
       this.#context.options.onChanged(id);
+    });
+  }
+
+  trusted(name: UserName): Promise<void> {
+    return this.#context.background.run(async () => {
+      const { chores, newcomers } = await this.#load(), { self, onChanged } = this.#context.options;
+      // Nothing that was found out under the former pin holds.
+      this.#trusted = new WeakMap();
+      newcomers.forget();
+      const here = await this.#here(directConversationId(self.clusterId, self.name, name));
+      if (here.sound !== undefined) await chores.run(here);
+      onChanged(here.id);
     });
   }
 
@@ -341,11 +355,11 @@ class GroupEngine implements OwnEngine {
   }
 
   /** Pins are a person's to change: who was compared a moment ago is not compared again for each message. */
-  async #requireIdentities(members: readonly Member[]): Promise<void> {
-    const { nowMs } = this.#context.options, until = this.#trusted.get(members);
+  async #requireIdentities(roster: Roster, lib: Library): Promise<void> {
+    const { nowMs } = this.#context.options, until = this.#trusted.get(roster.members);
     if (until !== undefined && nowMs() < until) return;
-    await requireIdentities(this.#context, members);
-    this.#trusted.set(members, nowMs() + TRUSTED_MS);
+    await requireIdentities(this.#context, roster, lib);
+    this.#trusted.set(roster.members, nowMs() + TRUSTED_MS);
   }
 
   /** Into a direct conversation: its group is made where there is none, or joined. */
@@ -392,10 +406,7 @@ class GroupEngine implements OwnEngine {
     const add = await newcomers.packages(here.id, wanted, (device) => device !== self.keys.id);
     if (peer !== self.name && !add.some(({ holder }) => holder.user === peer)) {
       const ready = new Promise<void>((resolve) => timers.after(NO_KEYS_RETRY_MS, resolve));
-      throw new NotReadyError(
-        `${peer} has left no keys to write with yet: it waits until their device was online`,
-        ready,
-      );
+      throw new NotReadyError(noKeys(peer), ready);
     }
     return add;
   }

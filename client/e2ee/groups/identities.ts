@@ -2,12 +2,14 @@
  * Members' identities under the pins (SECURITY M8). A changed one never stops the group: it is told, and nothing is sent until a
  * person accepts it.
  */
-import type { UserName } from "../../../shared/protocol/mod.ts";
-import type { Warning } from "../engine.ts";
-import type { GroupInfo, IdentityOf } from "../mls/mod.ts";
+import { DecodeError } from "../../../shared/codec/mod.ts";
+import { type Certificate, decodeCertificate, equalBytes, fingerprint } from "../../../shared/crypto/mod.ts";
+import type { DeviceId, DirectoryEntry, UserName } from "../../../shared/protocol/mod.ts";
+import { NotReadyError, type Warning } from "../engine.ts";
+import type { GroupInfo, IdentityOf, Roster } from "../mls/mod.ts";
 import type { Context } from "./context.ts";
 import type { Library } from "./library.ts";
-import { keyChanged } from "./reasons.ts";
+import { formerKey, keyChanged, noKeys } from "./reasons.ts";
 
 interface Somebody {
   readonly user: UserName;
@@ -20,9 +22,44 @@ export function identityWarnings(context: Context, members: readonly Somebody[])
   return [...new Set(changed(context, members).map(({ user }) => user))].map(keyChanged);
 }
 
-/** @throws KeyChangedError where somebody's identity is not the pinned one; asks the directory for who is not pinned. */
-export async function requireIdentities(context: Context, members: readonly Somebody[]): Promise<void> {
-  const { people } = context.options;
+/**
+ * Between two people the group is where they meet, for a device that had no reason to ask the directory yet: whom it says to be
+ * the other one is pinned. What a directory shows later is another one then, and takes a person's word.
+ */
+export function meet(context: Context, { members, info }: Roster, lib: Library): void {
+  const { people } = context.options, identityOf = currentIdentity(context);
+  if (info.kind !== lib.Kind.direct) return;
+  for (const { user, identity } of members) {
+    if (people.pinned(user) === undefined) people.check(user, Uint8Array.fromHex(identityOf(user, identity)));
+  }
+}
+
+/**
+ * Who is in a conversation under an identity that is not the pinned one, although the directory shows the pinned one: a person has
+ * accepted it, or it always was. Between two people whoever sends next puts them out and the others in; in a group an admin does.
+ * The directory is asked first: what this home remembers of it may be older than the group.
+ */
+export async function displaced(context: Context, members: readonly Somebody[]): Promise<Somebody[]> {
+  const { people } = context.options, others = changed(context, members);
+  if (others.length === 0) return [];
+  await people.fetch([...new Set(others.map(({ user }) => user))].slice(0, NAMES_AT_ONCE));
+  return others.filter(({ user }) => {
+    const pinned = people.pinned(user), entry = people.entry(user);
+    return pinned !== undefined && entry !== undefined && equalBytes(fingerprint(entry.identityKey), pinned);
+  });
+}
+
+/**
+ * Asks the directory for who is not pinned, and again for whose identity is not the pinned one.
+ *
+ * @throws KeyChangedError for the latter; NotReadyError where between two people only keys of the accepted one are missing.
+ */
+export async function requireIdentities(
+  context: Context,
+  { members, info }: Roster,
+  lib: Library,
+): Promise<void> {
+  const { people, timers } = context.options;
   const strangers = [...new Set(members.map(({ user }) => user))].filter((name) => people.pinned(name) === undefined);
   for (let at = 0; at < strangers.length; at += NAMES_AT_ONCE * REQUESTS_AT_ONCE) {
     const batches = Array.from({ length: REQUESTS_AT_ONCE }, (_, batch) => {
@@ -30,6 +67,13 @@ export async function requireIdentities(context: Context, members: readonly Some
       return strangers.slice(from, from + NAMES_AT_ONCE);
     });
     await Promise.all(batches.filter(({ length }) => length > 0).map((names) => people.fetch(names)));
+  }
+  const [former] = await displaced(context, members);
+  if (former !== undefined) {
+    if (info.kind === lib.Kind.direct) {
+      throw new NotReadyError(noKeys(former.user), new Promise((resolve) => timers.after(NO_KEYS_RETRY_MS, resolve)));
+    }
+    throw formerKey(former.user, people.pinned(former.user)!, Uint8Array.fromHex(former.identity));
   }
   for (const { user, identity } of changed(context, members)) {
     const offered = Uint8Array.fromHex(identity);
@@ -55,6 +99,25 @@ export function rankOf(context: Context, lib: Library, info: GroupInfo, who: Som
   return lib.roleOf({ ...info, roles: info.roles.map(now) }, now(who));
 }
 
+/** Certified by that identity, as the directory has them. Whether a package of theirs is good is seen when it is there. */
+export function certifiedDevices(entry: DirectoryEntry | undefined, name: UserName, identity: string): DeviceId[] {
+  return (entry?.certificates ?? []).flatMap((bytes) => {
+    const certificate = readCertificate(bytes);
+    const isTheirs = certificate?.user === name && fingerprint(certificate.identityKey).toHex() === identity;
+    return isTheirs ? [certificate.device] : [];
+  });
+}
+
+/** `undefined` where it is none. Its signature is not looked at. */
+export function readCertificate(bytes: Uint8Array): Certificate | undefined {
+  try {
+    return decodeCertificate(bytes);
+  } catch (error) {
+    if (error instanceof DecodeError) return undefined;
+    throw error;
+  }
+}
+
 /** With the identities by which they go now: a leaf by one that gave way to the pinned one is the same person's (§16). */
 function changed(context: Context, members: readonly Somebody[]): Somebody[] {
   const { people } = context.options, identityOf = currentIdentity(context);
@@ -69,3 +132,4 @@ function changed(context: Context, members: readonly Somebody[]): Somebody[] {
 
 const NAMES_AT_ONCE = 16;
 const REQUESTS_AT_ONCE = 8;
+const NO_KEYS_RETRY_MS = 30_000;

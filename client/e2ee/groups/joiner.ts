@@ -14,7 +14,7 @@ import type { Context } from "./context.ts";
 import type { Conversation } from "./conversation.ts";
 import { historyOf } from "./history.ts";
 import { identitiesOf } from "./grounds.ts";
-import { identityWarnings } from "./identities.ts";
+import { identityWarnings, meet } from "./identities.ts";
 import { type OpenedLetter, openLetter } from "./letter.ts";
 import type { Inviter } from "./inviter.ts";
 import type { Loaded } from "./library.ts";
@@ -209,7 +209,17 @@ export class Joiner {
       taken: isGroup
         ? { kind: "change", by, device: byDevice, lines: [{ what: "added", who: self.name }], ended: false, warnings }
         : { kind: "nothing", warnings },
-      next: { state: next, group, isNew: true, joining: null, writes, after: () => this.isIn(here) },
+      next: {
+        state: next,
+        group,
+        isNew: true,
+        joining: null,
+        writes,
+        after: () => {
+          meet(this.#context, roster, lib);
+          this.isIn(here);
+        },
+      },
       begins: true,
     };
   }

@@ -1,7 +1,7 @@
 /** What a commit changed, as lines for people; none where only keys did. Pure. */
 import type { UserName } from "../../../shared/protocol/mod.ts";
 import type { ChangeLine } from "../engine.ts";
-import type { Change, GroupInfo, Member, Roster } from "../mls/mod.ts";
+import type { Change, GroupInfo, IdentityOf, Member, Roster } from "../mls/mod.ts";
 
 export const ROLES = ["member", "admin", "owner"] as const;
 
@@ -11,11 +11,22 @@ export interface Changed {
   readonly change: Change;
   /** Users whose leave notice the commit acts on. */
   readonly left: readonly UserName[];
+  /** Whoever has replaced theirs is still who they were. */
+  readonly identityOf?: IdentityOf;
 }
 
-export function linesOf({ before, after, change, left }: Changed): ChangeLine[] {
+export function linesOf(
+  { before, after, change, left, identityOf = (_, identity) => identity }: Changed,
+): ChangeLine[] {
   const lines: ChangeLine[] = [];
+  const people = new Set(before.members.map(({ user, identity }) => `${user} ${identityOf(user, identity)}`));
   const were = usersOf(before.members), are = usersOf(after.members);
+  // A name under an identity that has nothing to do with the former one: for all that one can know, somebody else.
+  const others = after.members.filter(({ user, identity }) =>
+    were.has(user) && !people.has(`${user} ${identityOf(user, identity)}`)
+  );
+  for (const user of usersOf(others)) lines.push({ what: "removed", who: user }, { what: "added", who: user });
+  const isSame = ({ user }: { readonly user: UserName }) => !others.some((other) => other.user === user);
   for (const user of are) if (!were.has(user)) lines.push({ what: "added", who: user });
   for (const user of were) {
     // Who left was told of when the notice came.
@@ -23,11 +34,13 @@ export function linesOf({ before, after, change, left }: Changed): ChangeLine[] 
   }
   for (const { user, device } of change.added) {
     const isBack = before.members.some((member) => member.device === device);
-    if (were.has(user) && !isBack) lines.push({ what: "device-added", who: user, value: device });
+    if (were.has(user) && !isBack && isSame({ user })) lines.push({ what: "device-added", who: user, value: device });
   }
   for (const member of before.members) {
     const isGone = !after.members.some(({ device }) => device === member.device);
-    if (isGone && are.has(member.user)) lines.push({ what: "device-removed", who: member.user, value: member.device });
+    if (isGone && are.has(member.user) && isSame(member)) {
+      lines.push({ what: "device-removed", who: member.user, value: member.device });
+    }
   }
   return change.info === undefined ? lines : [...lines, ...infoLines(before.info, after.info, are)];
 }

@@ -1,5 +1,7 @@
 /** Words for what is refused and what is warned of. */
+import { formatFingerprint } from "../../../shared/crypto/mod.ts";
 import type { UserName } from "../../../shared/protocol/mod.ts";
+import { KeyChangedError } from "../../errors.ts";
 import type { Warning } from "../engine.ts";
 import type { RefusalReason } from "../mls/mod.ts";
 import { Trouble } from "./state_row.ts";
@@ -32,6 +34,11 @@ export const BLOCKED: Readonly<Record<number, string>> = {
     "(fastchat trust NAME, or trust '#GROUP')",
   [Trouble.removed]: "You are no longer in this conversation",
 };
+
+/** In a direct conversation nobody removes the other one, but for another key of the same name. */
+export const PUT_OUT =
+  "The other one takes another key for yours, and this device is out of that conversation: compare your " +
+  "safety numbers (fastchat verify NAME)";
 
 export function gap(name: UserName, missing: number): Warning {
   const what = missing === 1 ? "A message" : `${missing} messages`;
@@ -77,6 +84,36 @@ export function keyChanged(name: UserName): Warning {
     text:
       `${name} is in this conversation under a key that is not the trusted one: nothing is sent until you accept it`,
   };
+}
+
+/** Of the one who was put out of a direct conversation, for another identity of the same name. */
+export function putOut(name: UserName): Warning {
+  return {
+    code: "key-changed",
+    name,
+    text:
+      `${name} takes another key for yours, and writes to that one from now on: ask them why, in another way than here ` +
+      `(fastchat verify ${name})`,
+  };
+}
+
+export function noKeys(name: UserName): string {
+  return `${name} has left no keys to write with yet: it waits until their device was online`;
+}
+
+/** Nobody but an admin may put somebody out of a group, so accepting the new key is not enough there. */
+export function formerKey(name: UserName, pinned: Uint8Array, inGroup: Uint8Array): KeyChangedError {
+  const change = {
+    kind: "peer",
+    subject: name,
+    pinned: formatFingerprint(pinned),
+    offered: formatFingerprint(inGroup),
+  } as const;
+  return new KeyChangedError(
+    change,
+    `${name} is in this group under a key that is not theirs (any more): nothing is sent until an admin has put that one out. ` +
+      `To let ${name} in under the accepted one: fastchat group add GROUP ${name}; to do without them: fastchat group remove GROUP ${name}`,
+  );
 }
 
 export function welcomeRefused(reason: string): Warning {

@@ -14,12 +14,23 @@ import type { Result } from "./result.ts";
 import { comersOf, groundsOf, identitiesOf } from "./grounds.ts";
 import { givingTurns } from "./givers.ts";
 import { historyOf } from "./history.ts";
-import { identityWarnings } from "./identities.ts";
+import { currentIdentity, identityWarnings, meet } from "./identities.ts";
 import type { Inviter } from "./inviter.ts";
 import type { Joiner } from "./joiner.ts";
 import type { Loaded } from "./library.ts";
 import { linesOf } from "./lines.ts";
-import { fork, gap, REFUSALS, REFUSED, rejoined, reordered, ROLLED_BACK, skippedCommit, WITHHELD } from "./reasons.ts";
+import {
+  fork,
+  gap,
+  putOut,
+  REFUSALS,
+  REFUSED,
+  rejoined,
+  reordered,
+  ROLLED_BACK,
+  skippedCommit,
+  WITHHELD,
+} from "./reasons.ts";
 import { type ConversationState, LISTED_MAX, NEW_STATE, Trouble } from "./state_row.ts";
 
 export class Taker {
@@ -245,7 +256,7 @@ export class Taker {
     // Who came in has what they asked for: an invitation now would take the place of the Welcome that they have not read yet.
     for (const { device } of change.added) this.#asks.drop(here.id, device);
     const isFounded = here.isFounding;
-    const lines = linesOf({ before, after, change, left });
+    const lines = linesOf({ before, after, change, left, identityOf: currentIdentity(this.#context) });
     const state: ConversationState = {
       ...this.#inEpoch(here.state, record.seq, group),
       joined: isFounded ? record.seq : here.state.joined,
@@ -273,7 +284,10 @@ export class Taker {
         group,
         wipe,
         writes,
-        after: () => this.#inviter.soon(here),
+        after: () => {
+          meet(this.#context, after, lib);
+          this.#inviter.soon(here);
+        },
         ...(own ? { counted: record.messageId } : {}),
       },
       begins: true,
@@ -314,6 +328,7 @@ export class Taker {
       this.#joiner.wantsIn(here);
       return { taken: nothing(), next: { ...next, state: { ...next.state!, trouble: Trouble.none } } };
     }
+    const isDirect = this.#context.options.peerOf(here.id) !== undefined;
     return {
       taken: {
         kind: "change",
@@ -321,7 +336,7 @@ export class Taker {
         device: by.device,
         lines: [{ what: "removed", who: self.name }],
         ended: true,
-        warnings: [],
+        warnings: isDirect && by.user !== self.name ? [putOut(by.user)] : [],
       },
       next,
     };
@@ -411,7 +426,7 @@ export class Taker {
   /** The commit by which this device came in by itself. */
   #joinedByItself(here: Conversation, record: Record): Result {
     const group = here.joining!, { lib } = this.#loaded, { traces, pending, options: { self, nowMs } } = this.#context;
-    const { members, info } = lib.rosterOf(group), { missed } = here.state;
+    const roster = lib.rosterOf(group), { members, info } = roster, { missed } = here.state;
     // In a direct conversation a new device's first message takes its readers' RSA keys too.
     const heard = here.state.heard || info.kind === lib.Kind.group;
     const state: ConversationState = {
@@ -431,7 +446,17 @@ export class Taker {
     const { user, device } = { user: self.name, device: self.keys.id };
     return {
       taken: { kind: "change", by: user, device, lines: [], ended: false, warnings },
-      next: { state, group, isNew: true, joining: null, writes, after: () => this.#joiner.isIn(here) },
+      next: {
+        state,
+        group,
+        isNew: true,
+        joining: null,
+        writes,
+        after: () => {
+          meet(this.#context, roster, lib);
+          this.#joiner.isIn(here);
+        },
+      },
       begins: true,
     };
   }

@@ -107,7 +107,7 @@ function judge(
   const next = { members: [...staying, ...change.added], info: change.info ?? old.info };
   const fault = change.by === "itself"
     ? selfJoinFault(old, committer, change, removed)
-    : memberFault(old, committer, removed, grounds);
+    : memberFault(old, committer, removed, (member) => grounds(member) || isReplaced(old.info, change, member));
   return fault ?? addFault(old, staying, committer, change) ?? infoFault(old, next, committer) ?? rolesFault(old, next);
 }
 
@@ -138,6 +138,15 @@ function memberFault(
     if (!sameUser(member, committer) && !outranks && !grounds(member)) return "may not remove";
   }
   return undefined;
+}
+
+/**
+ * Between two people each says whom they hold to be the other one (docs/PROTOCOL.md §15.4): devices under one identity go where
+ * such of the same name come under another. That all of the former go, {@linkcode addFault} sees to.
+ */
+function isReplaced({ kind }: GroupInfo, { added }: Change, member: Member): boolean {
+  return kind === Kind.direct &&
+    added.some(({ user, identity }) => user === member.user && identity !== member.identity);
 }
 
 /** Devices of members by anybody; users by whoever has that right; a name never under a second identity. */

@@ -1,11 +1,13 @@
 /** The store in memory as a server for engines: requests become its calls, its news become events. Tests make it lie. */
 import { MemoryStore } from "../../../../server/store/memory.ts";
 import type { CommitListener } from "../../../../server/bus/bus.ts";
+import { decodeCertificate, equalBytes } from "../../../../shared/crypto/mod.ts";
 import { ErrorCode, RequestError } from "../../../../shared/errors.ts";
 import type {
   ConversationHead,
   ConversationId,
   DeviceId,
+  DirectoryEntry,
   Event,
   MessageId,
   Record,
@@ -32,6 +34,8 @@ export class TestServer {
   shown: (device: DeviceId, record: Record) => Record | undefined = (_, record) => record;
   /** How many commits were refused because another one was first. */
   lostRaces = 0;
+  /** By which identity somebody goes: that of the device that came last. */
+  readonly #identities = new Map<UserName, Uint8Array>();
   readonly #nowMs: () => number;
 
   constructor(nowMs: () => number) {
@@ -77,6 +81,7 @@ export class TestServer {
       nowMs: this.#nowMs(),
     });
     if (outcome === "name-taken") await this.store.addDevice(user, { id: device, certificate });
+    this.#identities.set(user, identityKey);
   }
 
   async heads(user: UserName, device: DeviceId): Promise<ConversationHead[]> {
@@ -118,7 +123,7 @@ export class TestServer {
     const { store } = this, nowMs = this.#nowMs();
     switch (request.type) {
       case "directory":
-        return { type: "directory", entries: await store.directory(request.names as UserName[]) };
+        return { type: "directory", entries: await this.#directory(request.names as UserName[]) };
       case "putKeyPackages":
         return { type: "keyPackageStock", ...await store.putKeyPackages({ ...request, user, device, nowMs }) };
       case "takeKeyPackages": {
@@ -199,6 +204,15 @@ export class TestServer {
     });
     if (result.status !== "stored") throw new RequestError(ErrorCode.internal, result.status);
     return result.seq;
+  }
+
+  /** Of somebody whom an operator has reset, only what is theirs now. */
+  async #directory(names: readonly UserName[]): Promise<DirectoryEntry[]> {
+    return (await this.store.directory(names)).map((entry) => {
+      const identityKey = this.#identities.get(entry.name)!;
+      const isTheirs = (bytes: Uint8Array) => equalBytes(decodeCertificate(bytes).identityKey, identityKey);
+      return { ...entry, identityKey, certificates: entry.certificates.filter(isTheirs) };
+    });
   }
 
   #each(users: readonly UserName[], tell: (peer: Peer) => void): void {

@@ -328,6 +328,12 @@ export class Home {
     return heads;
   }
 
+  /** A person accepts somebody's identity: `fastchat trust NAME`. */
+  async trust({ user, parts }: Home): Promise<void> {
+    this.pins.set(user, parts.identity.fingerprint);
+    await this.engine.trusted(user);
+  }
+
   disconnect(): void {
     this.isOnline = false;
   }

@@ -215,6 +215,26 @@ for (
   });
 }
 
+Deno.test("allowed() lets each of two people put the other's devices out for others of that name, and all of them at once", () => {
+  const between: Member[] = ["bob", "bob/2", "carol", "carol/2"].map((text, leaf) => ({ ...device(text), leaf }));
+  const judge = (by: string, change: Omit<Change, "by">, of = DIRECT) =>
+    allowed({ members: between, info: of }, device(by), { by: "member", ...change });
+  const added = [device("carol/3=mallory"), device("carol/4=mallory")];
+  assert.equal(judge("bob/2", { added, removed: [2, 3] }), undefined);
+  assert.equal(judge("carol/2", { added: [device("bob/3=mallory")], removed: [0, 1] }), undefined);
+  assert.equal(judge("bob", { added, removed: [2] }), "adds a name under another identity");
+  assert.equal(judge("bob", { added: [], removed: [2, 3] }), "may not remove");
+  assert.equal(judge("bob", { added: [device("carol/3")], removed: [2, 3] }), "may not remove");
+  assert.equal(judge("bob", { added: [device("dave")], removed: [2, 3] }), "may not remove");
+  assert.equal(judge("bob", { added: [device("bob/3=mallory")], removed: [1] }), "adds a name under another identity");
+  assert.equal(judge("carol", { added, removed: [3] }), "adds a name under another identity");
+  // In a group that is for admins to say.
+  assert.equal(judge("bob", { added, removed: [2, 3] }, info({}, { membersAdd: true })), "may not remove");
+  // Nobody comes in like that alone.
+  const itself = { by: "itself" as const, added: [device("carol/3=mallory")], removed: [2] };
+  assert.equal(allowed({ members: between, info: DIRECT }, device("carol/3=mallory"), itself), "not a member");
+});
+
 Deno.test("allowed() takes whoever replaced their identity for who they are, with their leaves and their role", () => {
   // The admin goes by Dave's identity from now on, by statements in the key log.
   const identityOf = (user: string, identity: string) =>
