@@ -6,6 +6,7 @@ import { equalBytes, formatFingerprint, parseLinkCode } from "../shared/crypto/m
 import type { ChannelStats } from "../shared/net/mod.ts";
 import type { Delivery } from "./acks.ts";
 import type { SentMessage } from "./confirmations.ts";
+import type { Archive } from "./archive/archive.ts";
 import { deliveries, type DeliveriesOptions } from "./deliveries.ts";
 import type { DeviceInfo, Rotated } from "./devices.ts";
 import { provenFingerprint } from "./enquiry.ts";
@@ -138,6 +139,11 @@ export class ChatClient extends LocalHome {
     return this.#session.self.identity;
   }
 
+  /** This device's id, as the messages that it sends have it. */
+  get device(): string {
+    return this.#session.self.keys.id;
+  }
+
   /** The recovery key of the sign-up that opened this client, once: show it to its owner. Nobody else has it. */
   takeRecoveryKey(): string | undefined {
     return this.#session.takeRecoveryKey();
@@ -152,6 +158,11 @@ export class ChatClient extends LocalHome {
   async recoveryState(): Promise<{ readonly since: string | undefined; readonly serverBackup: boolean }> {
     const { recoveryMs, keepsBackup } = await this.#session.credentials();
     return { since: recoveryMs === 0 ? undefined : timeText(recoveryMs), serverBackup: keepsBackup };
+  }
+
+  /** This person's archive of history: off until {@linkcode Archive.switchOn}. Only the recovery key opens it elsewhere. */
+  get archive(): Archive {
+    return this.#session.archive;
   }
 
   /**

@@ -2,7 +2,7 @@
 import { formatFingerprint } from "../../shared/crypto/mod.ts";
 import type { ChatClient } from "../chat_client.ts";
 import { FastChatError, KeyChangedError, RefusedError, UsageError } from "../errors.ts";
-import type { StateEvent } from "../events.ts";
+import type { MessageEvent, StateEvent } from "../events.ts";
 import { FirstContacts } from "./first_contacts.ts";
 import { groupRows, groupTrust } from "./group_view.ts";
 import { parseGroupLine } from "./group_line.ts";
@@ -99,7 +99,8 @@ export class ChatFace {
 
   async #showEvents(): Promise<void> {
     let isGreeted = false;
-    for await (const event of this.#chat.events({ presence: this.#terminal !== undefined })) {
+    for await (const event of this.#chat.events({ own: true, presence: this.#terminal !== undefined })) {
+      if (event.type === "message") this.#showOwn(event);
       if (event.type === "message" || event.type === "refused" || event.type === "change") continue;
       // Who is here is not worth a line; /online tells.
       if (event.type === "presence") continue;
@@ -123,6 +124,13 @@ export class ChatFace {
       if (isKnown || (event.type === "notice" && this.#isTold(event.text))) continue;
       this.#print(eventLine(event, this.#chat.name));
       if (event.type === "notice") this.#showPrompt();
+    }
+  }
+
+  /** What this person writes on another device is part of the conversation here, too; the answers would make no sense without. */
+  #showOwn(event: MessageEvent): void {
+    if (event.from === this.#chat.name && event.device !== this.#chat.device) {
+      this.#print(eventLine(event, this.#chat.name));
     }
   }
 

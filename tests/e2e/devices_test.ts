@@ -152,9 +152,12 @@ Deno.test("fastchat device link shows a code, and is in as soon as another devic
   const child = startFastchat(args, { env: { FASTCHAT_PASSWORD: "" } });
   await child.stdin.close();
   const output = lines(child.stdout), errors = new Response(child.stderr).text();
-  const shown = (await output.next()).value ?? "";
-  const [code] = /(?<=device approve )[0-9A-Z-]+$/.exec(shown) ?? [];
-  assert(code, `${shown} ${await Promise.race([errors, ""])}`);
+  let code: string | undefined;
+  while (code === undefined) {
+    const line = await output.next();
+    assert(!line.done, await errors);
+    code = /(?<=^ {2}fastchat device approve )[0-9A-Z-]+$/.exec(line.value)?.[0];
+  }
   failed(await fastchat(["device", "approve", "0".repeat(26), ...at("alice")]), 5, /No device waits with that code/);
   assert.match(await device("approve", code), /The device \w{8} is yours/);
   const rest: string[] = [];
@@ -170,4 +173,19 @@ Deno.test("fastchat device link shows a code, and is in as soon as another devic
     succeeded(sent);
     await heard(/"text":"from the tablet"/);
   });
+});
+
+Deno.test("a chat shows what its owner writes on another device", async () => {
+  const child = startFastchat([...at("alice")]);
+  const output = lines(child.stdout), errors = new Response(child.stderr).text();
+  const shows = async (pattern: RegExp) => {
+    for (let line = await output.next(); !line.done; line = await output.next()) if (pattern.test(line.value)) return;
+    throw new Error(`Nothing like ${pattern} came: ${await errors}`);
+  };
+  await shows(/^\* alice on/);
+  succeeded(await fastchat(["send", "bob", "written on the phone", ...at("phone")]));
+  await shows(/^\d\d:\d\d me → bob: written on the phone/);
+  await child.stdin.close();
+  for await (const _ of output);
+  assert.equal((await child.status).code, 0, await errors);
 });
