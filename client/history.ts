@@ -134,6 +134,11 @@ export class History {
     }));
   }
 
+  /** How many are in a group; 0 for what is none. */
+  countMembers(id: ConversationId): number {
+    return this.#db.get("SELECT count(*) AS count FROM members WHERE conversation = ?", id)!["count"] as number;
+  }
+
   isMember(id: ConversationId, name: UserName): boolean {
     return this.#db.get("SELECT 1 FROM members WHERE conversation = ? AND name = ?", id, name) !== undefined;
   }

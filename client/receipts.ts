@@ -13,6 +13,7 @@ import type { NoticeEvent } from "./events.ts";
 import type { History } from "./history.ts";
 import type { Keyring, Self } from "./keyring.ts";
 import { type Link, patiently } from "./link.ts";
+import { pause } from "./pause.ts";
 import type { Remote } from "./remote.ts";
 import type { Settings } from "./settings.ts";
 import type { States } from "./states.ts";
@@ -30,9 +31,11 @@ export interface ReceiptsOptions {
 
 export class Receipts {
   readonly #options: ReceiptsOptions;
-  /** Conversations of which there may be something new to say. */
-  readonly #due = new Set<ConversationId>();
+  /** Conversations of which there may be something new to say, and when. */
+  readonly #due = new Map<ConversationId, number>();
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** When that fires. */
+  #timerMs = Infinity;
   /** Where {@linkcode onChange} looked last. */
   #shown: number;
   /** What came and is not judged yet: the newest of each device. */
@@ -40,7 +43,11 @@ export class Receipts {
   /** Proven, but for rows that we do not have yet. */
   readonly #early = new Map<ConversationId, Map<DeviceId, Receipt>>();
   readonly #asked = new Set<ConversationId>();
+  /** When all receipts of a large group were asked for last. */
+  readonly #askedMs = new Map<ConversationId, number>();
   #askTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #later = new Set<ConversationId>();
+  #laterTimer: ReturnType<typeof setTimeout> | undefined;
   #judging: Promise<void> | undefined;
   /** What was told of already: a lying server should not fill the screen. */
   readonly #noticed = new Set<string>();
@@ -54,8 +61,10 @@ export class Receipts {
   /** Sends what was left unsaid and asks what happened while we were away. Call it on every new connection. */
   async catchUp(remote: Remote): Promise<void> {
     const { history, states, settings } = this.#options;
-    for (const id of history.unsaid(settings.readReceipts)) this.#due.add(id);
-    await Promise.all([this.flush(), this.#ask(states.open(), remote)]);
+    for (const id of history.unsaid(settings.readReceipts)) this.#due.set(id, 0);
+    const open = states.open(), later = open.filter((id) => this.#wasAskedLately(id));
+    for (const id of later) this.missed(id);
+    await Promise.all([this.flush(), this.#ask(open.filter((id) => !later.includes(id)), remote)]);
   }
 
   /**
@@ -64,7 +73,7 @@ export class Receipts {
    * @param here Whether this process put them there: otherwise the other one says so, and we only if it does not.
    */
   applied(conversation: ConversationId, here: boolean): void {
-    this.#say(conversation, here ? COLLECT_MS : OTHERS_MS);
+    this.#say(conversation, (here ? 0 : OTHERS_MS) + this.#collectMs(conversation));
     const early = this.#early.get(conversation);
     if (early === undefined) return;
     this.#early.delete(conversation);
@@ -79,18 +88,24 @@ export class Receipts {
     const from = this.#shown;
     this.#shown = shown;
     if (!settings.readReceipts) return;
-    for (const id of history.conversationsShown(from, shown)) this.#say(id, COLLECT_MS);
+    for (const id of history.conversationsShown(from, shown)) this.#say(id, this.#collectMs(id));
   }
 
   /** Says what there is to say, now rather than in a moment. */
-  async flush(): Promise<void> {
+  flush(): Promise<void> {
+    return this.#flush(Infinity);
+  }
+
+  async #flush(upToMs: number): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    while (this.#due.size > 0) {
+    this.#timerMs = Infinity;
+    for (;;) {
+      const some = [...this.#due].filter(([, ms]) => ms <= upToMs).slice(0, RECEIPTS_MAX).map(([id]) => id);
+      if (some.length === 0) break;
       const remote = this.#options.link.remote;
       // What is unsaid is in the database, and is said on the next connection.
       if (remote === undefined) return this.#due.clear();
-      const some = [...this.#due].slice(0, RECEIPTS_MAX);
       for (const id of some) this.#due.delete(id);
       const receipts = some.flatMap((id) => this.#make(id) ?? []);
       if (receipts.length === 0) continue;
@@ -100,17 +115,20 @@ export class Receipts {
         for (const receipt of receipts) this.#options.history.setSaid(receipt.conversation, receipt);
       });
     }
+    if (this.#due.size > 0) this.#wake(Math.min(...this.#due.values()));
   }
 
   /** The server shows what a device said. */
   received(receipt: Receipt): void {
     if (this.#closed || this.#pending.size >= PENDING_MAX) return;
-    this.#pending.set(`${receipt.conversation} ${receipt.device}`, receipt);
+    this.#pending.set(`${receipt.conversation} ${receipt.user} ${receipt.device}`, receipt);
     this.#judging ??= this.#judgeAll().finally(() => this.#judging = undefined);
   }
 
   /** Something may have been missed in a conversation. */
   missed(conversation: ConversationId): void {
+    if (this.#closed) return;
+    if (this.#wasAskedLately(conversation)) return this.#askLater(conversation);
     this.#asked.add(conversation);
     this.#askTimer ??= setTimeout(() => {
       this.#askTimer = undefined;
@@ -120,20 +138,51 @@ export class Receipts {
     }, COLLECT_MS);
   }
 
+  #askLater(conversation: ConversationId): void {
+    this.#later.add(conversation);
+    this.#laterTimer ??= setTimeout(() => {
+      this.#laterTimer = undefined;
+      const conversations = [...this.#later];
+      this.#later.clear();
+      for (const id of conversations) this.missed(id);
+    }, ASK_AGAIN_MS);
+  }
+
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
     clearTimeout(this.#askTimer);
+    clearTimeout(this.#laterTimer);
   }
 
   #say(conversation: ConversationId, withinMs: number): void {
     if (this.#closed) return;
-    this.#due.add(conversation);
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
-      // Where it fails there is a next connection.
-      this.flush().catch(() => {});
-    }, withinMs);
+    const now = performance.now(), due = Math.min(now + withinMs, this.#due.get(conversation) ?? Infinity);
+    this.#due.set(conversation, due);
+    this.#wake(due);
+  }
+
+  #wake(atMs: number): void {
+    if (this.#closed || atMs >= this.#timerMs) return;
+    clearTimeout(this.#timer);
+    this.#timerMs = atMs;
+    this.#timer = setTimeout(() => {
+      // A timer may be a little early. Where it fails there is a next connection.
+      this.#flush(performance.now() + 5).catch(() => {});
+    }, Math.max(0, atMs - performance.now()));
+  }
+
+  /**
+   * How long what there is to say of a conversation is collected. In a large group for a while by chance, so that all of it together
+   * say so many things a second, however much is written; and what was written meanwhile, one receipt covers.
+   */
+  #collectMs(conversation: ConversationId): number {
+    return collectMs(this.#options.history.countMembers(conversation), Math.random());
+  }
+
+  /** Receipts of a large group are many: where a connection comes and goes, they are not all asked for each time. */
+  #wasAskedLately(conversation: ConversationId): boolean {
+    return performance.now() - (this.#askedMs.get(conversation) ?? -Infinity) < ASK_AGAIN_MS;
   }
 
   #make(id: ConversationId): OwnReceipt | undefined {
@@ -149,6 +198,9 @@ export class Receipts {
   }
 
   async #ask(conversations: readonly ConversationId[], remote: Remote): Promise<void> {
+    for (const id of conversations) {
+      if (this.#options.history.countMembers(id) > FEW_MEMBERS) this.#askedMs.set(id, performance.now());
+    }
     for (let at = 0; at < conversations.length; at += RECEIPTS_MAX) {
       let asked = conversations.slice(at, at + RECEIPTS_MAX), after: DeviceId | undefined;
       while (asked.length > 0) {
@@ -168,30 +220,55 @@ export class Receipts {
     await this.#judging;
   }
 
+  /** A batch after the other: what came together becomes true together, in one transaction. */
   async #judgeAll(): Promise<void> {
-    for (let next = this.#next(); next !== undefined && !this.#closed; next = this.#next()) {
-      try {
-        await this.#judge(next);
-      } catch {
-        // No connection to ask for a certificate: the next one brings the receipt again.
+    while (this.#pending.size > 0 && !this.#closed) {
+      // The rest of what the server tells at once is on its way; and screen and connection want to live meanwhile.
+      await pause(0);
+      if (this.#closed) return;
+      const batch = [...this.#pending.entries()].slice(0, BATCH_RECEIPTS);
+      for (const [key] of batch) this.#pending.delete(key);
+      const receipts = batch.map(([, receipt]) => receipt).filter((receipt) => this.#isNews(receipt));
+      await this.#meet(receipts);
+      if (this.#closed) return;
+      const believed: Receipt[] = [];
+      for (const receipt of receipts) {
+        try {
+          if (await this.#judge(receipt)) believed.push(receipt);
+        } catch {
+          // No connection to ask for a certificate: the next one brings the receipt again.
+        }
       }
+      if (!this.#closed) this.#believe(believed);
     }
   }
 
-  #next(): Receipt | undefined {
-    const first = this.#pending.entries().next().value;
-    if (first !== undefined) this.#pending.delete(first[0]);
-    return first?.[1];
+  /** Asks the directory for all of whom nothing is known, rather than for one after the other. */
+  async #meet(receipts: readonly Receipt[]): Promise<void> {
+    const { keyring, link } = this.#options, { remote } = link;
+    const strangers = [...new Set(receipts.map(({ user }) => user))].filter((name) =>
+      keyring.entry(name) === undefined
+    );
+    if (strangers.length < 2 || remote === undefined) return;
+    for (let at = 0; at < strangers.length; at += NAMES_AT_ONCE) {
+      await keyring.fetch(strangers.slice(at, at + NAMES_AT_ONCE), remote).catch(() => {});
+    }
   }
 
-  async #judge(receipt: Receipt): Promise<void> {
-    const { history, states, database, keyring, self, link } = this.#options;
-    const { conversation: id, user, device, delivered, read } = receipt;
-    const conversation = history.conversation(id);
-    if (conversation === undefined || user === self.name || !isMember(receipt, self, history)) return;
-    const known = states.progress(id, device);
-    // A repeat, or an older one: it changes nothing, so it need not be judged.
-    if (known && delivered <= known.delivered && read <= known.read) return;
+  /** By somebody else who is in a conversation of ours, and not a repeat or an older one: those change nothing. */
+  #isNews(receipt: Receipt): boolean {
+    const { history, states, self } = this.#options, { conversation, user, device, delivered, read } = receipt;
+    if (history.conversation(conversation) === undefined || user === self.name || !isMember(receipt, self, history)) {
+      return false;
+    }
+    const known = states.progress(conversation, device);
+    return known === undefined || delivered > known.delivered || read > known.read;
+  }
+
+  /** Whether it is to be believed now. */
+  async #judge(receipt: Receipt): Promise<boolean> {
+    const { history, keyring, self, link } = this.#options;
+    const { conversation: id, user, device, delivered } = receipt;
     const certificate = await keyring.certificateOf(user, device, () => link.ready());
     if (certificate === undefined) {
       return this.#refuse(receipt, `by a device of ${user} that has no valid certificate`);
@@ -199,7 +276,7 @@ export class Receipts {
     if (!verifyReceipt(certificate.leafKey, self.clusterId, receipt)) {
       return this.#refuse(receipt, `that ${user}'s device did not sign`);
     }
-    if (this.#closed) return;
+    if (this.#closed) return false;
     const hash = delivered === 0 ? undefined : history.hashAt(id, delivered);
     if (hash !== undefined && !equalBytes(hash, receipt.hash)) {
       return this.#refuse(
@@ -207,8 +284,22 @@ export class Receipts {
         `by which ${user} has another message at place ${delivered} than you: it shows the two of you different conversations`,
       );
     }
-    if (hash === undefined && delivered > history.conversation(id)!.cursor) return this.#keepEarly(receipt);
-    database.transaction(() => states.moved(id, { device, member: user, delivered, read, timeMs: Date.now() }));
+    if (hash === undefined && delivered > history.conversation(id)!.cursor) {
+      this.#keepEarly(receipt);
+      return false;
+    }
+    return true;
+  }
+
+  #believe(receipts: readonly Receipt[]): void {
+    const { database, states } = this.#options, timeMs = Date.now();
+    if (receipts.length === 0) return;
+    database.transaction(() => {
+      for (const [conversation, some] of Map.groupBy(receipts, ({ conversation }) => conversation)) {
+        const steps = some.map(({ device, user: member, delivered, read }) => ({ device, member, delivered, read }));
+        states.moved(conversation, steps, timeMs);
+      }
+    });
   }
 
   #keepEarly(receipt: Receipt): void {
@@ -218,12 +309,13 @@ export class Receipts {
     early.set(device, receipt);
   }
 
-  #refuse({ conversation, user, device }: Receipt, what: string): void {
+  #refuse({ conversation, user, device }: Receipt, what: string): false {
     const key = `${conversation} ${device} ${what.replace(/\d+/, "")}`;
-    if (this.#closed || this.#noticed.has(key) || this.#noticed.size >= NOTICED_MAX) return;
+    if (this.#closed || this.#noticed.has(key) || this.#noticed.size >= NOTICED_MAX) return false;
     this.#noticed.add(key);
     const text = `The server shows a receipt ${what}. It was not believed`;
     this.#options.onNotice({ type: "notice", code: "receipt", name: user, text });
+    return false;
   }
 }
 
@@ -232,8 +324,24 @@ function isMember({ conversation, user }: Receipt, self: Self, history: History)
   return directConversationId(self.clusterId, self.name, user) === conversation || history.isMember(conversation, user);
 }
 
+/**
+ * How long a device of a conversation of so many collects what it has to say.
+ *
+ * @param chance 0 to 1: in a large group each device takes another time, and all of them say some fifty things a second.
+ */
+export function collectMs(members: number, chance: number): number {
+  return members <= FEW_MEMBERS ? COLLECT_MS : COLLECT_MS + chance * members * MEMBER_MS;
+}
+
 /** What happens within this goes out together. */
 const COLLECT_MS = 200;
+/** A group of more is large: what its devices say is spread over {@linkcode MEMBER_MS} for each of them, 20 s for a thousand. */
+const FEW_MEMBERS = 64;
+const MEMBER_MS = 20;
+/** All receipts of a large group are asked for no more often than this. */
+const ASK_AGAIN_MS = 10 * 60_000;
+const BATCH_RECEIPTS = 128;
+const NAMES_AT_ONCE = 16;
 /** What another process of the home should have said by then. */
 const OTHERS_MS = 2_000;
 const PENDING_MAX = 4_096;

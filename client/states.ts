@@ -9,14 +9,9 @@ import { groupAddress } from "./addresses.ts";
 import type { Database, Row } from "./database.ts";
 import type { MessageState, StateEvent } from "./events.ts";
 import { timeText } from "./history.ts";
+import { type Counts, type Step, Tallies } from "./tallies.ts";
 
-/** How many members have a message, and how many say that they have read it; of how many. */
-export interface Counts {
-  readonly delivered: number;
-  readonly read: number;
-  /** Members but oneself. */
-  readonly members: number;
-}
+export type { Counts } from "./tallies.ts";
 
 /** What one device says. */
 export interface Progress {
@@ -27,12 +22,14 @@ export interface Progress {
 /** Methods that change something run inside the caller's transaction. */
 export class States {
   readonly #db: Database;
+  readonly #tallies: Tallies;
 
   constructor(database: Database) {
     this.#db = database;
+    this.#tallies = new Tallies(database);
   }
 
-  /** A message of this home has its place. @param devices Those that it was sealed for. */
+  /** A message of this home has its place. @param devices Those that it was sealed for; of a group, the roster says it. */
   stored(
     { id, conversation, seq, to, timeMs, devices }: {
       id: MessageId;
@@ -43,7 +40,7 @@ export class States {
       devices: readonly DeviceId[];
     },
   ): void {
-    this.sealedFor(conversation, seq, devices);
+    this.said(conversation, seq, devices);
     const counts = this.counts(conversation, seq);
     const none = { ...counts, delivered: 0, read: 0 };
     this.#append({ id, conversation, to, state: "stored", ...none, timeMs });
@@ -52,8 +49,13 @@ export class States {
     if (counts.delivered > 0) this.#append({ id, conversation, to, state, ...counts, timeMs });
   }
 
-  /** A message of this person was sealed for those devices: from here on their word counts. */
-  sealedFor(conversation: ConversationId, seq: number, devices: readonly DeviceId[]): void {
+  /**
+   * A message of this person, of whichever device, has that place.
+   *
+   * @param devices Those that it was sealed for: from here on their word counts. Of a group, the roster says it.
+   */
+  said(conversation: ConversationId, seq: number, devices: readonly DeviceId[]): void {
+    if (this.#isGroup(conversation)) return this.#tallies.begin(conversation, seq);
     for (const device of devices) {
       this.#db.run(
         `INSERT INTO receipts (conversation, device, since) VALUES (?, ?, ?)
@@ -75,15 +77,16 @@ export class States {
     seq: number,
     devices: readonly { readonly user: UserName; readonly device: DeviceId }[],
   ): void {
-    const there = new Set(devices.map(({ device }) => device));
     const known = new Map(
-      this.#db.all(
-        "SELECT device FROM receipts WHERE conversation = ? AND member IS NOT NULL AND since IS NOT NULL AND until IS NULL",
-        conversation,
-      ).map((row) => [row["device"] as DeviceId, row]),
+      this.#db.all("SELECT device, member, since, until FROM receipts WHERE conversation = ?", conversation)
+        .map((row) => [row["device"] as DeviceId, row]),
     );
+    const isThere = (row: Row | undefined) => row?.["member"] && row["since"] !== null && row["until"] === null;
+    let changedFrom = Infinity;
     for (const { user, device } of devices) {
-      if (known.has(device)) continue;
+      const row = known.get(device);
+      known.delete(device);
+      if (isThere(row)) continue;
       // Whoever comes back has what was sealed before, and not what was sealed meanwhile: that is not worth a second row.
       this.#db.run(
         `INSERT INTO receipts (conversation, device, member, since) VALUES (?, ?, ?, ?)
@@ -93,11 +96,15 @@ export class States {
         user,
         seq,
       );
+      const from = row?.["member"] ? row["until"] : row?.["since"];
+      changedFrom = Math.min(changedFrom, seq, from as number | null ?? seq);
     }
-    for (const device of known.keys()) {
-      if (there.has(device)) continue;
+    for (const [device, row] of known) {
+      if (!isThere(row)) continue;
       this.#db.run("UPDATE receipts SET until = ? WHERE conversation = ? AND device = ?", seq, conversation, device);
+      changedFrom = Math.min(changedFrom, seq);
     }
+    if (changedFrom < Infinity) this.#tallies.outdate(conversation, changedFrom);
   }
 
   /** A message will never be sent. */
@@ -119,45 +126,21 @@ export class States {
     this.#append({ id, conversation, to, state: "queued", ...none, timeMs, reason });
   }
 
-  /** A device of a member has come further; never back. */
-  moved(
-    conversation: ConversationId,
-    { device, member, delivered, read, timeMs }: Progress & { device: DeviceId; member: UserName; timeMs: number },
-  ): void {
-    const before = this.progress(conversation, device) ?? { delivered: 0, read: 0 };
-    const first = Math.min(
-      delivered > before.delivered ? before.delivered : Infinity,
-      read > before.read ? before.read : Infinity,
-    );
-    const sent = first === Infinity ? [] : this.#db.all(
-      `SELECT id, seq, recipient FROM messages
-       WHERE conversation = ? AND seq > ? AND seq <= ? AND own = 1 AND text IS NOT NULL
-         AND kind = 1 AND id NOT IN (SELECT id FROM outbox) ORDER BY seq`,
-      conversation,
-      first,
-      Math.max(delivered, read),
-    ).map((row) => ({ row, was: this.counts(conversation, row["seq"] as number) }));
-    this.#db.run(
-      `INSERT INTO receipts (conversation, device, member, delivered, read) VALUES (?, ?, ?, ?, ?)
-       ON CONFLICT DO UPDATE SET member = excluded.member, delivered = max(delivered, excluded.delivered),
-         read = max(read, excluded.read)`,
-      conversation,
-      device,
-      member,
-      delivered,
-      read,
-    );
-    for (const { row, was } of sent) {
-      const now = this.counts(conversation, row["seq"] as number);
-      if (now.delivered === was.delivered && now.read === was.read) continue;
-      this.#append({
-        id: row["id"] as MessageId,
+  /** Devices of members have come further; never back. What became of a message is one change, however many of them have it now. */
+  moved(conversation: ConversationId, steps: readonly Step[], timeMs: number): void {
+    const places = this.#isGroup(conversation)
+      ? this.#tallies.moved(conversation, steps)
+      : this.#movedBetweenTwo(conversation, steps);
+    for (const seq of places) {
+      const row = this.#db.get(
+        `SELECT id, recipient FROM messages WHERE conversation = ? AND seq = ? AND own = 1 AND text IS NOT NULL AND kind = 1
+         AND id NOT IN (SELECT id FROM outbox)`,
         conversation,
-        to: this.#addressOf(conversation, row),
-        state: stateOf(now),
-        ...now,
-        timeMs,
-      });
+        seq,
+      );
+      if (row === undefined) continue;
+      const counts = this.counts(conversation, seq), to = this.#addressOf(conversation, row);
+      this.#append({ id: row["id"] as MessageId, conversation, to, state: stateOf(counts), ...counts, timeMs });
     }
   }
 
@@ -173,21 +156,8 @@ export class States {
 
   /** Who has the message at a place of the log. */
   counts(conversation: ConversationId, seq: number): Counts {
-    const row = this.#db.get(
-      `SELECT coalesce(sum(has), 0) AS delivered, coalesce(sum(knows), 0) AS read, count(*) AS members FROM (
-         SELECT max(delivered >= ?) AS has, max(read >= ?) AS knows FROM receipts
-         WHERE conversation = ? AND member IS NOT NULL AND since <= ? AND (until IS NULL OR until > ?) GROUP BY member)`,
-      seq,
-      seq,
-      conversation,
-      seq,
-      seq,
-    )!;
-    return {
-      delivered: row["delivered"] as number,
-      read: row["read"] as number,
-      members: this.#isGroup(conversation) ? row["members"] as number : OTHERS,
-    };
+    if (!this.#isGroup(conversation)) return { ...this.#tallies.counted(conversation, seq), members: OTHERS };
+    return this.#tallies.get(conversation, seq) ?? this.#tallies.counted(conversation, seq);
   }
 
   /** Where a message of this person stands. `undefined` for an id that this home does not know as one. */
@@ -248,6 +218,40 @@ export class States {
     this.#db.transaction(() => {
       if (position > this.told()) this.#db.setMeta(TOLD, String(position));
     });
+  }
+
+  /** Places of messages that the other one has by now. There are few devices to count. */
+  #movedBetweenTwo(conversation: ConversationId, steps: readonly Step[]): number[] {
+    let first = Infinity, last = 0;
+    for (const { device, delivered, read } of steps) {
+      const before = this.progress(conversation, device) ?? { delivered: 0, read: 0 };
+      if (delivered > before.delivered) first = Math.min(first, before.delivered);
+      if (read > before.read) first = Math.min(first, before.read);
+      last = Math.max(last, delivered, read);
+    }
+    const sent = first === Infinity ? [] : this.#db.all(
+      `SELECT seq FROM messages WHERE conversation = ? AND seq > ? AND seq <= ? AND own = 1 AND text IS NOT NULL AND kind = 1
+       ORDER BY seq`,
+      conversation,
+      first,
+      last,
+    ).map((row) => row["seq"] as number).map((seq) => ({ seq, was: this.counts(conversation, seq) }));
+    for (const { device, member, delivered, read } of steps) {
+      this.#db.run(
+        `INSERT INTO receipts (conversation, device, member, delivered, read) VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET member = excluded.member, delivered = max(delivered, excluded.delivered),
+           read = max(read, excluded.read)`,
+        conversation,
+        device,
+        member,
+        delivered,
+        read,
+      );
+    }
+    return sent.filter(({ seq, was }) => {
+      const now = this.counts(conversation, seq);
+      return now.delivered !== was.delivered || now.read !== was.read;
+    }).map(({ seq }) => seq);
   }
 
   #isGroup(conversation: ConversationId): boolean {

@@ -151,7 +151,7 @@ export class Taking {
           own: from === self.name ? Own.elsewhere : Own.no,
           text: sanitizeText(taken.text),
         });
-        if (from === self.name) states.sealedFor(this.#id, record.seq, taken.devices.map((one) => one.device));
+        if (from === self.name) states.said(this.#id, record.seq, taken.devices.map((one) => one.device));
         return;
       }
       case "change": {

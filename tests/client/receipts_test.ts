@@ -1,12 +1,21 @@
 /** States of messages between real clients, and what a server that lies about receipts gets (SECURITY M4). */
 import assert from "node:assert/strict";
 import { ChatClient, LockedError, type StateEvent } from "../../client/mod.ts";
+import { DeviceKeys } from "../../client/e2ee/mod.ts";
+import { History } from "../../client/history.ts";
+import type { Keyring } from "../../client/keyring.ts";
+import type { Link } from "../../client/link.ts";
+import { collectMs, Receipts } from "../../client/receipts.ts";
+import type { Remote } from "../../client/remote.ts";
+import { Settings } from "../../client/settings.ts";
+import { States } from "../../client/states.ts";
 import { openHome } from "../../client/local_home.ts";
 import { receiptBytes } from "../../shared/crypto/mod.ts";
-import type { ConversationId, OwnReceipt, Receipt } from "../../shared/protocol/mod.ts";
+import type { ConversationId, DeviceId, OwnReceipt, Receipt, UserName } from "../../shared/protocol/mod.ts";
 import type { Store } from "../../server/store/store.ts";
 import { TEST_CLUSTER, testKeys } from "../keys.ts";
 import { type ChatWorld, withWorld } from "./chat_world.ts";
+import { withDatabase } from "./homes.ts";
 
 /** States of one message, or of all, until one of them is as wanted. */
 async function untilState(client: ChatClient, wanted: (state: StateEvent) => boolean): Promise<StateEvent[]> {
@@ -267,4 +276,60 @@ Deno.test("Receipts: what a home says never goes back and is signed by its devic
       assert(at === 0 || delivered >= said[at - 1]!.delivered);
     }
   }, { wrapStore });
+});
+
+Deno.test("collectMs(): a large group spreads what its devices say over twenty seconds for a thousand, a small one waits a moment", () => {
+  const atMost = (members: number) => collectMs(members, 1), atLeast = (members: number) => collectMs(members, 0);
+  assert.deepEqual([0, 2, 64].map(atMost), [200, 200, 200]);
+  assert.deepEqual([2, 65, 1_000].map(atLeast), [200, 200, 200]);
+  assert.equal(atMost(1_000), 20_200);
+  // A device says no more than one thing in its turn: so many a second all together, whatever the size.
+  for (const members of [65, 300, 1_000]) assert(members / atMost(members) * 1000 < 60);
+});
+
+Deno.test("Receipts: those of a large group are not all asked for at every connection, those of a small one are", async () => {
+  await withDatabase(async (database) => {
+    const group = (at: number) => String(at).repeat(32) as ConversationId, large = group(1), small = group(2);
+    const history = new History(database), states = new States(database), settings = new Settings(database);
+    const { aliceIdentity } = await testKeys();
+    const self = {
+      name: "alice" as UserName,
+      identity: aliceIdentity.fingerprint,
+      clusterId: TEST_CLUSTER,
+      keys: await DeviceKeys.generate(),
+    };
+    for (const [id, others] of [[large, 99], [small, 9]] as const) {
+      const members = Array.from(
+        { length: others },
+        (_, at) => ({ name: `p${at}` as UserName, role: "member" as const }),
+      );
+      database.transaction(() => {
+        history.addGroup({ id, cursor: 1 });
+        history.setGroup(id, { name: "team", topic: "", ended: false, members });
+        states.setRoster(id, 1, members.map(({ name }) => ({ user: name, device: name as string as DeviceId })));
+        database.run(
+          `INSERT INTO messages (conversation, seq, id, kind, sender, recipient, device, time_ms, own, text)
+           VALUES (?, 2, ?, 1, 'alice', '', '', 0, 1, '')`,
+          id,
+          id,
+        );
+      });
+    }
+    const asked: string[] = [];
+    const remote = {
+      ask: (request: { conversations: ConversationId[] }) => {
+        asked.push(request.conversations.map((id) => id === large ? "large" : "small").sort().join(" "));
+        return Promise.resolve({ type: "receipts", receipts: [], more: false });
+      },
+    } as unknown as Remote;
+    const link = { remote } as unknown as Link, keyring = {} as Keyring, onNotice = () => {};
+    const receipts = new Receipts({ database, history, states, settings, keyring, self, link, onNotice });
+    try {
+      await receipts.catchUp(remote);
+      await receipts.catchUp(remote);
+      assert.deepEqual(asked, ["large small", "small"]);
+    } finally {
+      receipts.close();
+    }
+  });
 });
