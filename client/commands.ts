@@ -91,18 +91,20 @@ person, with messages from now on.
     summary: "get your account back by its recovery key",
     help: `For when the password is lost: asks for the recovery key and for a new password,
 brings your identity back and adds this device. Use an empty home. What was
-written before is not brought back: it was sealed for your other devices, and
-there is no archive. The recovery key comes from --recovery-file, a prompt or a
-line on standard input; the new password from FASTCHAT_NEW_PASSWORD,
---password-file, FASTCHAT_PASSWORD, a prompt or the next line. A slip in the
-key is found before anything is sent. Your other devices are told.
+written before is brought back from your archive, if you had switched that on
+(fastchat archive); other messages were sealed for your other devices. The
+recovery key comes from --recovery-file, a prompt or a line on standard input;
+the new password from FASTCHAT_NEW_PASSWORD, --password-file, FASTCHAT_PASSWORD,
+a prompt or the next line. A slip in the key is found before anything is sent.
+Your other devices are told.
 
+  --archive             bring the archive back without asking
   --recovery-file FILE  the recovery key is its first line
   --sign-out-others     end all other sessions: they need the new password
 
   fastchat recover alice --server chat.example.org:9000`,
     words: [1, 1],
-    options: ["server", "json", "recovery-file", "sign-out-others", "device-name"],
+    options: ["server", "json", "archive", "recovery-file", "sign-out-others", "device-name"],
     run: async (words, options) => (await credentials()).recover(words, options),
   },
   recovery: {
@@ -118,6 +120,35 @@ another one and prints it, this once; the one before is void.
     words: [0, 1],
     options: ["json", "recovery-file"],
     run: async (words, options) => (await credentials()).recovery(words, options),
+  },
+  archive: {
+    name: "archive",
+    usage: "fastchat archive [status|on|off|sync|restore]",
+    summary: "keep your messages for when devices are lost",
+    help: `A copy of this home's messages at the server, sealed by a key that only your
+recovery key opens elsewhere. Off unless you switch it on, in each home of its
+own: whoever has the recovery key and the server's help can read everything
+that was archived, for ever. "recover" brings it back.
+
+  status    what the server keeps, and what waits here
+  on        asks whether you mean it, and for the recovery key; archives what
+            is here, and then what comes, while a chat or "listen" runs
+  off       ends it. What is at the server stays, unless you --delete it, for
+            all your homes; that asks for your password
+  sync      archive now what waits here
+  restore   bring it back into this home. What is here already stays
+
+  --recovery-file FILE  the recovery key is its first line
+  --new-recovery-key    on: make another recovery key, and the one before void;
+                        asks for your password, and prints it, or writes it to
+                        the recovery file
+  --yes                 on: you know what it means
+  --json                one object instead of text
+
+  fastchat archive on`,
+    words: [0, 1],
+    options: ["json", "yes", "delete", "recovery-file", "new-recovery-key"],
+    run: async (words, options) => (await import("./commands/archive.ts")).archive(words, options),
   },
   passwd: {
     name: "passwd",

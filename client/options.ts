@@ -32,6 +32,11 @@ export interface Options {
   readonly serverBackup: boolean;
   /** Where a recovery key is written, or read from. */
   readonly recoveryFile?: string;
+  /** `recover` brings the archive back without asking. */
+  readonly archive: boolean;
+  /** `archive on` makes a recovery key instead of asking for it; `archive off` deletes what the server has. */
+  readonly newRecoveryKey: boolean;
+  readonly delete: boolean;
   /** Whether another password ends all other sessions. */
   readonly signOutOthers: boolean;
   readonly help: boolean;

@@ -5,13 +5,15 @@ import { NotAuthenticatedError, UsageError } from "../errors.ts";
 import { chooseHome } from "../homes.ts";
 import { homeExists, noAccount } from "../local_home.ts";
 import type { Options } from "../options.ts";
-import { printLine } from "../output.ts";
+import { printError, printLine } from "../output.ts";
 import { givenPassword, InputLines, newPassword, passwordFor } from "../password.ts";
-import { ask, canAsk, printNotice } from "../prompt.ts";
+import { canAsk } from "../prompt.ts";
 import { readRecoveryKey } from "../recovery.ts";
 import { finish, target } from "./account.ts";
+import { archiveWarning, offerArchive } from "./archive.ts";
 import { deviceName, printProgress, reach, withClient } from "./open.ts";
-import { readRecoveryFile, RecoveryFile, recoveryJson, recoveryLines } from "./recovery_file.ts";
+import { RecoveryFile, recoveryJson, recoveryLines } from "./recovery_file.ts";
+import { recoveryKeyFor } from "./recovery_input.ts";
 import { findWayIn } from "./unlocked.ts";
 
 export async function recover(words: readonly string[], options: Options): Promise<void> {
@@ -31,8 +33,10 @@ export async function recover(words: readonly string[], options: Options): Promi
     deviceName: deviceName(options),
     onProgress: printProgress,
   });
+  const archive = await offerArchive(chat, readRecoveryKey(recoveryKey), options);
   await finish("recovered", options, chat);
   if (!options.json) { for (const line of RECOVERED) printLine(line); }
+  for (const line of archive) printLine(line);
 }
 
 export async function recovery(words: readonly string[], options: Options): Promise<void> {
@@ -46,6 +50,8 @@ export async function recovery(words: readonly string[], options: Options): Prom
     file?.write(key);
     if (options.json) printLine(JSON.stringify({ type: "recovery-key", name: chat.name, ...recoveryJson(key, file) }));
     else for (const line of recoveryLines(key, file)) printLine(line);
+    const warning = await archiveWarning(chat);
+    if (warning !== undefined) printError(`fastchat: ${warning}`);
   });
 }
 
@@ -94,30 +100,6 @@ async function showRecovery(options: Options): Promise<void> {
   });
 }
 
-async function recoveryKeyFor(name: string, options: Options, input: InputLines): Promise<string> {
-  if (options.recoveryFile !== undefined) return await readRecoveryFile(options.recoveryFile);
-  if (canAsk()) return await askRecoveryKey(name);
-  const line = await input.next();
-  if (line !== undefined) return line;
-  throw new NotAuthenticatedError(
-    `The recovery key of ${name} is needed: give --recovery-file FILE, or a line on standard input`,
-  );
-}
-
-/** Shown while it is typed: 36 characters are not to be typed blindly, and whoever reads them over a shoulder has seconds. */
-async function askRecoveryKey(name: string): Promise<string> {
-  for (;;) {
-    const text = await ask(`Recovery key of ${name}: `);
-    try {
-      readRecoveryKey(text);
-      return text;
-    } catch (error) {
-      if (!(error instanceof UsageError)) throw error;
-      printNotice(error.message);
-    }
-  }
-}
-
 async function newOf(name: string, file: string | undefined, input: InputLines): Promise<string> {
   const isGiven = file !== undefined && await givenPassword(file) !== undefined;
   if (isGiven || canAsk()) return await newPassword(name, file, { given: isGiven });
@@ -129,7 +111,7 @@ async function newOf(name: string, file: string | undefined, input: InputLines):
 }
 
 const RECOVERED = [
-  "Your account is yours again, with the new password. Messages from before are not brought back here:",
-  "they were sealed for your other devices. The recovery key stays good; if anybody saw it, make another:",
+  "Your account is yours again, with the new password. Messages from before are in your archive, if you",
+  "had one: others were sealed for your other devices. The recovery key stays good; if anybody saw it, make another:",
   '"fastchat recovery new". Sessions elsewhere go on unless you gave --sign-out-others.',
 ];
