@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { MIGRATIONS } from "../../client/database.ts";
+import { MIGRATIONS } from "../../client/migrations.ts";
 import { DeviceKeys, Identity } from "../../client/e2ee/mod.ts";
 import type { HomeParts } from "../../client/local_home.ts";
 import { Outbox } from "../../client/outbox.ts";
