@@ -4,13 +4,14 @@
  */
 import { systemRandom } from "../shared/crypto/mod.ts";
 import type { ChannelStats } from "../shared/net/mod.ts";
-import type { ConversationId, Event, MessageId, ResponseOf, UserName } from "../shared/protocol/mod.ts";
+import type { ConversationId, DeviceId, Event, MessageId, ResponseOf, UserName } from "../shared/protocol/mod.ts";
 import { Admission, replacedError } from "./admission.ts";
 import type { Archive } from "./archive/archive.ts";
 import { Audience } from "./audience.ts";
 import { Changes } from "./changes.ts";
 import { ChangeWaits } from "./change_waits.ts";
 import { Confirmations, type SentMessage } from "./confirmations.ts";
+import type { Shared } from "./copies/giver.ts";
 import { Correspondence } from "./correspondence.ts";
 import { Devices, proposeDeviceName, type Rotated } from "./devices.ts";
 import { dialUdp } from "./dialer.ts";
@@ -29,9 +30,9 @@ import { Outbox } from "./outbox.ts";
 import { changePassword, type NewPassword } from "./password_change.ts";
 import { pause } from "./pause.ts";
 import { PinnedDialer } from "./pinned_dialer.ts";
+import type { Recipient } from "./recipient.ts";
 import { readRecoveryKey, replaceRecoveryKey } from "./recovery.ts";
 import type { Remote } from "./remote.ts";
-import type { Recipient } from "./sender.ts";
 import { formatServerAddress, parseServerAddress, type ServerAddress } from "./server_address.ts";
 import type { Subscription } from "./subscription.ts";
 import { TicketPurse } from "./tickets.ts";
@@ -232,6 +233,20 @@ export class Session {
   async trust(name: UserName): Promise<Uint8Array> {
     const remote = await this.link.ready(AbortSignal.timeout(OPEN_TIMEOUT_MS));
     return await this.#correspondence!.trust(name, remote);
+  }
+
+  /** Hands what was said to another device of this person. @throws TimedOutError: then it goes on behind everything else. */
+  async shareHistory(device: DeviceId, sinceMs: number, timeoutMs: number): Promise<Shared> {
+    const over = new AbortController(), late = pause(timeoutMs, over.signal).catch(() => undefined);
+    try {
+      const shared = await Promise.race([this.#correspondence!.giver.share(device, sinceMs), late]);
+      if (shared) return shared;
+    } catch (error) {
+      throw asFastChatError(error);
+    } finally {
+      over.abort();
+    }
+    throw new TimedOutError(`Not done within ${timeoutMs / 1000} s: it goes on at the next connection`);
   }
 
   /** This person's devices, and what is stated of them. */
