@@ -376,4 +376,11 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (giver, bundle, part)
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  -- When the oldest past epoch of a group ended whose messages it still opens: found without opening anything. 0: not known yet.
+  CREATE TABLE mls_past (slot TEXT PRIMARY KEY, ended_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE INDEX mls_past_by_end ON mls_past (ended_ms);
+  INSERT INTO mls_past (slot, ended_ms)
+    SELECT slot, 0 FROM mls_rows WHERE key GLOB 'epoch/*' AND slot NOT LIKE '% %' GROUP BY slot HAVING count(*) > 1;
+  `,
 ];
