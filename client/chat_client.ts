@@ -14,7 +14,8 @@ import { KeyLogError, UsageError } from "./errors.ts";
 import { checkGroupName, groupAddress, parseAddress } from "./addresses.ts";
 import type { GroupChange } from "./e2ee/engine.ts";
 import { type Group, type GroupDetails, Groups } from "./groups.ts";
-import type { ConversationId, UserName } from "../shared/protocol/mod.ts";
+import type { ConversationId, DeviceId, UserName } from "../shared/protocol/mod.ts";
+import type { Shared } from "./copies/giver.ts";
 import type { ChatEvent, LogEvent } from "./events.ts";
 import { timeText } from "./history.ts";
 import { KeyLog } from "./key_log.ts";
@@ -454,6 +455,21 @@ export class ChatClient extends LocalHome {
     return Promise.reject(new UsageError(`${JSON.stringify(code)} is no code: those have 26 letters and digits`));
   }
 
+  /**
+   * Hands another device of this person what was said between two people. In groups that share it that happens by itself.
+   *
+   * @param which As for {@linkcode approveDevice}.
+   * @param options.sinceMs Nothing from before; milliseconds since 1970.
+   * @throws UsageError for a device that may not have it, with the way out; TimedOutError.
+   */
+  async shareHistory(
+    which: string,
+    { sinceMs = 0, timeoutMs = SHARE_TIMEOUT_MS }: { readonly sinceMs?: number; readonly timeoutMs?: number } = {},
+  ): Promise<Shared & { readonly device: DeviceId }> {
+    const device = await this.#session.devices.shareable(which);
+    return { device, ...await this.#session.shareHistory(device, sinceMs, timeoutMs) };
+  }
+
   /** Ends a device for good. @param which As for {@linkcode approveDevice}. @throws WrongPasswordError, UsageError. */
   revokeDevice(which: string, password: string): Promise<string> {
     return this.#session.devices.revoke(which, password);
@@ -487,3 +503,5 @@ export class ChatClient extends LocalHome {
 
 /** Others may change the group at the same time, and a race that is lost is run again. */
 const CHANGE_TIMEOUT_MS = 60_000;
+/** Megabytes, on whatever line. */
+const SHARE_TIMEOUT_MS = 10 * 60_000;

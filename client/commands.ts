@@ -392,7 +392,7 @@ their key changes.
   },
   device: {
     name: "device",
-    usage: "fastchat device [list|link|rename|approve|revoke|policy] [WHAT]",
+    usage: "fastchat device [list|link|rename|approve|share|revoke|policy] [WHAT]",
     summary: "your devices: names, approval, revocation",
     help: `Lists your devices as the key log has them. ID is the first digits of a
 device's id, or its name.
@@ -405,12 +405,18 @@ device's id, or its name.
                    shows a code, and is your device as soon as another one of
                    yours was given it. No password is typed here
   approve CODE     lets the device in that shows it. Asks for your password
+  share ID         hands that device what was said between you and others before
+                   it came, as this one's copy; with --since 2026-11-23 nothing
+                   from before that day. Groups do that by themselves, where
+                   they share (fastchat group history). Not to a device that was
+                   added by password alone, for a day or until you approve it
   revoke ID        a device is yours no longer: its sessions end at once, nobody
                    seals for it any more. Asks for your password. For good: to
                    use that machine again, log in there from an empty home
   policy approve   a new device counts for nothing until another one approves
                    it. "policy open" takes that back. Asks for your password
 
+  --since DAY      with share: how far back
   --device-name N  with link: what it is called, by default as its machine
   --no-qr          with link: no QR code
   --yes            revoke this very device without asking
@@ -419,7 +425,7 @@ device's id, or its name.
   fastchat device list
   fastchat device revoke 3fa91c22`,
     words: [0, 16],
-    options: ["json", "yes", "server", "device-name", "no-qr"],
+    options: ["json", "yes", "server", "device-name", "no-qr", "since"],
     run: async (words, options) => (await import("./commands/devices.ts")).device(words, options),
   },
   identity: {

@@ -6,6 +6,10 @@
 import type { ConversationId, Event, MessageId, RequestOf, UserName } from "../shared/protocol/mod.ts";
 import { groupAddress } from "./addresses.ts";
 import { Archive } from "./archive/archive.ts";
+import { Copies } from "./copies/copies.ts";
+import { Gifts } from "./copies/gifts.ts";
+import { Giver } from "./copies/giver.ts";
+import { Receiver } from "./copies/receiver.ts";
 import { CredentialsWatch } from "./credentials_watch.ts";
 import { EngineHost } from "./engine_host.ts";
 import type { NoticeEvent } from "./events.ts";
@@ -24,6 +28,7 @@ import { Receipts } from "./receipts.ts";
 import type { Remote } from "./remote.ts";
 import { Sender } from "./sender.ts";
 import { TextRows } from "./text_rows.ts";
+import { systemTimers } from "./timers.ts";
 
 export interface CorrespondenceOptions {
   readonly parts: HomeParts;
@@ -51,6 +56,8 @@ export class Correspondence {
   readonly sender: Sender;
   readonly host: EngineHost;
   readonly archive: Archive;
+  readonly giver: Giver;
+  readonly #receiver: Receiver;
   readonly #options: CorrespondenceOptions;
   readonly #pins: Pins;
   readonly #receipts: Receipts;
@@ -86,6 +93,21 @@ export class Correspondence {
     this.#groups = new ListedGroups({ database, history, inbox: this.inbox, host, onNotice });
     this.#credentials = new CredentialsWatch({ credentials, device: self.keys.id, onNotice });
     const owner = { clusterId: self.clusterId, name: self.name };
+    const copies = new Copies({ database, history, name: self.name });
+    const common = {
+      database,
+      copies,
+      history,
+      self,
+      keyLog: this.keyLog,
+      keyring,
+      host,
+      link,
+      nowMs: Date.now,
+      onNotice,
+    };
+    this.giver = new Giver({ ...common, gifts: new Gifts(database), timers: systemTimers });
+    this.#receiver = new Receiver(common);
     this.archive = new Archive({ database, history, credentials, owner, link, onNotice });
   }
 
@@ -99,11 +121,13 @@ export class Correspondence {
     const caughtUp = Promise.all([
       this.inbox.catchUp(remote).then(() => this.#groups.compare(known)),
       this.#receipts.catchUp(remote),
-      this.#leaveKeys(),
+      // What is about a group is judged by that group: it comes first.
+      this.#leaveKeys().then(() => this.#receiver.run().catch(() => {})),
     ]);
     this.#readKeyLog();
     this.#credentials.connected(() => this.#options.link.remote);
     this.archive.connected();
+    this.giver.soon();
     this.sender.unpark();
     await caughtUp;
     // Catching up with a restored server may have put into the outbox what it lost.
@@ -132,6 +156,8 @@ export class Correspondence {
       case "asked":
       case "welcomed":
         return this.#tellEngine(event);
+      case "historyWaits":
+        return this.#receiver.soon();
       case "keyLogGrown":
         this.#readKeyLog(event.length);
     }
@@ -170,7 +196,7 @@ export class Correspondence {
 
   /** Resolves when others have been told all that there is to tell. */
   async flush(): Promise<void> {
-    await Promise.all([this.#receipts.flush().catch(() => {}), this.host.left()]);
+    await Promise.all([this.#receipts.flush().catch(() => {}), this.host.left(), this.giver.idle()]);
   }
 
   /** Resolves when nothing is under way any more. */
@@ -179,7 +205,7 @@ export class Correspondence {
     this.#receipts.close();
     this.#credentials.close();
     this.archive.close();
-    await Promise.all([this.sender.close(), this.host.close()]);
+    await Promise.all([this.sender.close(), this.giver.close(), this.#receiver.close(), this.host.close()]);
   }
 
   #makeKeyLog(): KeyLog {
@@ -196,6 +222,8 @@ export class Correspondence {
         }
         noticesOf(news, self).forEach(onNotice);
         if (news.some((item) => isReplaced(item, self))) onReplaced();
+        // Whoever was approved may have what waits for them.
+        this.giver.soon();
       },
       onFork: (text) => onNotice({ type: "notice", code: "key-log", text }),
     });
@@ -220,9 +248,12 @@ export class Correspondence {
       onReaches: (id, seq) => this.inbox.reaches(id, seq),
       onWarning: (id, { code, name, text }) =>
         onNotice({ type: "notice", code, ...(name && { name }), conversation: id, text }),
-      onJoined: (engine, id, taken) => this.inbox.joined(engine, id, taken),
+      onJoined: (engine, id, taken) => {
+        this.inbox.joined(engine, id, taken);
+        this.#receiver.soon();
+      },
       onHeldUp: (error) => holdups.heldUp(error),
-      onComers: () => {},
+      onComers: (id, comers, upTo) => this.giver.comers(id, comers, upTo),
       onChanged: (id) => {
         this.refresh(id).catch(() => {});
         this.inbox.tryAgain(id);

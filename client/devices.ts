@@ -21,6 +21,7 @@ import {
 import { DEVICE_NAME_BYTES_MAX } from "../shared/limits.ts";
 import type { DeviceId } from "../shared/protocol/mod.ts";
 import { OWN_RECOVERY_KEY } from "./account.ts";
+import { historyFromMs } from "./copies/quarantine.ts";
 import type { Credentials } from "./credentials.ts";
 import type { Database } from "./database.ts";
 import { Identity } from "./e2ee/mod.ts";
@@ -140,6 +141,29 @@ export class Devices {
       timeMs: Date.now(),
     }));
     return device;
+  }
+
+  /**
+   * Another device, to be handed what was said before it came.
+   *
+   * @throws UsageError for one that may not have it, or where this one may not give it, with the way out.
+   */
+  async shareable(which: string): Promise<DeviceId> {
+    const { keyLog, self } = this.#options, device = await this.#find(which), nowMs = Date.now();
+    if (device === self.keys.id) throw new UsageError("That is this device: name the one that is to have it");
+    const fromMs = historyFromMs(keyLog, self.name, device), ownMs = historyFromMs(keyLog, self.name, self.keys.id);
+    if (fromMs === undefined) throw new UsageError(`The device ${shortDevice(device)} is not yours any more`);
+    if (ownMs === undefined || ownMs > nowMs) {
+      throw new UsageError(
+        "This device was added by password itself, a short while ago: another one must approve it first",
+      );
+    }
+    if (fromMs <= nowMs) return device;
+    const hours = Math.ceil((fromMs - nowMs) / 3_600_000), short = shortDevice(device);
+    throw new UsageError(
+      `The device ${short} was added with your password alone, and is handed nothing for a day. If it is yours: ` +
+        `fastchat device approve ${short}, or try again in ${hours} h. If not: fastchat device revoke ${short}`,
+    );
   }
 
   /**

@@ -119,6 +119,7 @@ export interface NoticeEvent {
     | "recovery-key"
     | "archive"
     | "waiting"
+    | "history"
     | Warning["code"];
   readonly name?: string;
   /** Where it is about one. */

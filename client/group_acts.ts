@@ -6,7 +6,8 @@ import { NAME_RULE, parseUserName, type UserName } from "../shared/protocol/mod.
 import { checkGroupName } from "./addresses.ts";
 import type { GroupChange } from "./e2ee/engine.ts";
 import { UsageError } from "./errors.ts";
-import type { Group, Role } from "./groups.ts";
+import type { Group, GroupDetails, Role } from "./groups.ts";
+import { timeText } from "./history.ts";
 import { nearest } from "../shared/suggest.ts";
 import { quoteWord } from "./words.ts";
 
@@ -21,6 +22,8 @@ export interface GroupClient {
   leaveGroup(address: string): Promise<void>;
   groupLink(address: string, options: { readonly revoke: boolean }): Promise<string>;
   joinGroup(link: string): Promise<unknown>;
+  /** What only the group's own state tells. */
+  groupDetails(address: string): Promise<Pick<GroupDetails, "historySinceMs">>;
 }
 
 export interface ActOutcome {
@@ -28,6 +31,8 @@ export interface ActOutcome {
   readonly said: readonly string[];
   /** The group to go on with, where that is another one, or none. */
   readonly turnTo?: string | null;
+  /** For programs, beside what is said of every group. */
+  readonly facts?: Readonly<Record<string, unknown>>;
 }
 
 export interface GroupAct {
@@ -188,7 +193,27 @@ export const GROUP_ACTS: readonly GroupAct[] = [
     words: "",
     summary: "who is in it, and whom of them you verified",
     counts: [0, 0],
-    run: () => Promise.resolve({ said: [] }),
+    async run(chat, group) {
+      const { historySinceMs } = await chat.groupDetails(group);
+      const said = historySinceMs === 0 ? [] : [sharing(group, historySinceMs)];
+      return { said, facts: sharingFacts(historySinceMs) };
+    },
+  },
+  {
+    verb: "history",
+    slash: ["share_history", "share"],
+    group: "existing",
+    words: "[on|off]",
+    summary: "whether newcomers are given what was said",
+    counts: [0, 1],
+    async run(chat, group, [word]) {
+      if (word !== undefined && word !== "on" && word !== "off") {
+        throw new UsageError(`Behind a group's name comes "on", "off" or nothing, not ${JSON.stringify(word)}`);
+      }
+      if (word !== undefined) await chat.changeGroup(group, { do: "settings", sharedHistory: word === "on" });
+      const { historySinceMs } = await chat.groupDetails(group);
+      return { said: [sharing(group, historySinceMs)], facts: sharingFacts(historySinceMs) };
+    },
   },
   {
     verb: "link",
@@ -247,6 +272,16 @@ export function groupAct(verb: string): GroupAct {
   throw new UsageError(
     `There is no "fastchat group ${verb}"${hint} ${GROUP_ACTS.map(({ verb }) => verb).join(", ")}`,
   );
+}
+
+function sharing(group: string, sinceMs: number): string {
+  if (sinceMs === 0) return `Who comes into ${group} is given nothing of what was said before`;
+  const since = timeText(sinceMs).slice(0, 16).replace("T", " ");
+  return `Who comes into ${group} is given what was said since ${since} UTC, as the copy of a member`;
+}
+
+function sharingFacts(sinceMs: number): { readonly historySince: string | null } {
+  return { historySince: sinceMs === 0 ? null : timeText(sinceMs) };
 }
 
 async function giveRole(chat: GroupClient, group: string, word: string, role: "admin" | "member"): Promise<ActOutcome> {

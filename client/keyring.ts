@@ -164,6 +164,19 @@ export class Keyring {
     return found;
   }
 
+  /** As {@linkcode certificateOf}, encoded. */
+  async encodedCertificateOf(
+    name: UserName,
+    device: DeviceId,
+    ready: () => Promise<Remote>,
+  ): Promise<Uint8Array | undefined> {
+    const known = await this.certificateOf(name, device, ready);
+    return this.entry(name)?.certificates.find((bytes) => {
+      const certificate = known && readCertificate(bytes);
+      return certificate?.device === device && certificate.serial === known!.serial;
+    });
+  }
+
   async #certificateOf(name: UserName, device: DeviceId): Promise<Certificate | undefined> {
     const pinned = this.pinned(name);
     if (pinned === undefined) return undefined;
@@ -329,8 +342,12 @@ export class Keyring {
 const MISSING_MAX = 256;
 
 function deviceOf(certificate: Uint8Array): DeviceId | undefined {
+  return readCertificate(certificate)?.device;
+}
+
+function readCertificate(bytes: Uint8Array): Certificate | undefined {
   try {
-    return decodeCertificate(certificate).device;
+    return decodeCertificate(bytes);
   } catch (error) {
     if (error instanceof DecodeError) return undefined;
     throw error;

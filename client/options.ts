@@ -15,6 +15,8 @@ export interface Options {
   readonly wait?: number;
   readonly limit?: number;
   readonly timeout?: number;
+  /** `device share`: nothing from before that day. */
+  readonly since?: string;
   /** `listen` repeats what `ack` was not called for. */
   readonly ack?: "manual";
   readonly ackAfter?: number;

@@ -1,4 +1,4 @@
-/** `device list|rename|revoke|approve|policy`, `identity rotate`. */
+/** `device list|rename|revoke|approve|policy|share`, `identity rotate`. */
 import { parseLinkCode } from "../../shared/crypto/mod.ts";
 import { ChatClient } from "../chat_client.ts";
 import type { DeviceInfo } from "../devices.ts";
@@ -23,6 +23,7 @@ const ACTIONS: Readonly<Record<string, (words: readonly string[], options: Optio
   approve,
   link,
   policy,
+  share,
 };
 
 export async function device(words: readonly string[], options: Options): Promise<void> {
@@ -93,6 +94,41 @@ async function approve(words: readonly string[], options: Options): Promise<void
       : await chat.approveDevice(one(words));
     tell(options, "device-approved", { id }, `The device ${shortDevice(id as never)} is yours`);
   }, OF_DEVICES);
+}
+
+/** Hands another device what was said between two people. */
+async function share(words: readonly string[], options: Options): Promise<void> {
+  const which = one(words), sinceMs = parseDay(options.since);
+  await withClient(options, async (chat) => {
+    const limit = options.timeout === undefined ? {} : { timeoutMs: options.timeout * 1000 };
+    const { device, ...shared } = await chat.shareHistory(which, { sinceMs, ...limit });
+    const { messages, conversations, isCut, isPending } = shared;
+    const said = [
+      messages === 0 && !isPending
+        ? `There is nothing that the device ${shortDevice(device)} could be handed`
+        : `The device ${shortDevice(device)} is handed ${count(messages, "message")} of ${
+          count(conversations, "conversation")
+        }`,
+      ...(isCut ? ["Of the longest ones the newest: there is no room for more at once"] : []),
+      ...(isPending ? ["The rest goes later, by itself"] : []),
+    ].join(". ");
+    const { isCut: cut, isPending: pending, ...counts } = shared;
+    tell(options, "device-shared", { id: device, ...counts, cut, pending }, said);
+  });
+}
+
+function count(number: number, what: string): string {
+  return `${number} ${what}${number === 1 ? "" : "s"}`;
+}
+
+/** A day here, or a moment. @throws UsageError */
+function parseDay(text: string | undefined): number {
+  if (text === undefined) return 0;
+  const isDay = /^\d{4}-\d{2}-\d{2}$/.test(text), timeMs = Date.parse(isDay ? `${text}T00:00:00` : text);
+  if (Number.isNaN(timeMs) || timeMs < 0) {
+    throw new UsageError(`${JSON.stringify(text)} is no day: write it as 2026-11-23`);
+  }
+  return timeMs;
 }
 
 /** On the new machine: shows a code, and waits until another device of the same person was given it. */
@@ -175,7 +211,7 @@ function one(words: readonly string[]): string {
 
 function usage(problem = "Something is missing, or too much"): UsageError {
   return new UsageError(
-    `${problem}. Usage: fastchat device [list | link | rename NAME | approve ID|CODE | revoke ID | policy [open|approve]]`,
+    `${problem}. Usage: fastchat device [list | link | rename NAME | approve ID|CODE | share ID | revoke ID | policy [open|approve]]`,
   );
 }
 

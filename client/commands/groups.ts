@@ -2,7 +2,7 @@
 import type { ChatClient } from "../chat_client.ts";
 import { UsageError } from "../errors.ts";
 import { groupJson, groupRows, groupTitle, groupTrust, memberRows } from "../faces/group_view.ts";
-import { actWords, type GroupAct, groupAct, type GroupClient } from "../group_acts.ts";
+import { type ActOutcome, actWords, type GroupAct, groupAct, type GroupClient } from "../group_acts.ts";
 import type { Group } from "../groups.ts";
 import type { LocalHome } from "../local_home.ts";
 import type { Options } from "../options.ts";
@@ -19,10 +19,10 @@ export async function group(words: readonly string[], options: Options): Promise
   await withClient(options, async (chat) => {
     // What is said of it is of the group that it is now, also when it has another name afterwards.
     const address = act.group === "existing" ? chat.group(name).address : name;
-    const { said, turnTo } = await act.run(within(chat, options), address, rest);
-    if (options.json) return printLine(outcomeJson(chat, act, turnTo ?? address, said));
-    for (const line of said) printLine(line);
+    const outcome = await act.run(within(chat, options), address, rest);
+    if (options.json) return printLine(outcomeJson(chat, act, address, outcome));
     if (act.verb === "members") printMembers(chat, chat.group(address));
+    for (const line of outcome.said) printLine(line);
   });
 }
 
@@ -49,6 +49,7 @@ function within(chat: ChatClient, { timeout }: Options): GroupClient {
     leaveGroup: (address) => chat.leaveGroup(address, limit),
     groupLink: (address, { revoke }) => chat.groupLink(address, { revoke, ...limit }),
     joinGroup: (link) => chat.joinGroup(link, limit),
+    groupDetails: (address) => chat.groupDetails(address, limit),
   };
 }
 
@@ -71,12 +72,18 @@ function printMembers(home: LocalHome, view: Group): void {
   for (const row of memberRows(view, trusts)) printLine(row);
 }
 
-function outcomeJson(chat: ChatClient, { verb }: GroupAct, address: string, said: readonly string[]): string {
+function outcomeJson(
+  chat: ChatClient,
+  { verb }: GroupAct,
+  named: string,
+  { said, turnTo, facts: more }: ActOutcome,
+): string {
+  const address = turnTo ?? named;
   if (verb === "link") return JSON.stringify({ type: "link", group: address, link: said[0] });
   if (verb === "join") return JSON.stringify({ type: "asked" });
   const view = chat.groups().find((group) => group.address === address);
   const facts = view === undefined ? { group: address, ended: true } : groupJson(view, trustsIn(chat, view));
-  return JSON.stringify({ type: "group", act: verb, ...facts });
+  return JSON.stringify({ type: "group", act: verb, ...facts, ...more });
 }
 
 function trustsIn(home: LocalHome, { members }: Group) {

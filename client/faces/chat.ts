@@ -335,7 +335,8 @@ export class ChatFace {
     if (act.verb === "members") {
       this.#tellTrust(address);
       for (const row of this.#talk.memberRows(address)) this.#print(row);
-      return;
+      // Who is in it is known here; what else there is to say takes a connection.
+      if (!this.#chat.isConnected) return;
     }
     const isHere = this.#talk.to === address;
     const { said, turnTo } = await act.run(this.#chat, address, words);

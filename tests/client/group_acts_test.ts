@@ -33,6 +33,7 @@ function clientOf(...members: Member[]): GroupClient & { readonly asked: unknown
     leaveGroup: () => Promise.resolve(void asked.push("leave")),
     groupLink: (_, options) => Promise.resolve((asked.push(options), "fastchat-group:x")),
     joinGroup: (link) => Promise.resolve(void asked.push({ join: link })),
+    groupDetails: () => Promise.resolve({ historySinceMs: asked.length > 0 ? Date.UTC(2026, 10, 23, 16, 30) : 0 }),
   };
 }
 

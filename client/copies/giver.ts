@@ -1,0 +1,272 @@
+/**
+ * Hands what this home has of a conversation to new devices (docs/PROTOCOL.md §20, SECURITY M15): what is due of the {@linkcode Gifts},
+ * a part at a time, behind everything else. Whatever dies, the next connection goes on with it.
+ */
+import { InnerType, systemRandom } from "../../shared/crypto/mod.ts";
+import { ErrorCode } from "../../shared/errors.ts";
+import { HISTORY_BUNDLE_BYTES_MAX } from "../../shared/limits.ts";
+import type { ConversationId, DeviceId, MessageId, UserName } from "../../shared/protocol/mod.ts";
+import type { Database } from "../database.ts";
+import type { EngineConversation } from "../e2ee/engine.ts";
+import { CertificateCache } from "../e2ee/mod.ts";
+import { sealLetter, type Turn } from "../e2ee/groups/mod.ts";
+import type { EngineHost } from "../engine_host.ts";
+import type { NoticeEvent } from "../events.ts";
+import { ConversationKind, type History } from "../history.ts";
+import type { KeyLog } from "../key_log.ts";
+import { shortDevice } from "../key_watch.ts";
+import type { Keyring, Self } from "../keyring.ts";
+import { type Link, patiently } from "../link.ts";
+import { ServerRefusal } from "../remote.ts";
+import type { Timers } from "../timers.ts";
+import { encodePart, splitEntries } from "./bundle.ts";
+import type { Copies } from "./copies.ts";
+import type { Gift, Gifts } from "./gifts.ts";
+import { historyFromMs } from "./quarantine.ts";
+
+/** What a person's other device was handed. */
+export interface Shared {
+  readonly conversations: number;
+  readonly messages: number;
+  /** Of a conversation there was more than is handed at once: the newest went. */
+  readonly isCut: boolean;
+  /** The server has no room for now, or somebody's key has changed: the rest goes later. */
+  readonly isPending: boolean;
+}
+
+export interface GiverOptions {
+  readonly database: Database;
+  readonly gifts: Gifts;
+  readonly copies: Copies;
+  readonly history: History;
+  readonly self: Self;
+  readonly keyLog: KeyLog;
+  readonly keyring: Keyring;
+  readonly host: EngineHost;
+  readonly link: Link;
+  readonly timers: Timers;
+  /** Milliseconds since 1970. */
+  nowMs(): number;
+  onNotice(notice: NoticeEvent): void;
+}
+
+export class Giver {
+  readonly #options: GiverOptions;
+  readonly #certificates: CertificateCache;
+  /** Of devices that somebody waits for. */
+  readonly #tallies = new Map<DeviceId, { conversations: number; messages: number; isCut: boolean }>();
+  #running: Promise<void> | undefined;
+  #again = false;
+  #closed = false;
+  #cancel = () => {};
+
+  constructor(options: GiverOptions) {
+    this.#options = options;
+    this.#certificates = new CertificateCache(options.self.clusterId);
+  }
+
+  /** Devices have come into a group: what it means is written with that ({@linkcode EngineOptions.onComers}). */
+  comers(conversation: ConversationId, comers: readonly Turn[], upTo: number): void {
+    const { gifts, nowMs } = this.#options;
+    for (const { user, device, turn } of comers) {
+      const madeMs = nowMs(), dueMs = madeMs + turn * TURN_MS;
+      gifts.plan({ conversation, user, device, bundle: newBundle(), dueMs, madeMs, sinceMs: undefined, upTo });
+    }
+    // Once that has committed.
+    queueMicrotask(() => this.soon());
+  }
+
+  /**
+   * A person hands all conversations between two people to another device of theirs. What does not go now goes later.
+   *
+   * @throws ConnectionLostError
+   */
+  async share(device: DeviceId, sinceMs: number): Promise<Shared> {
+    const { database, gifts, history, self, nowMs } = this.#options, madeMs = nowMs();
+    const tally = { conversations: 0, messages: 0, isCut: false };
+    this.#tallies.set(device, tally);
+    try {
+      database.transaction(() => {
+        for (const { id, kind, cursor } of history.begun()) {
+          if (kind !== ConversationKind.direct) continue;
+          const bundle = newBundle(), dueMs = madeMs;
+          gifts.plan({ conversation: id, user: self.name, device, bundle, dueMs, madeMs, sinceMs, upTo: cursor });
+        }
+      });
+      await this.run();
+      return { ...tally, isPending: gifts.has(device) };
+    } finally {
+      this.#tallies.delete(device);
+    }
+  }
+
+  /** Something may be due: there is a connection, somebody was approved, somebody came. */
+  soon(): void {
+    this.run().catch(() => {
+      // Without a connection there is a next one.
+    });
+  }
+
+  /** Gives what is due. Rejects where the connection ends under it. */
+  run(): Promise<void> {
+    this.#again = true;
+    return this.#running ??= this.#runAgain().finally(() => this.#running = undefined);
+  }
+
+  /** Resolves when nothing is under way. Never rejects. */
+  async idle(): Promise<void> {
+    await this.#running?.catch(() => {});
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#cancel();
+    await this.idle();
+  }
+
+  async #runAgain(): Promise<void> {
+    while (this.#again && !this.#closed) {
+      this.#again = false;
+      await this.#giveAll();
+    }
+  }
+
+  async #giveAll(): Promise<void> {
+    const { gifts, nowMs, timers } = this.#options;
+    this.#cancel();
+    gifts.forget(nowMs() - KEPT_MS);
+    let nextMs = Infinity;
+    for (const gift of gifts.all()) {
+      if (this.#closed || this.#options.link.remote === undefined) return;
+      const atMs = gift.dueMs > nowMs() ? gift.dueMs : await this.#dueMs(gift);
+      if (atMs === undefined) gifts.drop(gift);
+      else if (atMs > nowMs()) nextMs = Math.min(nextMs, atMs);
+      else nextMs = Math.min(nextMs, await this.#give(gift));
+    }
+    if (nextMs === Infinity || this.#closed) return;
+    // A clock that was set is noticed in time.
+    this.#cancel = timers.after(Math.min(Math.max(nextMs - nowMs(), 0), LOOK_MS), () => this.soon());
+  }
+
+  /** `undefined` for a device that is nobody's any more. @throws ConnectionLostError */
+  async #dueMs({ user, device, dueMs }: Gift): Promise<number | undefined> {
+    const { keyLog } = this.#options;
+    await keyLog.follow([user]);
+    // It may be in the part of the log that is not read yet.
+    if (keyLog.history(user)?.devices.has(device) !== true) await keyLog.catchUp();
+    const fromMs = historyFromMs(keyLog, user, device);
+    return fromMs === undefined ? undefined : Math.max(fromMs, dueMs);
+  }
+
+  /** @returns When to look at it again, where it is not done with. @throws ConnectionLostError */
+  async #give(gift: Gift): Promise<number> {
+    const { gifts, nowMs, self } = this.#options, bounds = await this.#bounds(gift);
+    const to = bounds && await this.#certificateOf(gift);
+    const { entries = [], isCut = false } = bounds ? this.#options.copies.newest(bounds) : {};
+    if (bounds === undefined || to === "none" || entries.length === 0) {
+      gifts.drop(gift);
+      return Infinity;
+    }
+    // Their key is another one than the one that counts: nothing goes to it before a person has looked into it.
+    if (to === undefined) return nowMs() + RETRY_MS;
+    const parts = splitEntries(entries), { conversation, bundle } = gift;
+    const certificate = await this.#options.keyring.ownCertificate(this.#options.link.remote!);
+    for (let part = gift.sent; part < parts.length; part++) {
+      if (this.#closed) return Infinity;
+      const content = { bundle, part, parts: parts.length, sinceMs: bounds.sinceMs, isCut, entries: parts[part]! };
+      const { body } = await sealLetter({
+        self: { ...self, certificate },
+        certificates: this.#certificates,
+        to,
+        conversation,
+        messageId: systemRandom.bytes(16).toHex() as MessageId,
+        timeMs: nowMs(),
+        type: InnerType.history,
+        content: encodePart(content),
+      });
+      const outcome = await this.#put(gift, { part, parts: parts.length, body });
+      if (this.#closed) return Infinity;
+      if (outcome === "later") return nowMs() + RETRY_MS;
+      if (outcome === "over") {
+        gifts.drop(gift);
+        return Infinity;
+      }
+      gifts.sent(gift, part + 1);
+    }
+    gifts.drop(gift);
+    this.#tell(gift, entries.length, isCut);
+    return Infinity;
+  }
+
+  /** What of it may be given as things are now; `undefined` for nothing. */
+  async #bounds({ conversation, user, device, sinceMs, upTo }: Gift) {
+    const { copies, host, self } = this.#options, bytesMax = HISTORY_BUNDLE_BYTES_MAX;
+    if (sinceMs !== undefined) return user === self.name ? { conversation, sinceMs, upTo, bytesMax } : undefined;
+    const group = await host.with((engine) => Promise.resolve(engine.conversation(conversation)));
+    if (group === undefined || group.historySinceMs === 0 || !isIn(group, user, device)) return undefined;
+    const after = copies.sharedFrom(conversation);
+    return { conversation, sinceMs: group.historySinceMs, after, upTo, bytesMax };
+  }
+
+  /** Of the device that it is for, encoded. "none": it is no device of theirs. `undefined` where that is not known now. */
+  async #certificateOf({ user, device }: Gift): Promise<Uint8Array | "none" | undefined> {
+    const { keyring, keyLog, link } = this.#options;
+    if (!keyLog.isUsable(user, device)) return "none";
+    return await keyring.encodedCertificateOf(user, device, () => link.ready());
+  }
+
+  /** "over": somebody else has given it, or nobody may. "later": there is no room, or it is not the time. */
+  async #put(
+    { conversation, device: to, bundle, sinceMs }: Gift,
+    part: { readonly part: number; readonly parts: number; readonly body: Uint8Array },
+  ): Promise<"kept" | "over" | "later"> {
+    const { link } = this.#options, unlessGiven = sinceMs === undefined;
+    try {
+      const answer = await patiently(() =>
+        link.ask<"putHistory">({ type: "putHistory", conversation, to, bundle, unlessGiven, ...part }, PUT_TIMEOUT_MS)
+      );
+      return answer.type === "historyGiven" ? "over" : "kept";
+    } catch (error) {
+      if (!(error instanceof ServerRefusal)) throw error;
+      return error.code === ErrorCode.forbidden || error.code === ErrorCode.malformed ? "over" : "later";
+    }
+  }
+
+  #tell({ conversation, user, device }: Gift, count: number, isCut: boolean): void {
+    const { history, self, onNotice } = this.#options, known = history.conversation(conversation);
+    const tally = this.#tallies.get(device);
+    if (tally !== undefined) {
+      tally.conversations++;
+      tally.messages += count;
+      tally.isCut ||= isCut;
+      return;
+    }
+    if (known === undefined) return;
+    const where = known.kind === ConversationKind.direct ? `with ${known.peer}` : `of ${history.addressOf(known)}`;
+    const whom = user === self.name ? `your device ${shortDevice(device)}` : `a new device of ${user}`;
+    const cut = isCut ? ": the newest, there was no room for more" : "";
+    const text = `${whom[0]!.toUpperCase()}${whom.slice(1)} was handed ${messages(count)} ${where}${cut}`;
+    onNotice({ type: "notice", code: "history", ...(user !== self.name && { name: user }), conversation, text });
+  }
+}
+
+/** As people say it. */
+export function messages(count: number): string {
+  return count === 1 ? "1 message" : `${count} messages`;
+}
+
+function isIn({ members }: EngineConversation, user: UserName, device: DeviceId): boolean {
+  return members.some((member) => member.name === user && member.devices.includes(device));
+}
+
+function newBundle(): MessageId {
+  return systemRandom.bytes(16).toHex() as MessageId;
+}
+
+/** So long whoever comes first has to themselves. */
+const TURN_MS = 2 * 60_000;
+/** When there was no room. */
+const RETRY_MS = 3_600_000;
+const LOOK_MS = 3_600_000;
+const KEPT_MS = 30 * 24 * 3_600_000;
+const PUT_TIMEOUT_MS = 10 * 60_000;
