@@ -135,7 +135,9 @@ export class Archiver {
       if (isOwn) book.beginAgain(own!.stream, true);
       this.#notice(`${LESS}${isOwn ? AGAIN : ""}`);
     }
-    this.#isFull = streams.reduce((sum, { bytes }) => sum + bytes, 0) + CHUNK_BYTES_LEAST > bytesMax;
+    const isFull = streams.reduce((sum, { bytes }) => sum + bytes, 0) + CHUNK_BYTES_LEAST > bytesMax;
+    if (isFull && book.hasMore()) this.#full();
+    this.#isFull = isFull;
   }
 
   /** The server has another chunk in that place, or none before it: this home was put back, or the server was. */
