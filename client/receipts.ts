@@ -6,7 +6,7 @@
  * names its key, and if the row it names is the row that we have at that place.
  */
 import { directConversationId, equalBytes, signReceipt, verifyReceipt } from "../shared/crypto/mod.ts";
-import { RECEIPTS_MAX } from "../shared/limits.ts";
+import { RECEIPTS_MAX, SMALL_GROUP_USERS_MAX } from "../shared/limits.ts";
 import type { ConversationId, DeviceId, OwnReceipt, Receipt } from "../shared/protocol/mod.ts";
 import type { Database } from "./database.ts";
 import type { NoticeEvent } from "./events.ts";
@@ -199,7 +199,7 @@ export class Receipts {
 
   async #ask(conversations: readonly ConversationId[], remote: Remote): Promise<void> {
     for (const id of conversations) {
-      if (this.#options.history.countMembers(id) > FEW_MEMBERS) this.#askedMs.set(id, performance.now());
+      if (this.#options.history.countMembers(id) > SMALL_GROUP_USERS_MAX) this.#askedMs.set(id, performance.now());
     }
     for (let at = 0; at < conversations.length; at += RECEIPTS_MAX) {
       let asked = conversations.slice(at, at + RECEIPTS_MAX), after: DeviceId | undefined;
@@ -330,13 +330,12 @@ function isMember({ conversation, user }: Receipt, self: Self, history: History)
  * @param chance 0 to 1: in a large group each device takes another time, and all of them say some fifty things a second.
  */
 export function collectMs(members: number, chance: number): number {
-  return members <= FEW_MEMBERS ? COLLECT_MS : COLLECT_MS + chance * members * MEMBER_MS;
+  return members <= SMALL_GROUP_USERS_MAX ? COLLECT_MS : COLLECT_MS + chance * members * MEMBER_MS;
 }
 
 /** What happens within this goes out together. */
 const COLLECT_MS = 200;
-/** A group of more is large: what its devices say is spread over {@linkcode MEMBER_MS} for each of them, 20 s for a thousand. */
-const FEW_MEMBERS = 64;
+/** What the devices of a large group say is spread over so much for each member: 20 s for a thousand. */
 const MEMBER_MS = 20;
 /** All receipts of a large group are asked for no more often than this. */
 const ASK_AGAIN_MS = 10 * 60_000;

@@ -29,6 +29,8 @@ export const RECEIPTS_PAGE_MAX = 1024;
 export const PAGE_ENTRIES_MAX = 500;
 /** Users of one group, and how many of them come or go with one commit. */
 export const GROUP_USERS_MAX = 1_000;
+/** A group with more members is large: receipts in it take their time, so that all of them together are no flood (PROTOCOL §13). */
+export const SMALL_GROUP_USERS_MAX = 64;
 /** Welcomes that travel with one commit. */
 export const WELCOMES_MAX = 512;
 /** A Welcome or an invitation, sealed for one device. */

@@ -3,6 +3,7 @@ import type { Ask, ConversationHead, ConversationId, DeviceId } from "../../shar
 import type { DirectoryEntry, OwnReceipt, Receipt, UserName } from "../../shared/protocol/mod.ts";
 import type { ArchiveChunk, ArchivePut, NewArchiveChunk, NewArchiveKey, StoredArchive } from "./archives.ts";
 import type { Checkpointer } from "./checkpointer.ts";
+import { Gathering } from "./gathering.ts";
 import type { SqliteDatabase } from "./sqlite/database.ts";
 import type {
   CommitResult,
@@ -56,6 +57,8 @@ export class SqliteStore implements Store {
   readonly #writer: GroupWriter;
   readonly #checkpointer: Checkpointer | undefined;
   readonly #space: Space | undefined;
+  /** Of large groups. */
+  readonly #receipts = new Gathering(RECEIPTS_MS);
   #closed: Promise<void> | undefined;
 
   /** @param database Owned from now on: closed with the store. */
@@ -213,9 +216,10 @@ export class SqliteStore implements Store {
     );
   }
 
-  setReceipts(user: UserName, device: DeviceId, receipts: readonly OwnReceipt[]): Promise<void> {
-    if (receipts.length === 0) return Promise.resolve();
-    return this.#write(
+  async setReceipts(user: UserName, device: DeviceId, receipts: readonly OwnReceipt[]): Promise<void> {
+    if (receipts.length === 0) return;
+    if (await this.#read(() => this.#database.receipts.areOfMany(receipts))) await this.#receipts.turn();
+    return await this.#write(
       receipts.length * 2 * ROW_BYTES,
       (database, notices) => database.receipts.set(user, device, receipts, notices),
     );
@@ -351,6 +355,7 @@ export class SqliteStore implements Store {
   }
 
   async #close(): Promise<void> {
+    this.#receipts.end();
     await this.#writer.drain();
     this.#space?.close();
     await this.#checkpointer?.close();
@@ -380,5 +385,7 @@ export class SqliteStore implements Store {
 }
 
 const CLOSED = "Cannot use the store: it is closed";
+/** How long receipts of large groups wait for others: a few transactions a second for all of them. */
+const RECEIPTS_MS = 250;
 /** About what a row costs beside its body. */
 const ROW_BYTES = 128;

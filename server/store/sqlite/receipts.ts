@@ -1,6 +1,7 @@
 /** How far each device says, under its signature, that it has come: table `receipts`, one row a device and conversation. */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { fromHex } from "../../../shared/codec/mod.ts";
+import { SMALL_GROUP_USERS_MAX } from "../../../shared/limits.ts";
 import type { ConversationId, DeviceId, OwnReceipt, Receipt, UserName } from "../../../shared/protocol/mod.ts";
 import type { Notices } from "../notices.ts";
 import { ConversationKind, RECEIPT_RECORDS_MAX } from "../groups.ts";
@@ -35,6 +36,13 @@ export class Receipts {
       const members = isGroup ? this.#hearers(conversation, user, receipt, last) : conversation.members;
       notices.receipts({ receipt: { ...receipt, user, device: key }, members });
     }
+  }
+
+  /** Whether they are all of large groups: then they are many, and nobody waits for one of them. */
+  areOfMany(receipts: readonly OwnReceipt[]): boolean {
+    return receipts.every(({ conversation }) =>
+      (this.#rows.conversation(conversation)?.members.length ?? 0) > SMALL_GROUP_USERS_MAX
+    );
   }
 
   of(
