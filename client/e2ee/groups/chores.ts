@@ -56,7 +56,6 @@ export class Chores {
 
   /** Does what is due. @throws ChangeRefused, ServerRefusal, ConnectionLostError */
   async run(here: Conversation): Promise<void> {
-    await this.#forgetOld(here);
     await this.#refresh(here);
     try {
       await this.#committer.run(here, (group, roster) => this.#wish(here, group, roster));
@@ -67,16 +66,6 @@ export class Chores {
     }
     this.#changed.delete(here.id);
     await this.#invite(here);
-  }
-
-  /** Past epochs end after seven days, also where nothing happens (SECURITY M12). */
-  async #forgetOld(here: Conversation): Promise<void> {
-    await here.exclusive(() => {
-      const { group } = here;
-      const kept = group && this.#loaded.lib.forgetOldEpochs(group, this.#context.options.nowMs());
-      if (kept !== undefined && kept !== group) here.change({ group: kept });
-      return Promise.resolve();
-    });
   }
 
   /** The directory, for those whose devices may differ from what is known. */

@@ -184,6 +184,23 @@ export class Conversation {
     return { ...again, state: { ...state, trouble: Trouble.withheld } };
   }
 
+  /** Past epochs that are over go, also where nothing happens (SECURITY M12). What was not in memory does not stay there. */
+  forgetOld(): Promise<void> {
+    return this.exclusive(() => {
+      const { lib } = this.#loaded, { groups, device, options: { nowMs, database }, scrubber } = this.#context;
+      const group = this.#isRead ? this.#group : groups.load(this.#loaded, device, this.id);
+      const kept = group && lib.forgetOldEpochs(group, nowMs());
+      if (kept === undefined || kept === group) database.transaction(() => groups.notePast(lib, this.id, group));
+      else if (this.#isRead) this.change({ group: kept });
+      else {
+        database.transaction(() => groups.write(lib, this.id, group, kept));
+        groups.forget(this.id);
+        scrubber.soon();
+      }
+      return Promise.resolve();
+    });
+  }
+
   /** Resolves when all that was listed is taken. */
   async caughtUp(): Promise<void> {
     await this.takenUpTo(this.#head);

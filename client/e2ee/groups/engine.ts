@@ -32,6 +32,7 @@ import { ASK_LINK, Chores } from "./chores.ts";
 import { Committer } from "./committer.ts";
 import { type Context, makeContext } from "./context.ts";
 import { Conversation } from "./conversation.ts";
+import { Forgetting } from "./forgetting.ts";
 import { requireIdentities } from "./identities.ts";
 import { Inviter } from "./inviter.ts";
 import { Joiner } from "./joiner.ts";
@@ -71,6 +72,7 @@ interface Parts {
   readonly leaving: Leaving;
   readonly served: Served;
   readonly inviter: Inviter;
+  readonly forgetting: Forgetting;
 }
 
 class GroupEngine implements OwnEngine {
@@ -277,11 +279,13 @@ class GroupEngine implements OwnEngine {
   }
 
   async connected(heads: readonly ConversationHead[] = []): Promise<void> {
-    const { joiner, newcomers, inviter, loaded } = await this.#load(), { shelf, device, pending } = this.#context;
+    const { joiner, newcomers, inviter, forgetting, loaded } = await this.#load();
+    const { shelf, device, pending } = this.#context;
     joiner.forget();
     newcomers.forget();
     this.#compared.clear();
     for (const head of heads) await (await this.#here(head.conversation)).begin(head);
+    forgetting.start();
     // Before anything is sent: a program that sends one message and ends lets in first who waits for it.
     const asks = await this.#asks.load();
     this.#listed.resolve();
@@ -320,6 +324,7 @@ class GroupEngine implements OwnEngine {
 
   async close(): Promise<void> {
     this.#asks.close();
+    this.#ready?.forgetting.close();
     const closed = new FastChatError("The home was closed");
     this.#listed.reject(closed);
     this.#end(closed);
@@ -494,6 +499,7 @@ class GroupEngine implements OwnEngine {
       const taker = new Taker(context, loaded, { joiner, asks, inviter }), sealing = new Sealing(context, loaded);
       const changes = new Changes(context, loaded, newcomers), leaving = new Leaving(context, loaded, sealing);
       const served = new Served(context, loaded);
+      const forgetting = new Forgetting(context, loaded, (id) => this.#here(id));
       return this.#ready = {
         loaded,
         committer,
@@ -506,6 +512,7 @@ class GroupEngine implements OwnEngine {
         leaving,
         served,
         inviter,
+        forgetting,
       };
     });
   }

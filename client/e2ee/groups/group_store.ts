@@ -1,7 +1,7 @@
 /**
  * Groups on disk (SECURITY M11, M12): the rows of `mls/state.ts`, each sealed under a random key of its conversation and epoch,
  * which the vault seals. The key goes with its epoch, so nothing that is left of a row in free pages can be read again.
- * Tables `mls_rows`, `mls_keys`.
+ * Tables `mls_rows`, `mls_keys`; and `mls_past`, by which is found what has past epochs that are over, without opening anything.
  */
 import type { Database } from "../../database.ts";
 import { KeyVault, type Vault } from "../../vault.ts";
@@ -55,12 +55,27 @@ export class GroupStore {
         this.#key(slot, epochOf(key)).seal(value, context(slot, key)),
       );
     }
+    if (before === undefined || lib.oldestEndMs(before) !== lib.oldestEndMs(after)) this.notePast(lib, slot, after);
+  }
+
+  /** Keeps when the oldest past epoch ended, inside the caller's transaction. */
+  notePast(lib: Library, slot: Slot, group: Group | undefined): void {
+    const endedMs = group && lib.oldestEndMs(group);
+    if (endedMs === undefined) this.#db.run("DELETE FROM mls_past WHERE slot = ?", slot);
+    else this.#db.run("INSERT OR REPLACE INTO mls_past (slot, ended_ms) VALUES (?, ?)", slot, endedMs);
+  }
+
+  /** Those with a past epoch that ended before then, the oldest first. */
+  withPastBefore(ms: number, limit: number): Slot[] {
+    return this.#db.all("SELECT slot FROM mls_past WHERE ended_ms < ? ORDER BY ended_ms LIMIT ?", ms, limit)
+      .map((row) => row["slot"] as Slot);
   }
 
   /** Forgets a group with its keys, inside the caller's transaction. */
   drop(slot: Slot): void {
     this.#db.run("DELETE FROM mls_rows WHERE slot = ?", slot);
     this.#db.run("DELETE FROM mls_keys WHERE slot = ?", slot);
+    this.#db.run("DELETE FROM mls_past WHERE slot = ?", slot);
     this.forget(slot);
   }
 

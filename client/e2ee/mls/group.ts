@@ -251,9 +251,28 @@ export function forgetOldEpochs(group: Group, nowMs: number): Group {
   const old = (epoch: bigint) => (group.endedMs.get(Number(epoch)) ?? -Infinity) < nowMs - EPOCH_MS_KEPT;
   const { historicalReceiverData: past } = group.state;
   if (![...past.keys()].some(old)) return group;
-  const kept = new Map([...past].filter(([epoch]) => !old(epoch)));
+  const without = (state: ClientState): ClientState => ({
+    ...state,
+    historicalReceiverData: new Map(
+      [...state.historicalReceiverData].filter(([epoch]) => kept.has(epoch) || !past.has(epoch)),
+    ),
+  });
+  const kept = new Set([...past.keys()].filter((epoch) => !old(epoch)));
   const endedMs = new Map([...group.endedMs].filter(([epoch]) => kept.has(BigInt(epoch))));
-  return { ...group, state: { ...group.state, historicalReceiverData: kept }, endedMs };
+  const { pending } = group;
+  return {
+    ...group,
+    state: without(group.state),
+    endedMs,
+    // Else they would be back when it counts.
+    ...(pending === undefined ? {} : { pending: { ...pending, state: without(pending.state) } }),
+  };
+}
+
+/** When the oldest of the past epochs ended whose messages still open; `undefined` where there are none. */
+export function oldestEndMs({ state, endedMs }: Group): number | undefined {
+  const past = [...state.historicalReceiverData.keys()].map((epoch) => endedMs.get(Number(epoch)) ?? 0);
+  return past.length === 0 ? undefined : Math.min(...past);
 }
 
 /**

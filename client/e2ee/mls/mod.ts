@@ -18,6 +18,7 @@ export {
   type Group,
   type Intent,
   type MessageToSeal,
+  oldestEndMs,
   type Pending,
   rosterOf,
   sealMessage,
@@ -55,7 +56,7 @@ export {
   type Roster,
   withoutAbsent,
 } from "./policy.ts";
-export type { Mls, OwnDevice } from "./profile.ts";
+export { EPOCH_MS_KEPT, type Mls, type OwnDevice } from "./profile.ts";
 export { isCommit, type Outcome, peekNotes, receive, type ReceiveOptions, type RefusalReason } from "./receive.ts";
 export { type Changes, changesOf, loadGroup } from "./state.ts";
 export { loadSuite, type Suite, type SuiteName } from "./suite.ts";

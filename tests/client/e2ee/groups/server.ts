@@ -61,7 +61,7 @@ export class TestServer {
           for (const { user, device } of news.devices) {
             this.#each([user], (peer) => peer.device === device && peer.onEvent({ type: "welcomed", conversation }));
           }
-        } else {
+        } else if (news.type === "dismissed") {
           const { conversation, seq, users } = news;
           this.#each(users, (peer) => peer.onEvent({ type: "dismissed", conversation, seq }));
         }
