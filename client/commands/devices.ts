@@ -151,6 +151,8 @@ async function link(words: readonly string[], options: Options): Promise<void> {
     await chat.close();
     const linked = `This device is ${name}'s now. Your things are in ${home}`;
     tell(options, "device-linked", { name, home }, `${linked}\n${NOT_SEALED}`);
+  } catch (error) {
+    throw signal.aborted ? new UsageError("Interrupted: this device was not linked, and its code is void") : error;
   } finally {
     dispose();
   }

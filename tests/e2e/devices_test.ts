@@ -155,7 +155,7 @@ Deno.test("fastchat device link shows a code, and is in as soon as another devic
   let code: string | undefined;
   while (code === undefined) {
     const line = await output.next();
-    assert(!line.done, await errors);
+    if (line.done) throw new Error(`No code came: ${await errors}`);
     code = /(?<=^ {2}fastchat device approve )[0-9A-Z-]+$/.exec(line.value)?.[0];
   }
   failed(await fastchat(["device", "approve", "0".repeat(26), ...at("alice")]), 5, /No device waits with that code/);
