@@ -312,7 +312,7 @@ export class ChatClient extends LocalHome {
   /** A group with what only its own state tells: devices, identities, links, why nothing can be sent. @throws UsageError */
   async groupDetails(name: string, options: GroupOptions = {}): Promise<GroupDetails> {
     const id = this.#groupOf(name), groups = new Groups(this.parts.history, this.name);
-    const state = await this.#session.engine((engine) => Promise.resolve(engine.conversation(id)), options.timeoutMs);
+    const state = await this.#session.engine((engine) => engine.known(id), options.timeoutMs);
     return groups.details(id, state)!;
   }
 

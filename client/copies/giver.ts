@@ -202,7 +202,7 @@ export class Giver {
   async #bounds({ conversation, user, device, sinceMs, upTo }: Gift) {
     const { copies, host, self } = this.#options, bytesMax = HISTORY_BUNDLE_BYTES_MAX;
     if (sinceMs !== undefined) return user === self.name ? { conversation, sinceMs, upTo, bytesMax } : undefined;
-    const group = await host.with((engine) => Promise.resolve(engine.conversation(conversation)));
+    const group = await host.with((engine) => engine.known(conversation));
     if (group === undefined || group.historySinceMs === 0 || !isIn(group, user, device)) return undefined;
     const after = copies.sharedFrom(conversation);
     return { conversation, sinceMs: group.historySinceMs, after, upTo, bytesMax };

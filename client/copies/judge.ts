@@ -22,15 +22,12 @@ export interface PartPlace {
   readonly peer: UserName | undefined;
   /** Of a group: since when it shares what is said; 0 where it does not. */
   readonly historySinceMs: number;
-  /** What is up to here was not for this device to read; what is behind it, it reads itself. */
-  readonly begins: number;
   readonly nowMs: number;
 }
 
 /** Why it is not taken, as a clause for people; `undefined` where it is. */
 export function partFault({ entries }: BundlePart, giver: PartGiver, place: PartPlace): string | undefined {
   if (!giver.isTheirs) return "it is by a device that is not theirs";
-  const first = entries[0]!, last = entries.at(-1)!;
   if (place.peer === undefined) {
     if (!giver.isMember) return "they are not in the group";
     if (place.historySinceMs === 0) return "the group does not share what was said before";
@@ -43,7 +40,6 @@ export function partFault({ entries }: BundlePart, giver: PartGiver, place: Part
     if (giver.isNew) return "it is by a device that was added with your password alone, a short while ago";
     if (entries.some(({ sender }) => sender !== self && sender !== peer)) return "it has messages of somebody else";
   }
-  if (first.seq < 1 || last.seq > place.begins) return "it speaks of messages that this device reads itself";
   if (entries.some(({ timeMs }) => timeMs > place.nowMs + CLOCKS_MS)) return "it has messages from the future";
   return undefined;
 }

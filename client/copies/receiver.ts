@@ -125,7 +125,7 @@ export class Receiver {
     }
     const part = readPart(letter.content);
     if (part === undefined) return { kind: "refused", reason: "it is damaged" };
-    const state = await this.#options.host.with((engine) => Promise.resolve(engine.conversation(id)));
+    const state = await this.#options.host.with((engine) => engine.known(id));
     const isGroup = known.kind === ConversationKind.group;
     if (isGroup && state === undefined && !known.ended) return { kind: "later" };
     const giver = await this.#giverOf(letter, state), { user } = giver;
@@ -133,12 +133,14 @@ export class Receiver {
       self: self.name,
       peer: isGroup ? undefined : known.peer,
       historySinceMs: state?.historySinceMs ?? 0,
-      begins: Math.max(known.begins, state?.joined ?? 0),
       nowMs: nowMs(),
     });
     if (fault !== undefined) return { kind: "refused", reason: `${fault} (${user})` };
+    // What came after this device, it reads itself.
+    const begins = Math.max(known.begins, state?.joined ?? 0);
+    const entries = part.entries.filter(({ seq }) => seq <= begins);
     const whole = database.transaction(() => {
-      const added = copies.importCopies({ conversation: id, entries: part.entries, from: user });
+      const added = copies.importCopies({ conversation: id, entries, from: user });
       const from = { conversation: id, user, device: letter.from.device, nowMs: nowMs() };
       return this.#received.add(part, from, added);
     });

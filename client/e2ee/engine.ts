@@ -224,8 +224,11 @@ export interface Engine {
   /** Asks to be let in by a link; resolves when the request is at the server. The group appears when an admin's device grants it. */
   join(link: string): Promise<ConversationId>;
 
-  /** What this home knows of it; `undefined` before it was joined. */
+  /** What this home knows of it; `undefined` before it was joined, and before anything was done with this engine. */
   conversation(id: ConversationId): EngineConversation | undefined;
+
+  /** {@linkcode conversation}, read from the disk where it has to be: then `undefined` means that this device is not in it. */
+  known(id: ConversationId): Promise<EngineConversation | undefined>;
 
   /**
    * Leaves key packages at the server as far as they are missing, asks for Welcomes, finishes what a crash interrupted, answers who

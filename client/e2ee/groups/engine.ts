@@ -278,6 +278,11 @@ class GroupEngine implements OwnEngine {
     };
   }
 
+  async known(id: ConversationId): Promise<EngineConversation | undefined> {
+    await this.#load();
+    return this.conversation(id);
+  }
+
   async connected(heads: readonly ConversationHead[] = []): Promise<void> {
     const { joiner, newcomers, inviter, forgetting, loaded } = await this.#load();
     const { shelf, device, pending } = this.#context;
