@@ -10,6 +10,7 @@ import {
   BACKUP_BYTES_MAX,
   BODY_BYTES_MAX,
   CERTIFICATE_BYTES_MAX,
+  COMMIT_BODY_BYTES_MAX,
   COMMIT_BYTES_MAX,
   DEVICE_NAME_BYTES_MAX,
   DEVICES_PER_USER_MAX,
@@ -102,7 +103,7 @@ export const commands: Commands = {
   read: {
     rights: "session",
     bytesMax: FRAME_BYTES,
-    answerBytesMax: READ_BYTES_MAX,
+    answerBytesMax: Math.max(READ_BYTES_MAX, COMMIT_BODY_BYTES_MAX),
     rate: "request",
     handle: log.read,
   },

@@ -65,7 +65,7 @@ export class Connection implements ChannelHandler, Caller {
     this.#channel = channel;
     this.options = options;
     this.bind = channel.transcriptHash;
-    this.turns = new Turns(channel, server.waiting);
+    this.turns = new Turns(channel, server.waiting, server.unfetched);
     this.#buckets = {
       request: new Bucket({ ratePerSecond: requestRate, burst: BURST_SECONDS * requestRate }, nowUs),
       append: new Bucket({ ratePerSecond: appendRate, burst: BURST_SECONDS * appendRate }, nowUs),

@@ -172,6 +172,8 @@ export class Fanout {
 
   #deliver({ record, members }: Committed, nowUs: number): void {
     let message: Uint8Array | undefined;
+    // One row for each of so many connections at once would be the memory of all of them: they are told to read it, and wait in turn.
+    const isLarge = record.body.length * members.length > LIVE_BYTES_MAX;
     for (let m = 0; m < members.length; m++) {
       const sessions = this.#sessions.of(members[m]!);
       for (let s = 0; s < sessions.length; s++) {
@@ -180,7 +182,7 @@ export class Fanout {
         if (session.device === record.device && session.sent.delete(record.messageId)) continue;
         const feed = session.feed;
         if (feed === undefined) continue;
-        if (feed.isOverfull(record.conversation)) {
+        if (isLarge || feed.isOverfull(record.conversation)) {
           this.skipped++;
           feed.miss(record.conversation, record.seq);
           this.#behind.add(feed);
@@ -200,3 +202,6 @@ export class Fanout {
     return this.#writer.view();
   }
 }
+
+/** What one record may be times the members it is for, to be delivered to them unasked. */
+export const LIVE_BYTES_MAX = 16 << 20;

@@ -11,6 +11,7 @@ import { Presence } from "./presence.ts";
 import { type Session, Sessions } from "./sessions.ts";
 import { Silence, SILENCE_LOOK_US } from "./silence.ts";
 import type { Turns } from "./turns.ts";
+import { Unfetched } from "./unfetched.ts";
 
 export interface ServerOptions {
   /** Told of a user's first session here and of the end of the last one. */
@@ -31,6 +32,7 @@ export class Server {
   readonly #displaced: { readonly channel: Channel; readonly heard: number; readonly endUs: number }[] = [];
   /** Connections with requests that wait for a turn. */
   readonly waiting = new Set<Turns>();
+  readonly unfetched = new Unfetched();
   #finishIdleAtUs = 0;
   readonly #silence = new Silence();
   #listenAtUs = 0;
@@ -111,6 +113,7 @@ export class Server {
   tick(nowUs: number): void {
     this.fanout.catchUp();
     this.presence.tick(nowUs);
+    this.unfetched.tick();
     for (const turns of this.waiting) turns.resume();
     for (const [channel, sinceUs] of this.#strangers) {
       if (nowUs - sinceUs < STRANGER_US_MAX) break;

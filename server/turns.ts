@@ -7,6 +7,7 @@
  */
 import { SEND_BUFFER_BYTES_MAX } from "../shared/limits.ts";
 import type { Channel } from "../shared/net/channel.ts";
+import { Unfetched } from "./unfetched.ts";
 
 /** Somebody who waits for a turn. */
 export interface Held {
@@ -16,6 +17,7 @@ export interface Held {
 export class Turns {
   readonly #channel: Pick<Channel, "bufferedBytes">;
   readonly #waiting: Set<Turns>;
+  readonly #unfetched: Unfetched;
   readonly #held = new Set<Held>();
   #answering = 0;
   /** Of the requests that are being answered, and of what their answers may hold. */
@@ -23,10 +25,14 @@ export class Turns {
   /** Bytes of requests that wait, over all streams. */
   queuedBytes = 0;
 
-  /** @param waiting Where those enter themselves whose streams have to be resumed. */
-  constructor(channel: Pick<Channel, "bufferedBytes">, waiting: Set<Turns>) {
+  /**
+   * @param waiting Where those enter themselves whose streams have to be resumed.
+   * @param unfetched What all connections share.
+   */
+  constructor(channel: Pick<Channel, "bufferedBytes">, waiting: Set<Turns>, unfetched: Unfetched = new Unfetched()) {
     this.#channel = channel;
     this.#waiting = waiting;
+    this.#unfetched = unfetched;
   }
 
   /** Too many answers wait to be fetched: nothing more is begun. */
@@ -36,18 +42,20 @@ export class Turns {
 
   /** Whether one more request of this weight may be answered now, beside those that are; alone it may have any. */
   isFreeFor(bytes: number): boolean {
-    return this.#answering < ANSWERING_MAX && !this.isBehind &&
+    return this.#answering < ANSWERING_MAX && !this.isBehind && this.#unfetched.isFreeFor(bytes) &&
       (this.#answering === 0 || this.#answeringBytes + bytes <= ANSWERING_BYTES_MAX);
   }
 
   begin(bytes: number): void {
     this.#answering++;
     this.#answeringBytes += bytes;
+    this.#unfetched.begin(bytes);
   }
 
   done(bytes: number): void {
     this.#answering--;
     this.#answeringBytes -= bytes;
+    this.#unfetched.done(bytes, this.#channel);
     if (this.#held.size > 0) this.resume();
   }
 
@@ -71,6 +79,7 @@ export class Turns {
   close(): void {
     this.#held.clear();
     this.#waiting.delete(this);
+    this.#unfetched.forget(this.#channel);
   }
 }
 

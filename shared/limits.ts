@@ -9,6 +9,11 @@ import { assert } from "./assert.ts";
 export const TEXT_BYTES_MAX = 1 << 20;
 /** Bytes of one sealed body in the log: the text, its header, and an RSA wrap for each device. */
 export const BODY_BYTES_MAX = TEXT_BYTES_MAX + (64 << 10);
+/**
+ * Bytes of a commit's body. Where nobody has renewed keys yet, a commit that removes somebody, or renews its author's keys, has 1.2 kB
+ * for each device in the group: 1,700 of them fit. So it is the largest row of the log.
+ */
+export const COMMIT_BODY_BYTES_MAX = 2 << 20;
 /** All of a commit: its body, the Welcomes that come with it and their tree. */
 export const COMMIT_BYTES_MAX = 8 << 20;
 /** Bytes of one protocol message on a stream: a commit is the largest. A larger one closes the connection. */
@@ -158,8 +163,12 @@ assert(
   "A text fits its body, a body its message",
 );
 assert(
-  COMMIT_BYTES_MAX > BODY_BYTES_MAX + WELCOME_BYTES_MAX + TREE_BYTES_MAX,
+  COMMIT_BYTES_MAX > COMMIT_BODY_BYTES_MAX + WELCOME_BYTES_MAX + TREE_BYTES_MAX,
   "A commit has room for its tree and for Welcomes beside the largest body",
+);
+assert(
+  COMMIT_BODY_BYTES_MAX >= BODY_BYTES_MAX && COMMIT_BODY_BYTES_MAX > GROUP_USERS_MAX * 1300,
+  "A row has room for a commit with new keys for every member of the largest group, on one device each",
 );
 assert(
   MESSAGE_BYTES_MAX > 16 * DEVICES_PER_USER_MAX * (KEY_PACKAGE_BYTES_MAX + 64) &&

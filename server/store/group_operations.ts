@@ -3,7 +3,7 @@ import { array, bool, bytes, optional, type Schema, struct, text, union, varint 
 import { u48 } from "../../shared/codec/mod.ts";
 import {
   ASKS_PAGE_MAX,
-  BODY_BYTES_MAX,
+  COMMIT_BODY_BYTES_MAX,
   DEVICES_PER_USER_MAX,
   GROUP_USERS_MAX,
   KEY_PACKAGE_BYTES_MAX,
@@ -44,7 +44,7 @@ const entry = {
   conversation: conversationId,
   messageId,
   lastCommit: varint,
-  body: bytes(BODY_BYTES_MAX),
+  body: bytes(COMMIT_BODY_BYTES_MAX),
   nowMs: u48,
 };
 

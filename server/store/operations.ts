@@ -10,6 +10,7 @@ import {
   ACQUAINTED_MAX,
   BACKUP_BYTES_MAX,
   BODY_BYTES_MAX,
+  COMMIT_BODY_BYTES_MAX,
   CERTIFICATE_BYTES_MAX,
   DEVICE_NAME_BYTES_MAX,
   DEVICES_PER_USER_MAX,
@@ -268,7 +269,7 @@ export const operations = {
     struct({ user: userName, conversation: conversationId, after: varint, ...page }),
     optional(logPage),
     ({ store }, { user, conversation, after, limit }) => store.read(user, conversation, after, limit),
-    READ_BYTES_MAX,
+    Math.max(READ_BYTES_MAX, COMMIT_BODY_BYTES_MAX),
   ),
   setCursors: operation(
     13,

@@ -33,6 +33,7 @@ import {
   BACKUP_BYTES_MAX,
   BODY_BYTES_MAX,
   CERTIFICATE_BYTES_MAX,
+  COMMIT_BODY_BYTES_MAX,
   DEVICE_NAME_BYTES_MAX,
   DEVICES_PER_USER_MAX,
   GROUP_USERS_MAX,
@@ -77,8 +78,8 @@ export const record = struct({
   sender: userName,
   device: deviceId,
   messageId: messageId,
-  /** Sealed; begins with a version byte and a kind byte. */
-  body: bytes(BODY_BYTES_MAX),
+  /** Sealed; begins with a version byte and a kind byte. Only a commit has more than BODY_BYTES_MAX. */
+  body: bytes(COMMIT_BODY_BYTES_MAX),
 });
 export type Record = Infer<typeof record>;
 
@@ -293,7 +294,7 @@ export const request = union({
       messageId,
       /** Sequence number of the newest commit that its author has read, valid or not; 0 for none. */
       lastCommit: varint,
-      body: bytes(BODY_BYTES_MAX),
+      body: bytes(COMMIT_BODY_BYTES_MAX),
       add: array(nameText, GROUP_USERS_MAX),
       remove: array(nameText, GROUP_USERS_MAX),
       welcomes: array(welcome, WELCOMES_MAX),

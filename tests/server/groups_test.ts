@@ -1,8 +1,15 @@
 /** Groups over handlers, fan-out and the memory store: who is told what, and who may not. */
 import assert from "node:assert/strict";
 import { ErrorCode } from "../../shared/errors.ts";
-import { ASK_BYTES_MAX, KEY_PACKAGE_BYTES_MAX, TREE_BYTES_MAX, WELCOME_BYTES_MAX } from "../../shared/limits.ts";
-import type { ConversationId, DeviceId, Event, MessageId, RequestOf } from "../../shared/protocol/mod.ts";
+import {
+  ASK_BYTES_MAX,
+  COMMIT_BODY_BYTES_MAX,
+  KEY_PACKAGE_BYTES_MAX,
+  TREE_BYTES_MAX,
+  WELCOME_BYTES_MAX,
+} from "../../shared/limits.ts";
+import type { ConversationId, DeviceId, Event, MessageId, RequestOf, UserName } from "../../shared/protocol/mod.ts";
+import { LIVE_BYTES_MAX } from "../../server/fanout.ts";
 import { hintUp } from "../../shared/protocol/mod.ts";
 import { encode } from "../../shared/codec/mod.ts";
 import { type TestDevice, testKeys } from "../keys.ts";
@@ -130,6 +137,23 @@ Deno.test("a commit brings the largest tree there is, once for all who fetch it"
   for (let number = 0; number < 12; number++) lane.send({ type: "welcome", conversation: GROUP });
   await until(() => (harness.server.tick(harness.nowUs), lane.received.length === 12));
   assert.ok(lane.received.every((answer) => answer.type === "welcome" && answer.welcome !== undefined));
+});
+
+Deno.test("the largest commit is stored, told of and read; to very many at once it is told of only, and they read it in turn", async () => {
+  const { harness, a, b } = await group();
+  const body = new Uint8Array(COMMIT_BODY_BYTES_MAX).fill(9);
+  expectType(await a.ask({ ...commit({ lastCommit: 1 }), body }), "stored");
+  await until(() => delivered(b.events).includes(2));
+  const { records } = expectType(await b.ask({ type: "read", conversation: GROUP, after: 1, limit: 10 }), "records");
+  assert.deepEqual(records.map(({ seq, body }) => [seq, body.length]), [[2, COMMIT_BODY_BYTES_MAX]]);
+  const many = Math.floor(LIVE_BYTES_MAX / COMMIT_BODY_BYTES_MAX);
+  for (const [seq, here] of [[3, many], [4, many + 1]] as const) {
+    const members = Array.from({ length: here }, (_, at) => at === 0 ? "bob" : `crowd${at}`) as UserName[];
+    harness.server.committed([{ record: { ...records[0]!, seq }, members }], harness.nowUs);
+  }
+  await until(() => (harness.server.tick(harness.nowUs), b.events.some(({ type }) => type === "behind")));
+  assert.deepEqual(delivered(b.events), [1, 2, 3]);
+  assert.deepEqual(b.events.at(-1), { type: "behind", conversation: GROUP, head: 4 });
 });
 
 Deno.test("a device asks, members hear of it and invite it, until another commit comes", async () => {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { type Held, Turns } from "../../server/turns.ts";
+import { Unfetched, UNFETCHED_BYTES_MAX } from "../../server/unfetched.ts";
 
 const MIB = 1 << 20;
 
@@ -48,4 +49,39 @@ Deno.test("Turns gives none to whoever has not fetched what was answered", () =>
   assert.ok(!turns.isFreeFor(0));
   channel.bufferedBytes = 2 * MIB;
   assert.ok(turns.isFreeFor(0));
+});
+
+Deno.test("Unfetched lets large answers of all connections wait for one another, one a tick beyond the bound, and small ones never", () => {
+  const unfetched = new Unfetched(), large = 4 * MIB, fits = UNFETCHED_BYTES_MAX / large;
+  const channels = Array.from({ length: fits + 2 }, () => ({ bufferedBytes: 0 }));
+  const turnsOf = channels.map((channel) => new Turns(channel, new Set(), unfetched));
+  for (const turns of turnsOf.slice(0, fits)) {
+    assert.ok(turns.isFreeFor(large));
+    turns.begin(large);
+  }
+  const [spare, last] = turnsOf.slice(fits) as [Turns, Turns];
+  assert.ok(spare.isFreeFor(large), "one beyond it");
+  spare.begin(large);
+  assert.ok(!last.isFreeFor(large));
+  assert.ok(last.isFreeFor(1000));
+  // Answered, and not fetched: as much as is really there.
+  for (const [at, turns] of turnsOf.slice(0, fits + 1).entries()) {
+    channels[at]!.bufferedBytes = MIB;
+    turns.done(large);
+  }
+  assert.ok(last.isFreeFor(large));
+  for (const channel of channels.slice(0, -1)) channel.bufferedBytes = large;
+  unfetched.tick();
+  assert.ok(last.isFreeFor(large), "one in each tick");
+  last.begin(large);
+  assert.ok(!last.isFreeFor(large));
+  last.done(large);
+  unfetched.tick();
+  // Fetched, or gone.
+  for (const [at, turns] of turnsOf.entries()) at % 2 === 0 ? turns.close() : channels[at]!.bufferedBytes = 0;
+  unfetched.tick();
+  for (let at = 0; at < fits; at++) {
+    assert.ok(unfetched.isFreeFor(large));
+    unfetched.begin(large);
+  }
 });
