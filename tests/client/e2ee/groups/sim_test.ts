@@ -1,13 +1,18 @@
 /**
  * Seeded histories: people with several devices talk in a group and in pairs, change it at once, come and go, are killed and put
- * back, while everything is delayed. In the end everybody agrees, and no key was used twice.
+ * back, while everything is delayed. In the end everybody agrees, and no key was used twice. A seed is one history (turns.ts).
  *
  * `FASTCHAT_GROUPS_SEEDS=20 FASTCHAT_GROUPS_STEPS=80 deno test …/sim_test.ts` runs more, `FASTCHAT_GROUPS_SEED=7` that one alone.
  */
 import assert from "node:assert/strict";
 import { FastChatError } from "../../../../client/errors.ts";
 import { RequestError } from "../../../../shared/errors.ts";
+import { libraryOf } from "../../../../client/e2ee/groups/library.ts";
+import type { SuiteName } from "../../../../client/e2ee/mls/mod.ts";
 import type { ConversationId } from "../../../../shared/protocol/mod.ts";
+import { Prng } from "../../../sim/prng.ts";
+import { TEST_CLUSTER, testKeys } from "../../../keys.ts";
+import { Turns } from "./turns.ts";
 import { assertHealthy, type Home, World } from "./world.ts";
 
 const SEEDS = Number(Deno.env.get("FASTCHAT_GROUPS_SEEDS") ?? 3);
@@ -15,20 +20,41 @@ const STEPS = Number(Deno.env.get("FASTCHAT_GROUPS_STEPS") ?? 40);
 const ONLY = Deno.env.get("FASTCHAT_GROUPS_SEED");
 
 for (const seed of ONLY === undefined ? Array.from({ length: SEEDS }, (_, index) => index + 1) : [Number(ONLY)]) {
-  Deno.test(`sim: groups, seed ${seed}`, () => simulate(seed));
+  Deno.test(`sim: groups, seed ${seed}`, async () => {
+    await simulate(seed);
+  });
 }
-Deno.test("sim: groups with X-Wing, seed 1001", () => simulate(1001, "x-wing"));
+Deno.test("sim: groups with X-Wing, seed 1001", async () => {
+  await simulate(1001, { suite: "x-wing" });
+});
+Deno.test("sim: the same seed is the same history", async () => {
+  const [first, second, other] = [await simulate(5), await simulate(5), await simulate(6)];
+  assert(first.length > 200, `only ${first.length} things happened`);
+  assert.deepEqual(second, first);
+  assert.notDeepEqual(other, first);
+});
 
-async function simulate(seed: number, suite: "x25519" | "x-wing" = "x25519"): Promise<void> {
+/** @returns What happened, in order. */
+async function simulate(
+  seed: number,
+  { suite = "x25519", steps = STEPS }: { readonly suite?: SuiteName; readonly steps?: number } = {},
+): Promise<string[]> {
+  let happened: string[] = [];
+  // Loaded and made outside: files and threads have no turns.
+  await libraryOf(TEST_CLUSTER, suite)();
+  await testKeys();
   try {
-    await World.run(async (world) => {
-      // With what devices leave for their user's others, and without.
-      world.hasAccountKeys = seed % 2 === 1;
-      await new Story(world).run();
-    }, { seed, suite });
+    await Turns.rule(new Prng(seed + 1_000_000), () =>
+      World.run(async (world) => {
+        happened = world.happened;
+        // With what devices leave for their user's others, and without.
+        world.hasAccountKeys = seed % 2 === 1;
+        await new Story(world, steps).run();
+      }, { seed, suite }));
   } catch (error) {
-    throw new Error(`FASTCHAT_GROUPS_SEED=${seed} FASTCHAT_GROUPS_STEPS=${STEPS}`, { cause: error });
+    throw new Error(`FASTCHAT_GROUPS_SEED=${seed} FASTCHAT_GROUPS_STEPS=${steps}`, { cause: error });
   }
+  return happened;
 }
 
 const DAY_MS = 24 * 3600 * 1000;
@@ -42,8 +68,11 @@ class Story {
   #group!: ConversationId;
   #said = 0;
 
-  constructor(world: World) {
+  readonly #steps: number;
+
+  constructor(world: World, steps: number) {
     this.#world = world;
+    this.#steps = steps;
   }
 
   async run(): Promise<void> {
@@ -58,7 +87,7 @@ class Story {
     }
     this.#direct.push(await world.direct(alice, bob), await world.direct(bob, carol));
     await world.settle();
-    for (let step = 0; step < STEPS; step++) {
+    for (let step = 0; step < this.#steps; step++) {
       await this.#step();
       if (world.random.chance(0.2)) await world.settle();
     }

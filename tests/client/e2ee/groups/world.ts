@@ -15,7 +15,13 @@ import type { Group, OwnDevice, SuiteName } from "../../../../client/e2ee/mls/mo
 import { FastChatError, KeyChangedError } from "../../../../client/errors.ts";
 import { ConnectionLostError, type Remote, ServerRefusal } from "../../../../client/remote.ts";
 import { KeyVault } from "../../../../client/vault.ts";
-import { directConversationId, Ed25519KeyPair, makeCertificate, pkcs8ToPem } from "../../../../shared/crypto/mod.ts";
+import {
+  directConversationId,
+  Ed25519KeyPair,
+  fingerprint,
+  makeCertificate,
+  pkcs8ToPem,
+} from "../../../../shared/crypto/mod.ts";
 import { ErrorCode } from "../../../../shared/errors.ts";
 import type { RandomSource } from "../../../../shared/primitives.ts";
 import type {
@@ -32,13 +38,14 @@ import type {
 import { TEST_CLUSTER, TEST_NOT_AFTER_MS, TEST_NOT_BEFORE_MS, type TestIdentity, testKeys } from "../../../keys.ts";
 import { Prng } from "../../../sim/prng.ts";
 import { TestServer } from "./server.ts";
+import { nextTurn } from "./turns.ts";
 
 /**
  * Time that tests let pass. The library looks at the wall clock when somebody is added, so it begins some time before that one:
- * then key packages that are good here are good there.
+ * then key packages that are good here are good there. It begins at midnight, so that days pass alike whenever a test runs.
  */
 export class TestClock {
-  nowMs = Date.now() - 20 * 24 * 3600 * 1000;
+  nowMs = Math.floor(Date.now() / DAY_MS - 20) * DAY_MS;
   #timers: { at: number; run: () => void }[] = [];
 
   readonly timers = {
@@ -66,6 +73,7 @@ export class TestClock {
 }
 
 const HOUR_MS = 3600 * 1000;
+const DAY_MS = 24 * HOUR_MS;
 
 export interface Shown {
   readonly seq: number;
@@ -82,6 +90,8 @@ export class World {
   keyLog: KeyLogView = NO_KEY_LOG;
   /** Whether homes can leave each other's devices what lets them in. */
   hasAccountKeys = false;
+  /** What each home asked and took, in order. */
+  readonly happened: string[] = [];
   /** Every (epoch, leaf, generation) that a message was sealed under: none may come twice. */
   readonly usedKeys = new Set<string>();
 
@@ -261,7 +271,7 @@ export class Home {
           const { entries } = await this.ask({ type: "directory", names: [...names] }) as { entries: DirectoryEntry[] };
           for (const entry of entries) {
             this.entries.set(entry.name, entry);
-            if (!this.pins.has(entry.name)) this.pins.set(entry.name, await fingerprintOf(entry.identityKey));
+            if (!this.pins.has(entry.name)) this.pins.set(entry.name, fingerprint(entry.identityKey));
           }
         },
       },
@@ -303,6 +313,7 @@ export class Home {
 
   async ask(request: Request) {
     this.#asking++;
+    this.#world.happened.push(`${this.user} ${this.device} asks ${request.type}`);
     try {
       await delay(this.#world.random);
       if (!this.isOnline) throw lost();
@@ -612,6 +623,8 @@ export class Home {
   }
 
   #note(record: Record | undefined, taken: Exclude<Taken, { kind: "wait" }>): void {
+    const where = record === undefined ? "apart" : `${record.conversation} ${record.seq} by ${record.device}`;
+    this.#world.happened.push(`${this.user} ${this.device} takes ${where}: ${taken.kind}`);
     this.warnings.push(...taken.warnings);
     if (taken.kind === "message" && record !== undefined) {
       this.show(record.conversation, { seq: record.seq, from: taken.from, text: taken.text });
@@ -623,15 +636,11 @@ export class Home {
 
 /** Lets everything that waits for nothing but the processor go on. */
 export async function breathe(turns = 4): Promise<void> {
-  for (let turn = 0; turn < turns; turn++) await new Promise<void>((resolve) => setTimeout(resolve, 0));
+  for (let turn = 0; turn < turns; turn++) await nextTurn();
 }
 
 async function delay(random: Prng): Promise<void> {
   for (let turns = random.integer(0, 2); turns > 0; turns--) await breathe(1);
-}
-
-async function fingerprintOf(spki: Uint8Array): Promise<Uint8Array> {
-  return (await import("../../../../shared/crypto/mod.ts")).fingerprint(spki);
 }
 
 function lost(): ConnectionLostError {
