@@ -66,6 +66,7 @@ export class Archiver {
    */
   async flush(onChunk: () => void = () => {}): Promise<void> {
     await this.#running?.catch(() => {});
+    this.#hasLooked = false;
     await this.#once(() => this.#upload({ paceMs: 0, onChunk }));
   }
 

@@ -65,9 +65,12 @@ export class Restorer {
     let last = 0, before: Uint8Array | undefined = new Uint8Array(32);
     while (last < chunks) {
       const page = await this.#options.link.ask<"archiveChunks">({ type: "archiveChunks", stream, after: last });
-      if (page.chunks.length === 0) break;
+      const begin = last;
       for (const { number, body } of page.chunks) {
-        if (number <= last) return this.#problem(`${nameOf(stream)}: the server gives chunk ${number} once more`);
+        if (number <= last) {
+          this.#problem(`${nameOf(stream)}: the server gives chunk ${number} once more`);
+          continue;
+        }
         if (number > last + 1) {
           this.#missing(stream, last + 1, number - 1);
           before = undefined;
@@ -84,6 +87,7 @@ export class Restorer {
         }
         before = content && hash;
       }
+      if (last === begin) break;
     }
     if (last < chunks) this.#missing(stream, last + 1, chunks);
   }
