@@ -42,8 +42,10 @@ export interface RefusedEvent {
   readonly seq: number;
   /** The group's name; absent where it is between two people. */
   readonly group?: string;
-  /** Who the server says it is from: a claim. */
-  readonly claimedFrom: UserName;
+  /** Where it is: a name, or a group's `#name`. */
+  readonly to: string;
+  /** Who the server says it is from: a claim. Absent where it stands for rows that do not come any more. */
+  readonly claimedFrom?: UserName;
   readonly reason: string;
   readonly time: string;
 }

@@ -617,6 +617,13 @@ function toConversation(row: Row | undefined): Conversation | undefined {
   };
 }
 
+function peerOf(database: Database, conversation: ConversationId): UserName | undefined {
+  return database.get("SELECT peer FROM conversations WHERE id = ?", conversation)?.["peer"] as UserName | undefined;
+}
+
+/** Of rows that no device has written. */
+export const NOBODYS_DEVICE = "0".repeat(32) as DeviceId;
+
 /** A row of `messages` as what is shown of it. @throws LockedError, VaultError */
 export function toPositioned(row: Row, database: Database): Positioned {
   return { event: toEvent(row, database), position: row["position"] as number };
@@ -635,8 +642,10 @@ function toEvent(row: Row, database: Database): LogEvent {
       type: "refused",
       conversation,
       seq,
+      to: group === undefined ? peerOf(database, conversation) ?? sender : groupAddress(database, conversation),
       ...(group !== undefined && { group }),
-      claimedFrom: sender,
+      // What became of rows that do not come is said by this home, and by nobody else.
+      ...(row["device"] !== NOBODYS_DEVICE && { claimedFrom: sender }),
       reason: read.reason,
       time,
     };

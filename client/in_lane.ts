@@ -1,9 +1,9 @@
 /** Rows of one conversation on their way into the history, and how far the log is known to reach. */
 import { READ_RECORDS_MAX } from "../shared/limits.ts";
-import type { ConversationId, DeviceId, MessageId, Record, ResponseOf, UserName } from "../shared/protocol/mod.ts";
+import type { ConversationId, MessageId, Record, ResponseOf, UserName } from "../shared/protocol/mod.ts";
 import type { Engine, Step } from "./e2ee/engine.ts";
 import type { Joined } from "./engine_host.ts";
-import { type Conversation, Own } from "./history.ts";
+import { type Conversation, NOBODYS_DEVICE, Own } from "./history.ts";
 import type { InboxOptions } from "./inbox_options.ts";
 import { patiently } from "./link.ts";
 import { pause } from "./pause.ts";
@@ -198,7 +198,7 @@ export class InLane {
           id: NOBODYS_ID as MessageId,
           sender: peer === "" ? self.name : peer,
           recipient: this.#recipient(peer),
-          device: NOBODYS_ID as DeviceId,
+          device: NOBODYS_DEVICE,
           timeMs: Date.now(),
           own: Own.no,
           reason: `The server was restored from a backup: what was said between ${minuteText(madeMs)} and ` +
@@ -254,7 +254,7 @@ export class InLane {
         id: NOBODYS_ID as MessageId,
         sender: peer === "" ? self.name : peer,
         recipient: this.#recipient(peer),
-        device: NOBODYS_ID as DeviceId,
+        device: NOBODYS_DEVICE,
         timeMs: Date.now(),
         own: Own.no,
         reason: `${what} removed by the server, which does not keep them for ever`,

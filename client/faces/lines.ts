@@ -1,5 +1,5 @@
 /** Events as lines of text for people. Colour where standard output wants it. */
-import type { ChangeEvent, ChatEvent, MessageEvent } from "../events.ts";
+import type { ChangeEvent, ChatEvent, MessageEvent, RefusedEvent } from "../events.ts";
 import { paint, paintName } from "../output.ts";
 import { changeTexts } from "./change_text.ts";
 import { mark, stateLine } from "./marks.ts";
@@ -10,9 +10,7 @@ export function eventLine(event: ChatEvent, me: string): string {
     case "message":
       return messageLine(event, me);
     case "refused":
-      return `${clock(event.time)} ${
-        paint("red", `[not shown: ${event.reason}; the server says it is from ${event.claimedFrom}]`)
-      }`;
+      return `${clock(event.time)} ${refusedText(event)}`;
     case "change":
       return `${clock(event.time)} ${paint("dim", `${event.to}: ${changeTexts(event, me).join("; ")}`)}`;
     case "state":
@@ -28,6 +26,12 @@ export function eventLine(event: ChatEvent, me: string): string {
     case "notice":
       return paint(event.code === "key-changed" ? ["bold", "red"] : "yellow", `* ${event.text}`);
   }
+}
+
+function refusedText({ to, group, claimedFrom, reason }: RefusedEvent): string {
+  if (claimedFrom === undefined) return paint("yellow", `[${to}: ${reason}]`);
+  const where = group === undefined ? "" : ` in ${to}`;
+  return paint("red", `[not shown${where}: ${reason}; the server says it is from ${claimedFrom}]`);
 }
 
 /** A message or a change of the past, with its day. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { Own } from "../../client/history.ts";
+import { NOBODYS_DEVICE, Own } from "../../client/history.ts";
 import type { MessageEvent } from "../../client/events.ts";
 import { ALICE, ALICES_DEVICE, BOB, BOBS_DEVICE, fromBob, historyWithBob, idOf, TALK, withDatabase } from "./homes.ts";
 
@@ -53,6 +53,21 @@ Deno.test("History.messages() gives the newest in order of the log, whatever ord
   });
 });
 
+Deno.test("History.unshown() has rows that stand for what does not come, and nobody who claims to have said it", async () => {
+  await withDatabase((database) => {
+    const history = historyWithBob(database), { text: _, ...row } = fromBob(1, { reason: "It was restored" });
+    history.add({ ...row, device: NOBODYS_DEVICE });
+    assert.deepEqual(history.unshown(10)[0]!.event, {
+      type: "refused",
+      conversation: TALK,
+      seq: 1,
+      to: BOB,
+      reason: "It was restored",
+      time: "1970-01-01T00:00:01.000Z",
+    });
+  });
+});
+
 Deno.test("History.replace() makes a refused row readable and unshown", async () => {
   await withDatabase((database) => {
     const history = historyWithBob(database), body = new Uint8Array([1, 2]);
@@ -63,6 +78,7 @@ Deno.test("History.replace() makes a refused row readable and unshown", async ()
       type: "refused",
       conversation: TALK,
       seq: 1,
+      to: BOB,
       claimedFrom: BOB,
       reason: "Its key changed",
       time: "1970-01-01T00:00:01.000Z",
