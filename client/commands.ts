@@ -416,6 +416,7 @@ device's id, or its name.
   policy approve   a new device counts for nothing until another one approves
                    it. "policy open" takes that back. Asks for your password
 
+  --with-history   with approve: share with it, too
   --since DAY      with share: how far back
   --device-name N  with link: what it is called, by default as its machine
   --no-qr          with link: no QR code
@@ -425,7 +426,7 @@ device's id, or its name.
   fastchat device list
   fastchat device revoke 3fa91c22`,
     words: [0, 16],
-    options: ["json", "yes", "server", "device-name", "no-qr", "since"],
+    options: ["json", "yes", "server", "device-name", "no-qr", "since", "with-history"],
     run: async (words, options) => (await import("./commands/devices.ts")).device(words, options),
   },
   identity: {

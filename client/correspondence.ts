@@ -16,7 +16,7 @@ import type { NoticeEvent } from "./events.ts";
 import type { Holdups } from "./holdups.ts";
 import { Inbox } from "./inbox.ts";
 import { KeyLog } from "./key_log.ts";
-import { isReplaced, newIdentities, noticesOf, unacknowledged } from "./key_watch.ts";
+import { foreignIdentity, isReplaced, newIdentities, noticesOf, unacknowledged } from "./key_watch.ts";
 import { Keyring, type Self } from "./keyring.ts";
 import { asFastChatError, type Link } from "./link.ts";
 import { ListedGroups } from "./listed_groups.ts";
@@ -86,6 +86,7 @@ export class Correspondence {
       onSettled: (id) => options.onSettled(id),
       onApplied: (id, here) => {
         this.#receipts.applied(id, here);
+        this.#receiver.applied();
         options.onApplied(id, here);
       },
     });
@@ -250,7 +251,7 @@ export class Correspondence {
         onNotice({ type: "notice", code, ...(name && { name }), conversation: id, text }),
       onJoined: (engine, id, taken) => {
         this.inbox.joined(engine, id, taken);
-        this.#receiver.soon();
+        this.#receiver.applied();
       },
       onHeldUp: (error) => holdups.heldUp(error),
       onComers: (id, comers, upTo) => this.giver.comers(id, comers, upTo),
@@ -308,6 +309,8 @@ export class Correspondence {
     if (keyLog.fork !== undefined) return onNotice({ type: "notice", code: "key-log", text: keyLog.fork });
     keyLog.catchUp(atLeast).then(() => {
       if (database.closed) return;
+      const foreign = foreignIdentity(keyLog, self);
+      if (foreign !== undefined) keyLog.reportFork(foreign);
       for (const notice of unacknowledged(keyLog, self)) onNotice(notice);
     }, () => {});
   }

@@ -15,8 +15,9 @@ export interface Options {
   readonly wait?: number;
   readonly limit?: number;
   readonly timeout?: number;
-  /** `device share`: nothing from before that day. */
+  /** `device share`: nothing from before that day; `device approve` does that too. */
   readonly since?: string;
+  readonly withHistory: boolean;
   /** `listen` repeats what `ack` was not called for. */
   readonly ack?: "manual";
   readonly ackAfter?: number;

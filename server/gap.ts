@@ -11,7 +11,7 @@ import type { Session } from "./sessions.ts";
 import type { Store } from "./store/store.ts";
 
 export class GapRepair {
-  readonly #store: Pick<Store, "conversations" | "session" | "asks" | "welcomesWaiting">;
+  readonly #store: Pick<Store, "conversations" | "session" | "asks" | "welcomesWaiting" | "history">;
   readonly #server: Server;
   readonly #logger: Logger;
   readonly #pause: (ms: number) => Promise<void>;
@@ -22,7 +22,7 @@ export class GapRepair {
 
   constructor(
     options: {
-      store: Pick<Store, "conversations" | "session" | "asks" | "welcomesWaiting">;
+      store: Pick<Store, "conversations" | "session" | "asks" | "welcomesWaiting" | "history">;
       server: Server;
       logger: Logger;
       pause: (ms: number) => Promise<void>;
@@ -102,6 +102,9 @@ export class GapRepair {
     const { user, device } = session, { fanout } = this.#server;
     for (const conversation of await this.#store.welcomesWaiting(user, device, WELCOMES_TOLD_MAX)) {
       fanout.groupNews({ type: "welcomed", conversation, devices: [{ user, device }] });
+    }
+    if ((await this.#store.history(user, device, 0)).length > 0) {
+      fanout.groupNews({ type: "historyWaits", devices: [{ user, device }] });
     }
     for (const ask of await this.#store.asks(user, undefined, undefined, ASKS_PAGE_MAX)) {
       fanout.groupNews({ type: "asked", ask, members: [user] });

@@ -93,28 +93,32 @@ async function approve(words: readonly string[], options: Options): Promise<void
       ? await chat.grantDevice(which, await passwordFor(chat.name, options.passwordFile))
       : await chat.approveDevice(one(words));
     tell(options, "device-approved", { id }, `The device ${shortDevice(id as never)} is yours`);
+    if (options.withHistory) await handOver(chat, id, options);
   }, OF_DEVICES);
 }
 
 /** Hands another device what was said between two people. */
 async function share(words: readonly string[], options: Options): Promise<void> {
-  const which = one(words), sinceMs = parseDay(options.since);
-  await withClient(options, async (chat) => {
-    const limit = options.timeout === undefined ? {} : { timeoutMs: options.timeout * 1000 };
-    const { device, ...shared } = await chat.shareHistory(which, { sinceMs, ...limit });
-    const { messages, conversations, isCut, isPending } = shared;
-    const said = [
-      messages === 0 && !isPending
-        ? `There is nothing that the device ${shortDevice(device)} could be handed`
-        : `The device ${shortDevice(device)} is handed ${count(messages, "message")} of ${
-          count(conversations, "conversation")
-        }`,
-      ...(isCut ? ["Of the longest ones the newest: there is no room for more at once"] : []),
-      ...(isPending ? ["The rest goes later, by itself"] : []),
-    ].join(". ");
-    const { isCut: cut, isPending: pending, ...counts } = shared;
-    tell(options, "device-shared", { id: device, ...counts, cut, pending }, said);
-  });
+  const which = one(words);
+  await withClient(options, (chat) => handOver(chat, which, options));
+}
+
+async function handOver(chat: ChatClient, which: string, options: Options): Promise<void> {
+  const sinceMs = parseDay(options.since);
+  const limit = options.timeout === undefined ? {} : { timeoutMs: options.timeout * 1000 };
+  const { device, ...shared } = await chat.shareHistory(which, { sinceMs, ...limit });
+  const { messages, conversations, isCut, isPending } = shared;
+  const said = [
+    messages === 0 && !isPending
+      ? `There is nothing that the device ${shortDevice(device)} could be handed`
+      : `The device ${shortDevice(device)} is handed ${count(messages, "message")} of ${
+        count(conversations, "conversation")
+      }`,
+    ...(isCut ? ["Of the longest ones the newest: there is no room for more at once"] : []),
+    ...(isPending ? ["The rest goes later, by itself"] : []),
+  ].join(". ");
+  const { isCut: cut, isPending: pending, ...counts } = shared;
+  tell(options, "device-shared", { id: device, ...counts, cut, pending }, said);
 }
 
 function count(number: number, what: string): string {

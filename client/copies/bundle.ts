@@ -1,11 +1,12 @@
 /**
- * What a sealed part of shared history says (docs/PROTOCOL.md §20): some of one bundle's messages, which of how many parts it is,
+ * What a sealed part of shared history says (docs/PROTOCOL.md §20), padded as messages are: some of one bundle's messages, which of how many parts it is,
  * and how far back the bundle goes. Who gave it, to whom and about which conversation, the envelope around it says.
  */
 import { bool, decode, DecodeError, encode, type Infer, struct, u48, u8, varint } from "../../shared/codec/mod.ts";
 import { bytes } from "../../shared/codec/mod.ts";
 import { BODY_BYTES_MAX, HISTORY_PART_BYTES, HISTORY_PARTS_MAX } from "../../shared/limits.ts";
 import { messageId } from "../../shared/protocol/mod.ts";
+import { pad, unpad } from "../e2ee/mls/padding.ts";
 import { type CopiedMessage, COPIES_MAX, COPY_OVERHEAD_BYTES, decodeCopies, encodeCopies } from "./copied_message.ts";
 
 const part = struct({
@@ -28,12 +29,12 @@ export interface BundlePart extends Omit<Infer<typeof part>, "version" | "copies
 }
 
 export function encodePart({ entries, ...rest }: BundlePart): Uint8Array {
-  return encode(part, { version: VERSION, ...rest, copies: encodeCopies(entries) });
+  return pad(encode(part, { version: VERSION, ...rest, copies: encodeCopies(entries) }));
 }
 
 /** @throws DecodeError for anything that {@linkcode encodePart} would not have written. */
 export function decodePart(encoded: Uint8Array): BundlePart {
-  const { version, copies, ...rest } = decode(part, encoded), entries = decodeCopies(copies);
+  const { version, copies, ...rest } = decode(part, unpad(encoded)), entries = decodeCopies(copies);
   if (version !== VERSION) throw new DecodeError(`Part of history is of version ${version}`);
   if (rest.part >= rest.parts || rest.parts > HISTORY_PARTS_MAX) {
     throw new DecodeError(`Part ${rest.part} is not one of ${rest.parts}`);

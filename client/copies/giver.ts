@@ -5,9 +5,8 @@
 import { InnerType, systemRandom } from "../../shared/crypto/mod.ts";
 import { ErrorCode } from "../../shared/errors.ts";
 import { HISTORY_BUNDLE_BYTES_MAX } from "../../shared/limits.ts";
-import type { ConversationId, DeviceId, MessageId, UserName } from "../../shared/protocol/mod.ts";
+import type { ConversationId, DeviceId, MessageId } from "../../shared/protocol/mod.ts";
 import type { Database } from "../database.ts";
-import type { EngineConversation } from "../e2ee/engine.ts";
 import { CertificateCache } from "../e2ee/mod.ts";
 import { sealLetter, type Turn } from "../e2ee/groups/mod.ts";
 import type { EngineHost } from "../engine_host.ts";
@@ -20,7 +19,7 @@ import { type Link, patiently } from "../link.ts";
 import { ServerRefusal } from "../remote.ts";
 import type { Timers } from "../timers.ts";
 import { encodePart, splitEntries } from "./bundle.ts";
-import type { Copies } from "./copies.ts";
+import type { Copies, Wanted } from "./copies.ts";
 import type { Gift, Gifts } from "./gifts.ts";
 import { historyFromMs } from "./quarantine.ts";
 
@@ -132,8 +131,10 @@ export class Giver {
   }
 
   async #giveAll(): Promise<void> {
-    const { gifts, nowMs, timers } = this.#options;
+    const { gifts, keyLog, nowMs, timers } = this.#options;
     this.#cancel();
+    // While the server shows different key logs, nobody knows whose a device is.
+    keyLog.requireOne();
     gifts.forget(nowMs() - KEPT_MS);
     let nextMs = Infinity;
     for (const gift of gifts.all()) {
@@ -161,13 +162,14 @@ export class Giver {
   /** @returns When to look at it again, where it is not done with. @throws ConnectionLostError */
   async #give(gift: Gift): Promise<number> {
     const { gifts, nowMs, self } = this.#options, bounds = await this.#bounds(gift);
-    const to = bounds && await this.#certificateOf(gift);
+    // Nothing goes out while nothing may be said there, or to a key that is not the one that counts, before a person has looked at it.
+    if (bounds === "blocked") return nowMs() + RETRY_MS;
     const { entries = [], isCut = false } = bounds ? this.#options.copies.newest(bounds) : {};
-    if (bounds === undefined || to === "none" || entries.length === 0) {
+    if (bounds === undefined || entries.length === 0) {
       gifts.drop(gift);
       return Infinity;
     }
-    // Their key is another one than the one that counts: nothing goes to it before a person has looked into it.
+    const to = await this.#certificateOf(gift, bounds.identity);
     if (to === undefined) return nowMs() + RETRY_MS;
     const parts = splitEntries(entries), { conversation, bundle } = gift;
     const certificate = await this.#options.keyring.ownCertificate(this.#options.link.remote!);
@@ -198,21 +200,28 @@ export class Giver {
     return Infinity;
   }
 
-  /** What of it may be given as things are now; `undefined` for nothing. */
-  async #bounds({ conversation, user, device, sinceMs, upTo }: Gift) {
-    const { copies, host, self } = this.#options, bytesMax = HISTORY_BUNDLE_BYTES_MAX;
-    if (sinceMs !== undefined) return user === self.name ? { conversation, sinceMs, upTo, bytesMax } : undefined;
+  /** What of it may be given as things are now, and to a device of which identity, as hex; `undefined` for nothing. */
+  async #bounds({ conversation, user, device, sinceMs, upTo }: Gift): Promise<Bounds | "blocked" | undefined> {
+    const { copies, host, self, keyLog } = this.#options, bytesMax = HISTORY_BUNDLE_BYTES_MAX;
+    if (!keyLog.isUsable(user, device)) return undefined;
+    if (sinceMs !== undefined) {
+      return user === self.name
+        ? { conversation, sinceMs, upTo, bytesMax, identity: self.identity.toHex() }
+        : undefined;
+    }
     const group = await host.with((engine) => engine.known(conversation));
-    if (group === undefined || group.historySinceMs === 0 || !isIn(group, user, device)) return undefined;
-    const after = copies.sharedFrom(conversation);
-    return { conversation, sinceMs: group.historySinceMs, after, upTo, bytesMax };
+    const member = group?.members.find(({ name, devices }) => name === user && devices.includes(device));
+    if (group === undefined || member === undefined || group.historySinceMs === 0) return undefined;
+    if (group.blocked !== undefined) return "blocked";
+    const after = copies.sharedFrom(conversation), identity = keyLog.identityOf(user, member.identity);
+    return { conversation, sinceMs: group.historySinceMs, after, upTo, bytesMax, identity };
   }
 
-  /** Of the device that it is for, encoded. "none": it is no device of theirs. `undefined` where that is not known now. */
-  async #certificateOf({ user, device }: Gift): Promise<Uint8Array | "none" | undefined> {
-    const { keyring, keyLog, link } = this.#options;
-    if (!keyLog.isUsable(user, device)) return "none";
-    return await keyring.encodedCertificateOf(user, device, () => link.ready());
+  /** Of the device that it is for, encoded. `undefined` where there is none by that identity, which is the one that counts. */
+  async #certificateOf({ user, device }: Gift, identity: string): Promise<Uint8Array | undefined> {
+    const { keyring, link } = this.#options;
+    const found = await keyring.encodedCertificateOf(user, device, () => link.ready());
+    return keyring.pinned(user)?.toHex() === identity ? found : undefined;
   }
 
   /** "over": somebody else has given it, or nobody may. "later": there is no room, or it is not the time. */
@@ -250,13 +259,13 @@ export class Giver {
   }
 }
 
+interface Bounds extends Wanted {
+  readonly identity: string;
+}
+
 /** As people say it. */
 export function messages(count: number): string {
   return count === 1 ? "1 message" : `${count} messages`;
-}
-
-function isIn({ members }: EngineConversation, user: UserName, device: DeviceId): boolean {
-  return members.some((member) => member.name === user && member.devices.includes(device));
 }
 
 function newBundle(): MessageId {

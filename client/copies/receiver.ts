@@ -4,6 +4,7 @@
  */
 import { InnerType } from "../../shared/crypto/mod.ts";
 import { DecodeError } from "../../shared/codec/mod.ts";
+import { HISTORY_PARTS_MAX } from "../../shared/limits.ts";
 import type { ConversationId, ResponseOf } from "../../shared/protocol/mod.ts";
 import type { Database } from "../database.ts";
 import type { EngineConversation } from "../e2ee/engine.ts";
@@ -49,6 +50,8 @@ export class Receiver {
   readonly #certificates: CertificateCache;
   #running: Promise<void> | undefined;
   #again = false;
+  /** Something waits for what is not known here yet. */
+  #isEarly = false;
   #closed = false;
 
   constructor(options: ReceiverOptions) {
@@ -62,6 +65,11 @@ export class Receiver {
     this.run().catch(() => {
       // Without a connection there is a next one.
     });
+  }
+
+  /** Rows were taken, or this device came into a group: what was too early may be judged now. */
+  applied(): void {
+    if (this.#isEarly) this.soon();
   }
 
   /** Takes what waits. Rejects where the connection ends under it. */
@@ -91,16 +99,18 @@ export class Receiver {
 
   async #takeAll(): Promise<void> {
     const { link } = this.#options;
-    for (let after = 0;;) {
+    this.#isEarly = false;
+    // However much a server says that there is, more than may be there is not asked for.
+    for (let after = 0, count = 0; count < HISTORY_PARTS_MAX; count++) {
       const { parts } = await patiently(() => link.ask<"history">({ type: "history", after }, FETCH_TIMEOUT_MS));
       const done: Record<"taken" | "refused", number[]> = { taken: [], refused: [] };
       for (const part of parts) {
         if (this.#closed) return;
-        // Whatever the server numbers them by, one that goes on and on is not asked for ever.
         if (part.number <= after) return;
         after = part.number;
         const verdict = await this.#take(part);
-        if (verdict.kind !== "later") done[verdict.kind].push(part.number);
+        if (verdict.kind === "later") this.#isEarly = true;
+        else done[verdict.kind].push(part.number);
         if (verdict.kind === "refused") this.#refuse(part, verdict.reason);
       }
       for (const taken of [true, false]) {

@@ -3,7 +3,7 @@ import { CloseCode } from "../../shared/errors.ts";
 import { silentLogger } from "../../shared/log.ts";
 import { GapRepair } from "../../server/gap.ts";
 import { StoreUnavailableError } from "../../server/store/store.ts";
-import type { MessageId } from "../../shared/protocol/mod.ts";
+import type { ConversationId, MessageId } from "../../shared/protocol/mod.ts";
 import { TEST_NOW_MS, testKeys } from "../keys.ts";
 import { expectType, Harness, message, until } from "./harness.ts";
 
@@ -91,7 +91,7 @@ Deno.test("GapRepair closes connections whose session ended while nobody could t
   assert.equal(b.closed, undefined);
 });
 
-Deno.test("GapRepair tells of what waits in no log: Welcomes, and devices that want to be let in", async () => {
+Deno.test("GapRepair tells of what waits in no log: Welcomes, history, and devices that want to be let in", async () => {
   const harness = await Harness.open(), { alice, bob } = await testKeys();
   const a = await harness.signedUp(alice), b = await harness.signedUp(bob);
   const { head } = expectType(await a.ask({ type: "openDirect", peer: "bob" }), "conversation");
@@ -101,18 +101,29 @@ Deno.test("GapRepair tells of what waits in no log: Welcomes, and devices that w
   expectType(await a.ask({ type: "commit", ...entry, welcomes, tree: body }), "stored");
   expectType(await b.ask({ type: "acknowledge", cursors: [{ conversation, seq: 1 }] }), "ok");
   expectType(await a.ask({ type: "ask", conversation, kind: 1, body }), "ok");
+  const group = "22".repeat(16) as ConversationId, handed = { to: bob.id, bundle: "33".repeat(16) as MessageId, body };
+  expectType(await a.ask({ type: "createGroup", conversation: group }), "conversation");
+  const added = { ...entry, conversation: group, add: ["bob"], welcomes: [], tree: new Uint8Array() };
+  expectType(await a.ask({ type: "commit", ...added }), "stored");
+  const part = { conversation: group, part: 0, parts: 1, unlessGiven: false, ...handed };
+  expectType(await a.ask({ type: "putHistory", ...part }), "ok");
   expectType(await b.ask({ type: "subscribe" }), "ok");
   const { server, store } = harness;
   const options = { store, server, logger: silentLogger, pause: () => Promise.resolve(), nowMs: () => TEST_NOW_MS };
   const repair = new GapRepair(options);
   repair.start();
-  await until(() => b.events.length === 2);
+  await until(() => b.events.length === 3);
   const timeMs = harness.services.nowMs();
   assert.deepEqual(structuredClone(b.events), [
     { type: "welcomed", conversation },
+    { type: "historyWaits" },
     { type: "asked", ask: { conversation, user: "alice", device: alice.id, kind: 1, body, timeMs } },
   ]);
   await repair.stop();
 });
 
-const NOTHING_WAITS = { asks: () => Promise.resolve([]), welcomesWaiting: () => Promise.resolve([]) };
+const NOTHING_WAITS = {
+  asks: () => Promise.resolve([]),
+  welcomesWaiting: () => Promise.resolve([]),
+  history: () => Promise.resolve([]),
+};
