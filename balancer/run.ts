@@ -51,6 +51,7 @@ class Run {
   #starting = true;
   #dataDir = "";
   #ticketKeys: TicketKeyFile | undefined;
+  #stopped: Promise<void> | undefined;
 
   constructor(config: BalancerConfig, face: RunFace) {
     this.#config = config;
@@ -60,7 +61,7 @@ class Run {
 
   /** Resolves when a stop was asked for and every server is gone. */
   get stopped(): Promise<void> {
-    return this.#stopRequested.promise.then((why) => {
+    return this.#stopped ??= this.#stopRequested.promise.then((why) => {
       this.#starting = false;
       this.#log?.log("info", "stopping", { why });
       this.#face.progress("Stopping ...");

@@ -1,11 +1,11 @@
 /** `backup`: a copy of the database, and of the keys where asked for, while a cluster serves (SECURITY P4). */
-import { basename } from "node:path";
+import { basename, dirname } from "node:path";
 import { dataPaths, loadClusterKeys, readKeyFiles } from "../../shared/cluster/mod.ts";
 import { formatFingerprint } from "../../shared/crypto/mod.ts";
 import { VERSION } from "../../shared/version.ts";
 import { StartError } from "../start_error.ts";
 import { discard, makeBackup, temporaryOf } from "../store/backup.ts";
-import { databaseOf, exists } from "./data_dir.ts";
+import { databaseOf, exists, isFolder } from "./data_dir.ts";
 import { describeBackup, progress, type UpkeepFace } from "./face.ts";
 
 export interface BackupWish {
@@ -18,6 +18,11 @@ export interface BackupWish {
 /** @throws StartError, DamagedError */
 export async function backUp({ file, dataDir, withKeys, force }: BackupWish, face: UpkeepFace): Promise<void> {
   const from = await databaseOf(dataDir);
+  if (await isFolder(file)) {
+    throw new StartError(2, `Cannot back up to ${file}: it is a folder. Say which file to make there`);
+  }
+  const folder = dirname(file);
+  if (!await isFolder(folder)) throw new StartError(2, `Cannot back up to ${file}: there is no folder ${folder}`);
   if (!force && await exists(file)) {
     throw new StartError(2, `Cannot back up to ${file}: it is there already. Choose another name, or say --force`);
   }

@@ -45,6 +45,10 @@ export async function exists(path: string): Promise<boolean> {
   }
 }
 
+export async function isFolder(path: string): Promise<boolean> {
+  return await exists(path) && (await Deno.stat(path)).isDirectory;
+}
+
 /** Where a restore keeps what is not yet whole. */
 export const RESTORING = "restoring";
 const MAY_BE_THERE = ["keys", "keys.lock", "store.lock", RESTORING];

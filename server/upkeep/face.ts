@@ -33,8 +33,12 @@ export function describeCounts({ version, counts }: Pick<CheckReport, "version" 
 export function describeBackup({ madeAt, counts, clusterId, fingerprint, parts }: BackupManifest): string {
   const { users = 0, conversations = 0, log = 0 } = counts;
   const keys = parts.length > 1 ? "with the cluster's keys" : "without the cluster's keys";
-  return `${log} messages in ${conversations} conversations of ${users} users, ${keys}\n` +
+  return `${some(log, "message")} in ${some(conversations, "conversation")} of ${some(users, "user")}, ${keys}\n` +
     `made at ${madeAt}, cluster ${clusterId}, key ${fingerprint}`;
+}
+
+function some(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
 }
 
 const TELL_MS = 1000;

@@ -22,7 +22,7 @@ Deno.test("backup and check run beside a serving cluster, and restore brings peo
       const before = sent;
       const made = await balancer("backup", file, "--data", dataDir, "--with-keys");
       assert.deepEqual([made.code, made.stderr.includes("can be this server")], [0, true], made.stderr);
-      assert.match(made.stdout, /\d+ messages in 1 conversations of 2 users, with the cluster's keys/);
+      assert.match(made.stdout, /\d+ messages in 1 conversation of 2 users, with the cluster's keys/);
       assert.equal(Deno.statSync(file).mode! & 0o777, 0o600);
       assert.ok(sent > before, "the talk went on meanwhile");
       const checked = await balancer("check", "--data", dataDir, "--json");
@@ -39,6 +39,15 @@ Deno.test("backup and check run beside a serving cluster, and restore brings peo
       const refused = await balancer("backup", file, "--data", dataDir);
       assert.equal(refused.code, 2);
       assert.match(refused.stderr, /--force/);
+      for (
+        const [place, reason] of [[join(directory, "none", "x.fcb"), /there is no folder/], [
+          directory,
+          /is a folder/,
+        ]] as const
+      ) {
+        const nowhere = await balancer("backup", place, "--force", "--data", dataDir);
+        assert.deepEqual([nowhere.code, reason.test(nowhere.stderr)], [2, true], nowhere.stderr);
+      }
       const used = await balancer("restore", file, "--data", dataDir);
       assert.equal(used.code, 2);
       assert.match(used.stderr, /it holds .*Stop what runs there/);
