@@ -5,32 +5,23 @@
 import { InnerType, openEnvelope, readEnvelope } from "../../../shared/crypto/mod.ts";
 import type { DeviceId, Record, UserName } from "../../../shared/protocol/mod.ts";
 import type { Step, Taken, Warning } from "../engine.ts";
-import type { Group, Member, Outcome } from "../mls/mod.ts";
+import type { Member, Outcome } from "../mls/mod.ts";
 import type { Asks } from "./asks.ts";
 import { Kind, readBody } from "./body.ts";
 import type { Context } from "./context.ts";
 import type { Conversation, Next } from "./conversation.ts";
-import type { Result } from "./result.ts";
 import { comersOf, groundsOf, identitiesOf } from "./grounds.ts";
 import { givingTurns } from "./givers.ts";
 import { historyOf } from "./history.ts";
 import { currentIdentity, identityWarnings, meet } from "./identities.ts";
 import type { Inviter } from "./inviter.ts";
 import type { Joiner } from "./joiner.ts";
+import { KeyLogFirst } from "./key_log_first.ts";
 import type { Loaded } from "./library.ts";
 import { linesOf } from "./lines.ts";
-import {
-  fork,
-  gap,
-  putOut,
-  REFUSALS,
-  REFUSED,
-  rejoined,
-  reordered,
-  ROLLED_BACK,
-  skippedCommit,
-  WITHHELD,
-} from "./reasons.ts";
+import { Outside } from "./outside.ts";
+import { fork, gap, putOut, REFUSALS, REFUSED, rejoined, reordered, skippedCommit } from "./reasons.ts";
+import { nothing, refused, type Result } from "./result.ts";
 import { type ConversationState, LISTED_MAX, NEW_STATE, Trouble } from "./state_row.ts";
 
 export class Taker {
@@ -39,9 +30,8 @@ export class Taker {
   readonly #joiner: Joiner;
   readonly #asks: Asks;
   readonly #inviter: Inviter;
-  /** Rows for which the key log was read, and people about whom it is. */
-  readonly #readForRows = new Set<string>();
-  readonly #followed = new Set<UserName>();
+  readonly #outside: Outside;
+  readonly #keyLogFirst: KeyLogFirst;
 
   constructor(
     context: Context,
@@ -53,6 +43,8 @@ export class Taker {
     this.#joiner = joiner;
     this.#asks = asks;
     this.#inviter = inviter;
+    this.#outside = new Outside(context, joiner);
+    this.#keyLogFirst = new KeyLogFirst(context, loaded);
   }
 
   async take(here: Conversation, record: Record): Promise<{ readonly taken: Taken; readonly step: Step }> {
@@ -108,11 +100,11 @@ export class Taker {
     if (!read.ok) return refused(REFUSED.damaged);
     const { header } = read.envelope;
     if (header.innerType !== InnerType.mls) return refused(REFUSED.newer);
-    if (here.group === undefined || here.isFounding) return this.#outside(here, record);
+    if (here.group === undefined || here.isFounding) return this.#outside.message(here, record);
     if (header.senderDevice === self.keys.id && record.device === self.keys.id) {
       // Nothing is wrapped for this device. One that it does not know is later than its state.
       const isKnown = this.#context.traces.isSeen(here.id, self.keys.id, record.messageId);
-      return isKnown ? this.#own(here, record) : this.#rolledBack(here);
+      return isKnown ? this.#own(here, record) : this.#outside.rolledBack(here);
     }
     const sender = lib.rosterOf(here.group).members.find(({ device }) => device === header.senderDevice);
     const certificate = sender && lib.certificateOf(here.group, sender.leaf);
@@ -139,12 +131,12 @@ export class Taker {
     const isCommit = lib.isCommit(bytes);
     if (isCommit && here.joining !== undefined && here.isPending(bytes)) return this.#joinedByItself(here, record);
     if (here.group === undefined || (here.isFounding && !here.isPending(bytes))) {
-      return isCommit ? await this.#commitOutside(here, record) : this.#outside(here, record);
+      return isCommit ? await this.#outside.commit(here, record) : this.#outside.message(here, record);
     }
     const notes = isCommit ? lib.peekNotes(bytes) : undefined;
     if (notes !== undefined && notes.keyLogEntries > 0) {
-      const wants = this.#keyLogFor(here.group, record, notes.keyLogEntries);
-      if (wants !== undefined) return { taken: wait(wants, KEY_LOG_FIRST), next: {} };
+      const first = this.#keyLogFirst.commit(here.group, record, notes.keyLogEntries);
+      if (first !== undefined) return first;
     }
     const outcome = await lib.receive(mls, here.group, bytes, {
       nowMs: nowMs(),
@@ -166,12 +158,12 @@ export class Taker {
       case "own":
         return this.#own(here, record);
       case "rolledBack":
-        return this.#rolledBack(here, seen);
+        return this.#outside.rolledBack(here, seen);
       case "late":
         return { taken: nothing(), next: { state: seen } };
       case "ahead":
         // Removed and brought back while it was away: the first row that it is shown lets it in.
-        return isCommit ? await this.#commitOutside(here, record) : this.#behind(here, record, seen);
+        return isCommit ? await this.#outside.commit(here, record) : this.#outside.behind(here, record, seen);
       case "skipped": {
         const skipped = isCommit ? [...state.skipped, record.seq].slice(-LISTED_MAX) : state.skipped;
         const warning = skippedCommit(outcome.reason, record.sender);
@@ -188,9 +180,8 @@ export class Taker {
     const { sender, plaintext, group, wipe } = outcome, { user, device } = sender;
     const head = plaintext.view.keyLog, isEmpty = head.every((byte) => byte === 0);
     const isKnownHead = isEmpty ? true : keyLog.knows(head);
-    if (isKnownHead === undefined && !this.#wasRead(record)) {
-      return { taken: wait(this.#readFor(record, () => keyLog.catchUp()), KEY_LOG_FIRST), next: {} };
-    }
+    const first = isKnownHead === undefined ? this.#keyLogFirst.message(record) : undefined;
+    if (first !== undefined) return first;
     const verdict = lib.judgeView(plaintext.view, {
       epoch: lib.epochOf(here.group!),
       authenticatorAt: (epoch) => state.authenticators.find((one) => one.epoch === epoch)?.value,
@@ -320,7 +311,7 @@ export class Taker {
   #removed(here: Conversation, record: Record, { by, notes }: Extract<Outcome, { kind: "removed" }>): Result {
     const { self, keyLog } = this.#context.options;
     // By this very device, but not by what it knows: it came back from a copy that is older than its last join.
-    if (by.device === self.keys.id) return this.#rolledBack(here, { ...here.state, lastCommit: record.seq });
+    if (by.device === self.keys.id) return this.#outside.rolledBack(here, { ...here.state, lastCommit: record.seq });
     const next = this.#gone(here, record);
     // Its identity had been replaced, and has certified it anew since: it asks to be let in like any new device.
     const hadEnded = keyLog.isRevoked(self.name, self.keys.id, notes.keyLogEntries);
@@ -357,70 +348,6 @@ export class Taker {
   #own(here: Conversation, record: Record): Result {
     const { traces } = this.#context;
     return { taken: nothing(), next: { writes: [() => traces.dropSent(here.id, record.messageId)] } };
-  }
-
-  /** The log holds more of this device than it knows: nothing is sealed until it has a new leaf (SECURITY M11). */
-  #rolledBack(here: Conversation, state = here.state): Result {
-    const isNew = here.state.trouble !== Trouble.rolledBack;
-    this.#joiner.wantsIn(here);
-    const next = { state: { ...state, trouble: Trouble.rolledBack, missed: state.missed + 1 } };
-    return { taken: nothing(isNew ? [ROLLED_BACK] : []), next };
-  }
-
-  /** Written in an epoch that this device was not shown. One placeholder stands for all of it. */
-  #behind(here: Conversation, { device }: Record, state: ConversationState): Result {
-    // By this very device, it says: then nobody withheld anything, but this home is an older copy of itself.
-    if (device === this.#context.options.self.keys.id) return this.#rolledBack(here, state);
-    const isNew = state.trouble === Trouble.none || state.trouble === Trouble.fork;
-    this.#joiner.wantsIn(here);
-    const next: Next = {
-      state: {
-        ...state,
-        trouble: isNew ? Trouble.withheld : state.trouble,
-        gapShown: true,
-        missed: state.missed + 1,
-      },
-    };
-    const warnings = isNew ? [WITHHELD] : [];
-    if (state.gapShown) return { taken: nothing(warnings), next };
-    return { taken: { kind: "refused", reason: REFUSED.behind, retryable: false, warnings }, next };
-  }
-
-  /** A message while this device is not in the group: one placeholder stands for all of them. */
-  #outside(here: Conversation, { seq }: Record): Result {
-    const { state } = here, found = this.#joiner.foundBefore(here, seq);
-    const reason = "There may be a Welcome for this device";
-    if (found === undefined) return { taken: wait(this.#joiner.look(here.id, seq), reason), next: {} };
-    if (found !== "none" && !here.isFounding) {
-      return { taken: wait(this.#joiner.joinLate(here, found), reason), next: {} };
-    }
-    if (state.trouble === Trouble.removed) return { taken: nothing(), next: {} };
-    this.#joiner.wantsIn(here);
-    const next = { state: { ...state, gapShown: true, missed: state.missed + 1 } };
-    return state.gapShown ? { taken: nothing(), next } : { ...refused(REFUSED.before), next };
-  }
-
-  /** A commit while this device is not in the group: perhaps the one that lets it in. */
-  async #commitOutside(here: Conversation, record: Record): Promise<Result> {
-    const seen = { ...here.state, lastCommit: record.seq };
-    const found = this.#joiner.foundFor(here.id, record.seq);
-    if (found === undefined) {
-      return {
-        taken: wait(this.#joiner.look(here.id, record.seq), "There may be a Welcome for this device"),
-        next: {},
-      };
-    }
-    if (found === "none") {
-      // Where the log begins behind the commit that lets it in, this one is for it to take as a member.
-      const earlier = this.#joiner.foundBefore(here, record.seq);
-      if (earlier !== undefined && earlier !== "none" && !here.isFounding) {
-        return { taken: wait(this.#joiner.joinLate(here, earlier), "There is a Welcome for this device"), next: {} };
-      }
-      return here.group === undefined || here.isFounding
-        ? { taken: nothing(), next: { state: seen } }
-        : this.#behind(here, record, seen);
-    }
-    return await this.#joiner.joined(here, found);
   }
 
   /** The commit by which this device came in by itself. */
@@ -460,44 +387,6 @@ export class Taker {
       begins: true,
     };
   }
-
-  /** What must be read of the key log before a commit is judged, so that everybody judges it alike: as far, and about all members. */
-  #keyLogFor(group: Group, record: Record, entries: number): Promise<void> | undefined {
-    const { keyLog } = this.#context.options;
-    const names = new Set(this.#loaded.lib.rosterOf(group).members.map(({ user }) => user));
-    for (const name of this.#followed) names.delete(name);
-    if (names.size > 0) {
-      return this.#patiently(async () => {
-        await keyLog.follow([...names]);
-        for (const name of names) this.#followed.add(name);
-      });
-    }
-    // A commit that names more than there is, is judged by what there is.
-    if (keyLog.length >= entries || this.#wasRead(record)) return undefined;
-    return this.#readFor(record, () => keyLog.catchUp(entries));
-  }
-
-  /** Whether it was read for this row. */
-  #wasRead({ conversation, seq }: Record): boolean {
-    return this.#readForRows.delete(`${conversation} ${seq}`);
-  }
-
-  #readFor({ conversation, seq }: Record, read: () => Promise<void>): Promise<void> {
-    return this.#patiently(async () => {
-      await read();
-      if (this.#readForRows.size >= READ_ROWS_MAX) this.#readForRows.clear();
-      this.#readForRows.add(`${conversation} ${seq}`);
-    });
-  }
-
-  /** Never rejects: what failed is tried again after a while, when the row is offered again. */
-  async #patiently(read: () => Promise<void>): Promise<void> {
-    try {
-      await read();
-    } catch {
-      await this.#context.background.pause(RETRY_MS).catch(() => {});
-    }
-  }
 }
 
 /** The same list for every message, until somebody comes or goes. */
@@ -517,18 +406,6 @@ function innerTypeOf(body: Uint8Array): number | undefined {
   return read.ok ? read.envelope.header.innerType : InnerType.text;
 }
 
-function nothing(warnings: readonly Warning[] = []): Taken {
-  return { kind: "nothing", warnings };
-}
-
-function wait(ready: Promise<void>, reason: string): Taken {
-  return { kind: "wait", ready, reason };
-}
-
-function refused(reason: string): Result {
-  return { taken: { kind: "refused", reason, retryable: false, warnings: [] }, next: {} };
-}
-
 function decodeText(content: Uint8Array): string | undefined {
   try {
     return TEXT_DECODER.decode(content);
@@ -538,8 +415,5 @@ function decodeText(content: Uint8Array): string | undefined {
 }
 
 const TEXT_DECODER = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-const KEY_LOG_FIRST = "The log of keys must be read first";
-const RETRY_MS = 1_000;
-const READ_ROWS_MAX = 1_024;
 /** As many as epochs whose messages still open, and this one. */
 const AUTHENTICATORS_KEPT = 5;

@@ -130,6 +130,9 @@ class Story {
       () => engine.change(id, { do: "rename", name: `name ${this.#said++}` }),
       () => engine.change(id, { do: "remove", names: [dave] }),
       () => engine.change(id, { do: "add", names: [dave] }),
+      // An admin who goes takes the role along: new keys and a new description in one commit.
+      () => engine.change(id, { do: "role", name: dave, role: random.pick(["admin", "member"] as const) }),
+      () => home.user === dave ? engine.leave(id) : engine.change(id, { do: "add", names: [dave] }),
     ]);
     const { life } = home;
     work().catch((error) => {
