@@ -23,6 +23,19 @@ export function unacknowledged(keyLog: KeyLog, self: Self): NoticeEvent[] {
   );
 }
 
+/**
+ * What is wrong with what the log shows others of this person: an identity that was never the one here (SECURITY P8). However that
+ * came into this home, by a backup, a link or a recovery key, it is not the one that others write to.
+ */
+export function foreignIdentity(keyLog: KeyLog, self: Self): string | undefined {
+  const history = keyLog.history(self.name);
+  if (history === undefined || [history.identity, ...history.earlier].some((one) => equalBytes(one, self.identity))) {
+    return undefined;
+  }
+  return `The server's key log shows others another identity of ${self.name} than the one in this home: what they send goes to ` +
+    "somebody else's keys. Nothing is sent from here: ask whoever runs the server why";
+}
+
 /** Identities that others have put in the place of theirs: fingerprints, 32 bytes. */
 export function newIdentities(
   news: readonly KeyLogNews[],
