@@ -8,9 +8,9 @@ import type { ConversationId } from "../shared/protocol/mod.ts";
 
 export class Feed {
   readonly #channel: Channel;
-  readonly #streams = new Map<ConversationId, Delivery>();
+  #streams: Map<ConversationId, Delivery> | undefined;
   /** Conversation → newest seq that was left out. */
-  #missed = new Map<ConversationId, number>();
+  #missed: Map<ConversationId, number> | undefined;
   #events: ChannelStream | undefined;
 
   constructor(channel: Channel) {
@@ -20,7 +20,7 @@ export class Feed {
   /** Whether a record must be left out: too much is waiting, or an earlier one of the conversation was left out. */
   isOverfull(conversation: ConversationId): boolean {
     return this.#channel.bufferedBytes > SEND_BUFFER_BYTES_MAX ||
-      (this.#missed.size > 0 && this.#missed.has(conversation));
+      (this.#missed !== undefined && this.#missed.has(conversation));
   }
 
   /** Half of the bound, so that a connection at its edge does not swing with every packet. */
@@ -30,11 +30,12 @@ export class Feed {
 
   /** @param message Borrowed; copied by the stream. */
   deliver(conversation: ConversationId, message: Uint8Array, nowUs: number): void {
-    let delivery = this.#streams.get(conversation);
+    const streams = this.#streams ??= new Map();
+    let delivery = streams.get(conversation);
     if (delivery === undefined) {
-      if (this.#streams.size >= DELIVERY_STREAMS_MAX) this.#finishOldest();
+      if (streams.size >= DELIVERY_STREAMS_MAX) this.#finishOldest(streams);
       const opened: Delivery = { stream: this.#open(() => this.#forget(conversation, opened)), usedUs: nowUs };
-      this.#streams.set(conversation, delivery = opened);
+      streams.set(conversation, delivery = opened);
     }
     delivery.usedUs = nowUs;
     delivery.stream.send(message);
@@ -47,35 +48,38 @@ export class Feed {
   }
 
   miss(conversation: ConversationId, head: number): void {
-    this.#missed.set(conversation, Math.max(head, this.#missed.get(conversation) ?? 0));
+    const missed = this.#missed ??= new Map();
+    missed.set(conversation, Math.max(head, missed.get(conversation) ?? 0));
   }
 
   /** What was left out since the last call. */
-  takeMissed(): Map<ConversationId, number> {
-    const missed = this.#missed;
-    this.#missed = new Map();
+  takeMissed(): Iterable<[ConversationId, number]> {
+    const missed = this.#missed ?? [];
+    this.#missed = undefined;
     return missed;
   }
 
   finishIdle(beforeUs: number): void {
+    if (this.#streams === undefined) return;
     for (const [conversation, delivery] of this.#streams) {
       if (delivery.usedUs >= beforeUs) continue;
       this.#streams.delete(conversation);
       delivery.stream.finish();
     }
+    if (this.#streams.size === 0) this.#streams = undefined;
   }
 
   /** Only that one: meanwhile the conversation may have another stream. */
   #forget(conversation: ConversationId, gone: Delivery): void {
-    if (this.#streams.get(conversation) === gone) this.#streams.delete(conversation);
+    if (this.#streams?.get(conversation) === gone) this.#streams.delete(conversation);
   }
 
   /** The peer allows so many streams at once, and one that waits for that would hold its conversation up. */
-  #finishOldest(): void {
+  #finishOldest(streams: Map<ConversationId, Delivery>): void {
     let oldest: [ConversationId, Delivery] | undefined;
-    for (const entry of this.#streams) if (oldest === undefined || entry[1].usedUs < oldest[1].usedUs) oldest = entry;
+    for (const entry of streams) if (oldest === undefined || entry[1].usedUs < oldest[1].usedUs) oldest = entry;
     if (oldest === undefined) return;
-    this.#streams.delete(oldest[0]);
+    streams.delete(oldest[0]);
     oldest[1].stream.finish();
   }
 

@@ -18,7 +18,7 @@ export class Turns {
   readonly #channel: Pick<Channel, "bufferedBytes">;
   readonly #waiting: Set<Turns>;
   readonly #unfetched: Unfetched;
-  readonly #held = new Set<Held>();
+  #held: Set<Held> | undefined;
   #answering = 0;
   /** Of the requests that are being answered, and of what their answers may hold. */
   #answeringBytes = 0;
@@ -56,28 +56,30 @@ export class Turns {
     this.#answering--;
     this.#answeringBytes -= bytes;
     this.#unfetched.done(bytes, this.#channel);
-    if (this.#held.size > 0) this.resume();
+    if (this.#held !== undefined) this.resume();
   }
 
   /** Resumes `held` when its turn has come; it may ask to be held again. */
   hold(held: Held): void {
-    this.#held.add(held);
+    (this.#held ??= new Set()).add(held);
     this.#waiting.add(this);
   }
 
   /** Gives turns as far as there are any, in the order in which they were asked for. */
   resume(): void {
-    for (const held of [...this.#held]) {
+    for (const held of [...this.#held ?? []]) {
       if (!this.isFreeFor(0)) return;
-      this.#held.delete(held);
+      this.#held?.delete(held);
       held.resume();
     }
-    if (this.#held.size === 0) this.#waiting.delete(this);
+    if (this.#held !== undefined && this.#held.size > 0) return;
+    this.#held = undefined;
+    this.#waiting.delete(this);
   }
 
   /** The connection has ended. */
   close(): void {
-    this.#held.clear();
+    this.#held = undefined;
     this.#waiting.delete(this);
     this.#unfetched.forget(this.#channel);
   }

@@ -6,6 +6,7 @@
  */
 import factory from "libsodium";
 import { assert } from "../assert.ts";
+import { keptWords } from "../kept.ts";
 import type { PacketKey } from "../primitives.ts";
 
 /** The heap that all packet keys of the process share. */
@@ -114,17 +115,17 @@ export class PacketHeap {
 /** One direction's key. The nonce is the iv XOR the packet number, right-aligned, network order (docs/PROTOCOL.md §5). */
 export class HeapPacketKey implements PacketKey {
   readonly #heap: PacketHeap;
-  readonly #key: Uint32Array;
-  readonly #iv: Uint32Array;
+  /** The key, and behind it the iv. */
+  readonly #words = keptWords(KEY_WORDS + IV_WORDS);
 
   /** @param key 32 bytes, copied. @param iv 12 bytes, copied. */
   constructor(heap: PacketHeap, key: Uint8Array, iv: Uint8Array) {
     assert(key.length === 32, `Packet key is ${key.length} bytes, not 32`);
     assert(iv.length === 12, `Packet iv is ${iv.length} bytes, not 12`);
     this.#heap = heap;
-    // Not `slice`: a `Buffer`'s shares its memory, which is a pool.
-    this.#key = new Uint32Array(new Uint8Array(key).buffer);
-    this.#iv = new Uint32Array(new Uint8Array(iv).buffer);
+    const words = this.#words, bytes = new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
+    bytes.set(key);
+    bytes.set(iv, 4 * KEY_WORDS);
   }
 
   seal(packet: Uint8Array, headerBytes: number, payloadBytes: number, packetNumber: number): number {
@@ -150,15 +151,15 @@ export class HeapPacketKey implements PacketKey {
 
   /** Puts key and nonce where libsodium reads them. WebAssembly and every platform Deno runs on are little-endian. */
   #load(packetNumber: number): void {
-    const heap = this.#heap, words = heap.words;
+    const heap = this.#heap, words = heap.words, own = this.#words;
     if (heap.loaded !== this) {
-      words.set(this.#key, heap.keyAt >>> 2);
+      for (let i = 0, at = heap.keyAt >>> 2; i < KEY_WORDS; i++) words[at + i] = own[i]!;
       heap.loaded = this;
     }
-    const nonce = heap.nonceAt >>> 2, iv = this.#iv;
-    words[nonce] = iv[0]!;
-    words[nonce + 1] = iv[1]! ^ swap(Math.floor(packetNumber / 2 ** 32));
-    words[nonce + 2] = iv[2]! ^ swap(packetNumber);
+    const nonce = heap.nonceAt >>> 2;
+    words[nonce] = own[KEY_WORDS]!;
+    words[nonce + 1] = own[KEY_WORDS + 1]! ^ swap(Math.floor(packetNumber / 2 ** 32));
+    words[nonce + 2] = own[KEY_WORDS + 2]! ^ swap(packetNumber);
   }
 }
 
@@ -187,4 +188,6 @@ const ARENA_BYTES = 2 << 20;
 /** The largest UDP datagram with its tag. */
 const SCRATCH_BYTES = (64 << 10) + 64;
 const TAG_BYTES = 16;
+const KEY_WORDS = 8;
+const IV_WORDS = 3;
 let opened: Promise<PacketHeap> | undefined;

@@ -54,7 +54,6 @@ export class Connection {
   readonly #liveness: Liveness;
   readonly #events = new EventQueue();
   readonly #closing: Closing;
-  readonly #cursor = new FrameCursor();
   /** A packet of the peer's opened: it has the keys. */
   #peerSeen = false;
   #confirmed = false;
@@ -139,8 +138,8 @@ export class Connection {
       return false;
     }
     if (!this.#closing.isOpen) {
-      this.#cursor.start(packet, PROTECTED_HEADER_BYTES, PROTECTED_HEADER_BYTES + payloadBytes);
-      this.#closing.handlePayload(this.#cursor, this.#lingerUs(nowUs));
+      CURSOR.start(packet, PROTECTED_HEADER_BYTES, PROTECTED_HEADER_BYTES + payloadBytes);
+      this.#closing.handlePayload(CURSOR, this.#lingerUs(nowUs));
       return true;
     }
     const packetNumber = this.#opener.packetNumber;
@@ -384,7 +383,7 @@ export class Connection {
   /** @throws TransportError */
   #handlePayload(packet: Uint8Array, payloadBytes: number, from: Address, nowUs: number): void {
     if (payloadBytes === 0) throw new TransportError(CloseCode.protocolViolation, "Payload is empty");
-    const cursor = this.#cursor;
+    const cursor = CURSOR;
     cursor.start(packet, PROTECTED_HEADER_BYTES, PROTECTED_HEADER_BYTES + payloadBytes);
     this.#ackEliciting = this.#asked = false;
     while (cursor.next()) {
@@ -480,3 +479,6 @@ export class Connection {
     return nowUs + 3 * this.#rtt.probeTimeoutUs;
   }
 }
+
+/** Reads one packet at a time, whosever it is. */
+const CURSOR = new FrameCursor();

@@ -1,5 +1,6 @@
 /** When packet keys change, and how long old ones live (docs/PROTOCOL.md §5.2, RFC 9001 §6). */
 import { assert } from "../assert.ts";
+import { kept } from "../kept.ts";
 import { KEY_AGE_US_MAX, PACKETS_PER_KEY_MAX, PROTECTED_HEADER_BYTES } from "../limits.ts";
 import { deriveNextSecret, derivePacketKey, readKeyPhase, writeProtectedHeader } from "../packet/mod.ts";
 import type { PacketKey, Primitives } from "../primitives.ts";
@@ -8,7 +9,7 @@ export interface PacketKeysOptions {
   readonly primitives: Primitives;
   /** 8 bytes. */
   readonly connectionId: Uint8Array;
-  /** 32 bytes each: secret_0 of the two directions. */
+  /** 32 bytes each: secret_0 of the two directions; copied. */
   readonly sendSecret: Uint8Array;
   readonly receiveSecret: Uint8Array;
   readonly nowUs: number;
@@ -23,7 +24,7 @@ export class PacketKeys {
   readonly #packetsPerKeyMax: number;
   readonly #keyAgeUsMax: number;
 
-  #sendSecret: Uint8Array;
+  readonly #sendSecret: Uint8Array;
   #sendKey: PacketKey;
   #sendPhase = 0;
   #sendSinceUs: number;
@@ -33,7 +34,7 @@ export class PacketKeys {
   /** The peer acknowledged a packet under the sending key. */
   #sendConfirmed = false;
 
-  #receiveSecret: Uint8Array;
+  readonly #receiveSecret: Uint8Array;
   #receiveKey: PacketKey;
   #receivePhase = 0;
   /** The receiving key is not the first one: there was a phase before it. */
@@ -52,10 +53,10 @@ export class PacketKeys {
     this.#connectionId = options.connectionId;
     this.#packetsPerKeyMax = options.packetsPerKeyMax ?? PACKETS_PER_KEY_MAX;
     this.#keyAgeUsMax = options.keyAgeUsMax ?? KEY_AGE_US_MAX;
-    this.#sendSecret = options.sendSecret;
+    this.#sendSecret = kept(options.sendSecret);
     this.#sendKey = derivePacketKey(options.primitives, options.sendSecret);
     this.#sendSinceUs = options.nowUs;
-    this.#receiveSecret = options.receiveSecret;
+    this.#receiveSecret = kept(options.receiveSecret);
     this.#receiveKey = derivePacketKey(options.primitives, options.receiveSecret);
   }
 
@@ -120,7 +121,7 @@ export class PacketKeys {
   }
 
   #rotateSend(nowUs: number): void {
-    this.#sendSecret = deriveNextSecret(this.#primitives, this.#sendSecret);
+    this.#sendSecret.set(deriveNextSecret(this.#primitives, this.#sendSecret));
     this.#sendKey = derivePacketKey(this.#primitives, this.#sendSecret);
     this.#sendPhase ^= 1;
     this.#sendSinceUs = nowUs;
@@ -141,7 +142,7 @@ export class PacketKeys {
     this.#previousKey = this.#receiveKey;
     this.#previousUntilUs = nowUs + keepUs;
     this.#receiveKey = this.#nextKey;
-    this.#receiveSecret = this.#nextSecret;
+    this.#receiveSecret.set(this.#nextSecret);
     this.#receivePhase ^= 1;
     this.#receiveFirst = packetNumber;
     this.#updatedReceive = true;

@@ -28,8 +28,6 @@ export class PacketOpener {
   readonly #resetToken: Uint8Array | undefined;
   readonly #failedOpensMax: number;
   readonly #replays = new ReplayWindow();
-  /** A packet is opened in place: what it ended with is kept for a look at it afterwards. */
-  readonly #tail = new Uint8Array(TAG_BYTES);
   #packetNumber = -1;
   #duplicates = 0;
   #failedOpens = 0;
@@ -64,7 +62,7 @@ export class PacketOpener {
   open(packet: Uint8Array, packetBytes: number, nowUs: number, keepUs: number): number {
     if (!isProtected(packet, packetBytes)) return Refusal.Dropped;
     if (this.#resetToken !== undefined) {
-      for (let i = 0; i < TAG_BYTES; i++) this.#tail[i] = packet[packetBytes - TAG_BYTES + i]!;
+      for (let i = 0; i < TAG_BYTES; i++) TAIL[i] = packet[packetBytes - TAG_BYTES + i]!;
     }
     const packetNumber = readPacketNumber(packet);
     if (this.#replays.has(packetNumber)) {
@@ -84,6 +82,9 @@ export class PacketOpener {
 
   /** A stateless reset looks like a packet that does not open. */
   #isReset(): boolean {
-    return this.#resetToken !== undefined && this.#primitives.equal(this.#tail, this.#resetToken);
+    return this.#resetToken !== undefined && this.#primitives.equal(TAIL, this.#resetToken);
   }
 }
+
+/** A packet is opened in place: what it ended with is kept for a look at it afterwards. */
+const TAIL = new Uint8Array(TAG_BYTES);

@@ -33,7 +33,12 @@ export class RangeSet {
     if (start >= end) return;
     const bounds = this.#bounds, length = bounds.length;
     // The common case: the next number in order.
-    if (length === 0 || start > bounds[length - 1]!) {
+    if (length === 0) {
+      // Most sets have one range for ever: a literal has room for no more.
+      this.#bounds = [start, end];
+      return;
+    }
+    if (start > bounds[length - 1]!) {
       bounds.push(start, end);
       return;
     }

@@ -49,8 +49,6 @@ export class Recovery {
   #episodeLost = 0;
   /** Bytes sent since the peer was last asked for an acknowledgement, or gave one. */
   #unaskedBytes = 0;
-  /** Reused for what an ACK or a timeout finishes. */
-  readonly #finished: SentPacket[] = [];
 
   constructor(parts: RecoveryParts) {
     this.#rtt = parts.rtt;
@@ -97,7 +95,7 @@ export class Recovery {
    * @returns Whether it brought news.
    */
   handleAck(frame: FrameCursor, nowUs: number): boolean {
-    const finished = this.#finished, largest = frame.ranges[0]!, late = this.#ledger.late;
+    const finished = FINISHED, largest = frame.ranges[0]!, late = this.#ledger.late;
     let count = 0;
     for (let i = frame.rangeCount - 1; i >= 0; i--) {
       count = this.#ledger.acknowledge(frame.ranges[i * 2 + 1]!, frame.ranges[i * 2]!, finished, count);
@@ -148,7 +146,7 @@ export class Recovery {
     this.#controller.reset();
     this.#size.reset();
     this.#episode++;
-    this.#resend(this.#loss.abandon(this.#finished), nowUs);
+    this.#resend(this.#loss.abandon(FINISHED), nowUs);
     this.#probesPending = 0;
     this.#unaskedBytes = 0;
     this.#redundancy.clear();
@@ -218,9 +216,9 @@ export class Recovery {
   }
 
   #detectLosses(nowUs: number): void {
-    const count = this.#loss.detect(nowUs, this.#finished);
+    const count = this.#loss.detect(nowUs, FINISHED);
     if (count === 0) return;
-    const newestSentUs = this.#finished[count - 1]!.sentUs;
+    const newestSentUs = FINISHED[count - 1]!.sentUs;
     if (newestSentUs > this.#episodeStartUs) {
       if (this.#episodeLost > 0) this.#loss.onReal();
       this.#episode++;
@@ -251,12 +249,12 @@ export class Recovery {
     late.length = 0;
   }
 
-  /** The first `count` packets of `#finished` are lost. */
+  /** The first `count` packets of `FINISHED` are lost. */
   #resend(count: number, nowUs: number): void {
     this.#packetsLost += count;
     this.#redundancy.onLost(count);
     for (let i = 0; i < count; i++) {
-      const packet = this.#finished[i]!;
+      const packet = FINISHED[i]!;
       packet.episode = this.#episode;
       this.#size.onMissed(packet.bytes);
       this.#cargo.onLost(packet);
@@ -270,6 +268,8 @@ export class Recovery {
   }
 }
 
+/** Filled with what an ACK or a timeout finishes, and done with before either returns. */
+const FINISHED: SentPacket[] = [];
 /** RFC 9002 §6.2.4. */
 const PROBES = 2;
 const ACKS_PER_WINDOW = 4;

@@ -4,7 +4,7 @@ import type { Stream } from "./stream.ts";
 export class Scheduler {
   readonly #queues = [new Queue(), new Queue(), new Queue()] as const;
   /** Streams that only wait for the connection's credit. */
-  readonly #blocked = new Set<Stream>();
+  #blocked: Set<Stream> | undefined;
 
   get isEmpty(): boolean {
     return this.#queues[0].isEmpty && this.#queues[1].isEmpty && this.#queues[2].isEmpty;
@@ -13,7 +13,7 @@ export class Scheduler {
   /** Puts a stream with something to send behind those of its priority. One that is queued keeps its place. */
   add(stream: Stream): void {
     if (stream.isScheduled) return;
-    if (this.#blocked.size > 0) this.#blocked.delete(stream);
+    this.#blocked?.delete(stream);
     stream.isScheduled = true;
     this.#queues[stream.priority].push(stream);
   }
@@ -31,20 +31,20 @@ export class Scheduler {
 
   /** Sets a stream aside until {@linkcode unblock}, or until it is added again. */
   block(stream: Stream): void {
-    this.#blocked.add(stream);
+    (this.#blocked ??= new Set()).add(stream);
   }
 
   /** The connection has credit again. */
   unblock(): void {
-    if (this.#blocked.size === 0) return;
-    const blocked = [...this.#blocked];
-    this.#blocked.clear();
+    const blocked = this.#blocked;
+    if (blocked === undefined) return;
+    this.#blocked = undefined;
     for (const stream of blocked) this.add(stream);
   }
 
   /** A stream that is over. One in a queue is skipped when its turn comes, because it has nothing to send. */
   forget(stream: Stream): void {
-    this.#blocked.delete(stream);
+    this.#blocked?.delete(stream);
   }
 }
 

@@ -1,8 +1,8 @@
 /**
  * The sending half of a stream: bytes waiting, in flight, acknowledged.
  *
- * Unacknowledged bytes lie in one buffer that slides along the stream: appending small messages allocates nothing once it
- * has its size, and a long-lived stream gives its memory back when it is idle.
+ * Unacknowledged bytes lie in one buffer that slides along the stream: appending small messages allocates nothing while there
+ * is room, and a stream gives its buffer back when all is acknowledged.
  */
 import { assert } from "../assert.ts";
 import { SendCredit } from "./flow_control.ts";
@@ -91,7 +91,7 @@ export class SendStream {
     this.#start = this.#end;
     this.#acked.clear();
     this.#lost.clear();
-    this.#buffer = EMPTY;
+    this.#giveBuffer();
     return dropped;
   }
 
@@ -219,7 +219,13 @@ export class SendStream {
     this.#start = start;
     if (start !== this.#end) return;
     this.#head = 0;
-    if (this.#finWritten || this.#buffer.length > IDLE_BUFFER_BYTES_MAX) this.#buffer = EMPTY;
+    this.#giveBuffer();
+  }
+
+  #giveBuffer(): void {
+    if (this.#buffer.length === SPARE_BUFFER_BYTES && SPARE.length < SPARE_BUFFERS_MAX) SPARE.push(this.#buffer);
+    this.#buffer = EMPTY;
+    this.#head = 0;
   }
 
   #makeRoom(bytes: number): void {
@@ -228,14 +234,22 @@ export class SendStream {
     if (needed * 2 <= this.#buffer.length) {
       this.#buffer.copyWithin(0, this.#head, this.#head + live);
     } else {
-      const grown = new Uint8Array(live === 0 ? needed : Math.max(needed, this.#buffer.length * 2));
+      const grown = newBuffer(live === 0 ? needed : Math.max(needed, this.#buffer.length * 2));
       grown.set(this.#buffer.subarray(this.#head, this.#head + live));
+      this.#giveBuffer();
       this.#buffer = grown;
     }
     this.#head = 0;
   }
 }
 
+/** At least so long. Small ones have one length, so that the next stream can use them. */
+function newBuffer(bytes: number): Uint8Array {
+  return bytes > SPARE_BUFFER_BYTES ? new Uint8Array(bytes) : SPARE.pop() ?? new Uint8Array(SPARE_BUFFER_BYTES);
+}
+
 const EMPTY = new Uint8Array(0);
-/** An idle stream keeps a buffer of this size, so that its next message allocates nothing. */
-const IDLE_BUFFER_BYTES_MAX = 4096;
+/** Buffers that no stream needs now: a message allocates nothing, and thousands of idle streams hold none. */
+const SPARE: Uint8Array[] = [];
+const SPARE_BUFFERS_MAX = 64;
+const SPARE_BUFFER_BYTES = 4096;

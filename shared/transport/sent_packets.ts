@@ -2,7 +2,7 @@
  * The ledger of what is in flight: one record for each ack-eliciting packet, in the order of sending.
  *
  * A record remembers what the packet carried as flat numbers, four a frame, because frames are sent again, never packets.
- * Records are reused: one that left the ledger belongs to the next packet.
+ * Records are reused: one that left the ledger belongs to the next packet, of any connection.
  */
 import { assert } from "../assert.ts";
 
@@ -41,7 +41,6 @@ export class SentPackets {
   #head = 0;
   /** Nothing before this index is in flight. */
   #first = 0;
-  readonly #free: SentPacket[] = [];
   #bytesInFlight = 0;
   #packetsInFlight = 0;
   #lastSentUs = 0;
@@ -74,7 +73,7 @@ export class SentPackets {
 
   /** An empty record to fill; {@linkcode add} it or {@linkcode release} it. */
   begin(): SentPacket {
-    const packet = this.#free.pop() ?? new SentPacket();
+    const packet = FREE.pop() ?? new SentPacket();
     packet.ackLargest = -1;
     packet.frameCount = 0;
     packet.state = PacketState.InFlight;
@@ -82,7 +81,7 @@ export class SentPackets {
   }
 
   release(packet: SentPacket): void {
-    if (this.#free.length < FREE_MAX) this.#free.push(packet);
+    if (FREE.length < FREE_MAX) FREE.push(packet);
   }
 
   add(packet: SentPacket, number: number, sentUs: number, bytes: number): void {
@@ -149,7 +148,10 @@ export class SentPackets {
       this.release(packet);
       this.#head++;
     }
-    if (this.#head > COMPACT_AT && this.#head * 2 > packets.length) {
+    if (this.#head === packets.length) {
+      // Nothing of what was needed at the busiest time stays with a connection that has become quiet.
+      packets.length = this.#head = this.#first = 0;
+    } else if (this.#head > COMPACT_AT && this.#head * 2 > packets.length) {
       packets.copyWithin(0, this.#head);
       packets.length -= this.#head;
       this.#first -= this.#head;
@@ -178,5 +180,7 @@ export class SentPackets {
   }
 }
 
-const FREE_MAX = 256;
+/** Records that wait to be used again, by whichever connection sends next: thousands that are quiet would keep some each. */
+const FREE: SentPacket[] = [];
+const FREE_MAX = 1024;
 const COMPACT_AT = 1024;

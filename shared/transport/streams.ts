@@ -24,7 +24,7 @@ export class Streams {
   #openMax: number;
   /** Highest stream count seen of the peer's, and those below it of which nothing came yet. */
   #accepted = 0;
-  readonly #unseen = new Set<number>();
+  #unseen: Set<number> | undefined;
   #newcomer: Stream | undefined;
   /** Streams that the peer may have opened in all, as granted, and those of them that are over. */
   #granted: number;
@@ -100,9 +100,9 @@ export class Streams {
       throw new TransportError(CloseCode.streamLimit, `Peer opens stream ${index + 1}, may open ${this.#granted}`);
     }
     if (index >= this.#accepted) {
-      for (let late = this.#accepted; late < index; late++) this.#unseen.add(late);
+      for (let late = this.#accepted; late < index; late++) (this.#unseen ??= new Set()).add(late);
       this.#accepted = index + 1;
-    } else if (!this.#unseen.delete(index)) {
+    } else if (!this.#unseen?.delete(index)) {
       return undefined;
     }
     this.#newcomer = this.#add(id, 1, false);

@@ -1,4 +1,5 @@
 /** The deadlines of one connection: one table, one minimum. */
+import { keptDoubles } from "../kept.ts";
 
 export enum Timer {
   /** A packet will count as lost, or a probe is due. */
@@ -22,7 +23,7 @@ export enum Timer {
 }
 
 export class Timers {
-  readonly #deadlinesUs = new Float64Array(TIMERS).fill(Infinity);
+  readonly #deadlinesUs = keptDoubles(TIMERS).fill(Infinity);
 
   /** @param deadlineUs `Infinity` for never. */
   set(timer: Timer, deadlineUs: number): void {
