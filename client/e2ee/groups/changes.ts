@@ -13,7 +13,7 @@ import type { Context } from "./context.ts";
 import { currentIdentity } from "./identities.ts";
 import type { Library, Loaded } from "./library.ts";
 import { ROLES } from "./lines.ts";
-import type { Newcomer, Newcomers } from "./newcomers.ts";
+import { DEVICES_AT_ONCE, type Newcomer, type Newcomers } from "./newcomers.ts";
 
 export class Changes {
   readonly #context: Context;
@@ -100,14 +100,15 @@ export class Changes {
       if (missing.length === 0) return undefined;
       const add = await this.#newcomers.packages(id, missing, () => true);
       let count = 0;
+      const found = Map.groupBy(add, ({ holder }) => holder.user);
       const now = missing.filter(({ name }) => {
-        const devices = add.filter(({ holder }) => holder.user === name).length;
+        const devices = found.get(name)?.length ?? 0;
         if (devices === 0) {
           throw new RefusedError(`${name} has left no keys yet: they must have been online once`, ErrorCode.notFound);
         }
         return (count += devices) <= DEVICES_AT_ONCE;
       });
-      const isComing = (user: UserName) => now.some(({ name }) => name === user);
+      const coming = new Set(now.map(({ name }) => name)), isComing = (user: UserName) => coming.has(user);
       const former = members.filter(({ user }) => isComing(user)).map(({ leaf }) => leaf);
       return {
         add: add.filter(({ holder }) => isComing(holder.user)),
@@ -118,14 +119,15 @@ export class Changes {
 
   #removing(names: readonly UserName[]): Intention {
     if (names.includes(this.#context.options.self.name)) throw new UsageError("To go yourself, leave the group");
+    const going = new Set(names);
     return (_, roster) => {
-      const remove = roster.members.filter(({ user }) => names.includes(user)).map(({ leaf }) => leaf);
+      const remove = roster.members.filter(({ user }) => going.has(user)).map(({ leaf }) => leaf);
       return Promise.resolve(remove.length === 0 ? undefined : this.#without(roster, remove));
     };
   }
 
   #without(roster: Roster, remove: readonly number[]) {
-    const staying = roster.members.filter(({ leaf }) => !remove.includes(leaf));
+    const gone = new Set(remove), staying = roster.members.filter(({ leaf }) => !gone.has(leaf));
     const info = this.#lib.withoutAbsent(roster.info, staying, currentIdentity(this.#context));
     return { remove, ...(info === roster.info ? {} : { info }) };
   }
@@ -158,9 +160,8 @@ function isSame(lib: Library, a: GroupInfo, b: GroupInfo): boolean {
 }
 
 const NAMES_AT_ONCE = 16;
-/** So that a commit and its Welcomes stay within what a row may carry; what is left comes with the next one. */
-const USERS_AT_ONCE = 64;
-const DEVICES_AT_ONCE = 200;
+/** What is left comes with the next commit. */
+const USERS_AT_ONCE = 200;
 
 /** Runs a change; what the policy refuses is said in words. */
 export async function readable(context: Context, work: () => Promise<void>): Promise<void> {

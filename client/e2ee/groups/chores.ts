@@ -15,7 +15,7 @@ import { certifiedDevices, currentIdentity, rankOf, readCertificate } from "./id
 import { sealLetter } from "./letter.ts";
 import { isLinkProof } from "./link.ts";
 import type { Loaded } from "./library.ts";
-import type { Newcomer, Newcomers } from "./newcomers.ts";
+import { DEVICES_AT_ONCE, type Newcomer, type Newcomers } from "./newcomers.ts";
 import { Successors } from "./successors.ts";
 
 export class Chores {
@@ -81,7 +81,7 @@ export class Chores {
     const succession = await this.#successors.in(here, roster);
     const { remove: leaving, leaves } = this.#leaving(here, group, roster);
     const remove = [...new Set([...leaving, ...succession.remove])];
-    const staying = roster.members.filter(({ leaf }) => !remove.includes(leaf));
+    const gone = new Set(remove), staying = roster.members.filter(({ leaf }) => !gone.has(leaf));
     const add = [...succession.add, ...await this.#coming(here, roster, staying, succession.names)];
     if (remove.length === 0 && add.length === 0 && !this.#needsKeys(state)) return undefined;
     if (this.#tooLarge.has(group.state.ratchetTree)) return undefined;
@@ -120,7 +120,9 @@ export class Chores {
     staying: readonly Member[],
     replaced: ReadonlySet<UserName>,
   ): Promise<CheckedKeyPackage[]> {
-    const there = new Set(staying.map(({ device }) => device)), missing = new Set<DeviceId>();
+    const there = new Set(staying.map(({ device }) => device)),
+      memberOf = byUser(staying),
+      missing = new Set<DeviceId>();
     const newcomers = new Map<UserName, Newcomer>();
     const { keyLog, people } = this.#context.options;
     const wants = (name: UserName, identity: string, device: DeviceId) => {
@@ -129,7 +131,7 @@ export class Chores {
       newcomers.set(name, { name, identity });
     };
     for (const name of this.#changed.get(here.id) ?? []) {
-      const member = staying.find(({ user }) => user === name);
+      const member = memberOf.get(name);
       if (member === undefined) continue;
       if (replaced.has(name)) continue;
       const identity = keyLog.identityOf(name, member.identity);
@@ -141,11 +143,13 @@ export class Chores {
         await this.#byLink(here, ask, roster, staying, (name, identity, device) => wants(name, identity, device));
         continue;
       }
-      const member = staying.find(({ user }) => user === ask.user);
+      const member = memberOf.get(ask.user);
       if (member !== undefined) wants(ask.user, keyLog.identityOf(ask.user, member.identity), ask.device);
       else this.#asks.drop(here.id, ask.device);
     }
-    return await this.#newcomers.packagesOf(here.id, [...newcomers.values()], missing);
+    // What is left over comes with the next commit.
+    const now = new Set([...missing].slice(0, DEVICES_AT_ONCE));
+    return await this.#newcomers.packagesOf(here.id, [...newcomers.values()], now);
   }
 
   /** Somebody who has an invite link: an admin's device looks at what they say, and nobody else (SECURITY M14). */
@@ -226,6 +230,11 @@ export class Chores {
     if (authenticators.length === 0) return false;
     return keysDue || keysUsed >= KEY_MESSAGES_MAX || this.#context.options.nowMs() - keysMs > KEY_AGE_MS_MAX;
   }
+}
+
+/** The first device of each. */
+function byUser(members: readonly Member[]): ReadonlyMap<UserName, Member> {
+  return new Map(members.toReversed().map((member) => [member.user, member]));
 }
 
 /** What the directory has of a device, by the identity that its user goes by now. */

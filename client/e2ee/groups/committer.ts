@@ -7,7 +7,7 @@
  */
 import { ErrorCode } from "../../../shared/errors.ts";
 import { InnerType } from "../../../shared/crypto/mod.ts";
-import { BODY_BYTES_MAX } from "../../../shared/limits.ts";
+import { COMMIT_BODY_BYTES_MAX, TREE_BYTES_MAX } from "../../../shared/limits.ts";
 import type { MessageId, RequestOf, UserName } from "../../../shared/protocol/mod.ts";
 import { FastChatError } from "../../errors.ts";
 import { ServerRefusal } from "../../remote.ts";
@@ -24,15 +24,9 @@ export interface Wish extends Intent {
   readonly leaves?: readonly number[];
 }
 
-/** New keys for each of very many members who never had any of their own: it does not fit a row. */
+/** What a change needs does not fit: new keys for each of very many devices that never had any of their own, or their tree. */
 export class CommitTooLarge extends FastChatError {
   override readonly name = "CommitTooLarge";
-
-  constructor() {
-    super(
-      "This group is so large that such a change does not fit: it can be made when more of its members have written",
-    );
-  }
 }
 
 /** What is still to be done to a group; `undefined` where nothing is. Network inside. */
@@ -152,7 +146,14 @@ export class Committer {
       grounds: groundsOf(notes, state, keyLog),
       identityOf: identitiesOf(notes, keyLog),
     });
-    if (committed.body.length + 2 > BODY_BYTES_MAX) throw new CommitTooLarge();
+    if (committed.body.length + 2 > COMMIT_BODY_BYTES_MAX) {
+      throw new CommitTooLarge(
+        "There are so many devices in this group that such a change does not fit: it can be made when more of them have written",
+      );
+    }
+    if ((committed.sealedTree?.length ?? 0) > TREE_BYTES_MAX) {
+      throw new CommitTooLarge("There are so many devices in this group that no further ones can be let in");
+    }
     const after = lib.rosterOf(committed.group.pending!);
     const isGroup = after.info.kind === lib.Kind.group;
     const were = usersOf(before), are = usersOf(after), messageId = random.bytes(16).toHex() as MessageId;

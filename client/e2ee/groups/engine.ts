@@ -251,24 +251,21 @@ class GroupEngine implements OwnEngine {
     const { lib } = parts.loaded, roster = lib.rosterOf(here.group);
     // Whoever has left is in the tree until the next commit, and in the group no longer.
     const left = new Set(here.state.leaves.map(({ user }) => user));
-    const names = [...new Set(roster.members.map(({ user }) => user))].filter((name) => !left.has(name));
-    const roleOf = (name: UserName) =>
-      ROLES[roster.info.roles.find(({ user }) => user === name)?.role ?? 0] ?? "member";
+    const devicesOf = Map.groupBy(roster.members, ({ user }) => user);
+    const roles = new Map(roster.info.roles.map(({ user, role }) => [user, role]));
+    const roleOf = (name: UserName) => ROLES[roles.get(name) ?? 0] ?? "member";
     const blocked = BLOCKED[here.state.trouble];
     return {
       id,
       isGroup: roster.info.kind === lib.Kind.group,
       name: roster.info.name,
       topic: roster.info.topic,
-      members: names.map((name) => {
-        const devices = roster.members.filter(({ user }) => user === name);
-        return {
-          name,
-          role: roleOf(name),
-          devices: devices.map(({ device }) => device),
-          identity: devices[0]!.identity,
-        };
-      }),
+      members: [...devicesOf].filter(([name]) => !left.has(name)).map(([name, devices]) => ({
+        name,
+        role: roleOf(name),
+        devices: devices.map(({ device }) => device),
+        identity: devices[0]!.identity,
+      })),
       role: roleOf(this.#context.options.self.name),
       membersMayAdd: roster.info.membersAdd,
       historySinceMs: roster.info.historySinceMs,

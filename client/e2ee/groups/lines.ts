@@ -1,5 +1,5 @@
 /** What a commit changed, as lines for people; none where only keys did. Pure. */
-import type { UserName } from "../../../shared/protocol/mod.ts";
+import type { DeviceId, UserName } from "../../../shared/protocol/mod.ts";
 import type { ChangeLine } from "../engine.ts";
 import type { Change, GroupInfo, IdentityOf, Member, Roster } from "../mls/mod.ts";
 
@@ -25,20 +25,21 @@ export function linesOf(
   const others = after.members.filter(({ user, identity }) =>
     were.has(user) && !people.has(`${user} ${identityOf(user, identity)}`)
   );
-  for (const user of usersOf(others)) lines.push({ what: "removed", who: user }, { what: "added", who: user });
-  const isSame = ({ user }: { readonly user: UserName }) => !others.some((other) => other.user === user);
+  const replaced = usersOf(others), isSame = ({ user }: { readonly user: UserName }) => !replaced.has(user);
+  for (const user of replaced) lines.push({ what: "removed", who: user }, { what: "added", who: user });
   for (const user of are) if (!were.has(user)) lines.push({ what: "added", who: user });
   for (const user of were) {
     // Who left was told of when the notice came.
     if (!are.has(user) && !left.includes(user)) lines.push({ what: "removed", who: user });
   }
+  const former = devicesOf(before.members), present = devicesOf(after.members);
   for (const { user, device } of change.added) {
-    const isBack = before.members.some((member) => member.device === device);
-    if (were.has(user) && !isBack && isSame({ user })) lines.push({ what: "device-added", who: user, value: device });
+    if (were.has(user) && !former.has(device) && isSame({ user })) {
+      lines.push({ what: "device-added", who: user, value: device });
+    }
   }
   for (const member of before.members) {
-    const isGone = !after.members.some(({ device }) => device === member.device);
-    if (isGone && are.has(member.user) && isSame(member)) {
+    if (!present.has(member.device) && are.has(member.user) && isSame(member)) {
       lines.push({ what: "device-removed", who: member.user, value: member.device });
     }
   }
@@ -62,6 +63,10 @@ function infoLines(before: GroupInfo, after: GroupInfo, users: ReadonlySet<UserN
 
 function roleIn({ roles }: GroupInfo, name: UserName): number {
   return roles.find(({ user }) => user === name)?.role ?? 0;
+}
+
+function devicesOf(members: readonly Member[]): ReadonlySet<DeviceId> {
+  return new Set(members.map(({ device }) => device));
 }
 
 function usersOf(members: readonly Member[]): ReadonlySet<UserName> {

@@ -92,5 +92,7 @@ export class Newcomers {
   }
 }
 
+/** Devices that one commit lets in at most: with their Welcomes they stay within what a row and a request may carry. */
+export const DEVICES_AT_ONCE = 256;
 const NAMES_AT_ONCE = 16;
 const PATIENCE_MS = 10 * 60_000;
