@@ -33,6 +33,7 @@ export interface GroupOptions {
   readonly timeoutMs?: number;
 }
 
+/** One person's chat on one device, connected; what it has of {@linkcode LocalHome} works without a connection too. */
 export class ChatClient extends LocalHome {
   readonly #session: Session;
 

@@ -3,6 +3,7 @@ import type { Acks, Delivery } from "./acks.ts";
 import { ListenerSlot } from "./listener_slot.ts";
 import { pause } from "./pause.ts";
 
+/** How messages are handed to a script that acknowledges by hand. */
 export interface DeliveriesOptions {
   /** How long a message may stay unacknowledged before it is handed out again; 60 s by default. */
   readonly ackAfterMs?: number;

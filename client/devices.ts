@@ -36,6 +36,7 @@ import { askCredentials, openOwnIdentity, stretchOwn } from "./own_identity.ts";
 import { makeRecoveryKey } from "./recovery.ts";
 import { sanitizeLine } from "./sanitize.ts";
 
+/** A device as the key log has it. */
 export interface DeviceInfo {
   readonly id: DeviceId;
   /** What its owner calls it, where that is known. */

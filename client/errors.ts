@@ -73,6 +73,7 @@ export class LockedError extends FastChatError {
   }
 }
 
+/** Whose key is another than the pinned one, and which it is. */
 export interface KeyChange {
   /** What changed its key: a server (`HOST:PORT`), or a person (a name). */
   readonly kind: "server" | "peer";

@@ -96,6 +96,7 @@ export interface StateEvent {
   readonly reason?: string;
 }
 
+/** The connection has come, gone, or gone for good. */
 export interface ConnectionEvent {
   readonly type: "connection";
   readonly state: "connected" | "reconnecting" | "closed";
@@ -147,6 +148,7 @@ export interface TypingEvent {
   readonly typing: boolean;
 }
 
+/** Whatever `events()` gives out. */
 export type ChatEvent =
   | MessageEvent
   | RefusedEvent

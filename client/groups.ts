@@ -4,6 +4,7 @@ import { findGroup } from "./addresses.ts";
 import type { EngineConversation, EngineMember } from "./e2ee/engine.ts";
 import { type Conversation, ConversationKind, type History } from "./history.ts";
 
+/** What somebody may do in a group. */
 export type Role = EngineMember["role"];
 
 /** A group as this home last heard of it. */

@@ -27,6 +27,7 @@ import { pause } from "./pause.ts";
 import { Remote } from "./remote.ts";
 import { formatServerAddress, type ServerAddress } from "./server_address.ts";
 
+/** How to link this machine: by which server, into which home, and who shows the code. */
 export interface LinkOptions {
   readonly server: ServerAddress;
   /** For one attempt to connect. */

@@ -113,6 +113,7 @@ export function homeExists(directory: string): boolean {
   }
 }
 
+/** A home as its files have it: it reads and changes what needs no server. */
 export class LocalHome {
   protected readonly parts: HomeParts;
   readonly #name: UserName;

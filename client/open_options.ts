@@ -4,6 +4,7 @@ import type { DialServer } from "./dialer.ts";
 import type { NoticeEvent } from "./events.ts";
 import type { ServerAddress } from "./server_address.ts";
 
+/** How to open a home and connect it: who, where, and by which of the ways in. */
 export interface OpenOptions {
   /** Directory that holds everything of one person on one machine; made where it is not there. */
   readonly home: string;

@@ -38,6 +38,7 @@ import type { Subscription } from "./subscription.ts";
 import { TicketPurse } from "./tickets.ts";
 import { unlockToConnect } from "./unlock.ts";
 
+/** Whether somebody is here. */
 export interface Presence {
   readonly name: UserName;
   readonly online: boolean;
