@@ -187,7 +187,7 @@ const FULL =
 
 /** So long nothing has happened, and so long it waits for that. */
 const IDLE_MS = 5_000;
-const WAIT_MS_MAX = 60_000;
+const WAIT_MS_MAX = 30_000;
 /** Between two chunks. */
 const PACE_MS = 250;
 /** How often in one go a stream is given up for a new one. */
