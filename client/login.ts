@@ -14,7 +14,7 @@ import type { Identity } from "./e2ee/mod.ts";
 import { enrol, recertify } from "./enrolment.ts";
 import { FastChatError, NotAuthenticatedError, RefusedError, UsageError } from "./errors.ts";
 import type { Self } from "./keyring.ts";
-import { explainLogIn, isRefusedWith } from "./login_errors.ts";
+import { explainLogIn, isRefusedWith, wrongPasswordHere } from "./login_errors.ts";
 import { stretchToLogIn } from "./login_password.ts";
 import { MovingIn } from "./moving_in.ts";
 import { NewKeys } from "./new_keys.ts";
@@ -191,6 +191,8 @@ export class LogIn {
       name,
       loginSecret: stretched.loginSecret,
       device,
+    }).catch((error) => {
+      throw wrongPasswordHere(error, name, server);
     });
     if (answer.type === "enrolNeeded") {
       const movingIn = this.#movingIn;

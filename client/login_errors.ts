@@ -23,3 +23,12 @@ export function explainLogIn(error: unknown): unknown {
   if (isRefusedWith(error, ErrorCode.notAuthenticated)) return new NotAuthenticatedError((error as Error).message);
   return error;
 }
+
+/** A home that is somebody's may hold an old password, as its seal does: what to do then stands in the message. */
+export function wrongPasswordHere(error: unknown, name: string, server: string): unknown {
+  if (!isRefusedWith(error, ErrorCode.badCredentials)) return error;
+  return new WrongPasswordError(
+    `The server does not take this password of ${name}. If it was changed on another device, log in with the new one: ` +
+      `fastchat login ${name} --server ${server}`,
+  );
+}

@@ -62,7 +62,8 @@ async function open({ vault }: Credentials, ways: Unlocking): Promise<void> {
   if (ways.password !== undefined) {
     if (await unlockWithPassword(vault, ways.password)) return;
     throw new WrongPasswordError(
-      "Wrong password: it does not unlock this home. If it was changed on another device, the one before still does here",
+      "Wrong password: it does not unlock this home. If it was changed on another device, the one before still does here, " +
+        "until you log in with the new one: fastchat login asks a person for both, a script gives --token-file and the new one",
     );
   }
   if (ways.token !== undefined) {

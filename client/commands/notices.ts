@@ -23,7 +23,7 @@ export class Notices {
 
   tell(notice: NoticeEvent): void {
     const { code, text } = notice;
-    if (FIRST_CONTACTS.has(code) || this.#untold(notice) || this.#told.has(text)) return;
+    if (TOLD_ELSEWHERE.has(code) || this.#untold(notice) || this.#told.has(text)) return;
     if (code === "key-changed" || code === "key-log") return void this.#held.add(text);
     this.#told.add(text);
     this.#print(`fastchat: ${text}`);
@@ -41,5 +41,5 @@ export class Notices {
   }
 }
 
-/** First contact is how everything begins; commands for people say of it what there is to do. */
-const FIRST_CONTACTS: ReadonlySet<NoticeEvent["code"]> = new Set(["peer-pinned", "server-pinned"]);
+/** First contact is how everything begins, and that a home is not sealed is told before it is connected. */
+const TOLD_ELSEWHERE: ReadonlySet<NoticeEvent["code"]> = new Set(["peer-pinned", "server-pinned", "unsealed"]);
