@@ -6,6 +6,7 @@ import type { ConversationId, MessageId } from "../shared/protocol/mod.ts";
 import { FastChatError, TimedOutError } from "./errors.ts";
 import { timeText } from "./history.ts";
 import type { Outbox } from "./outbox.ts";
+import { systemTimers, type Timers } from "./timers.ts";
 
 /** Where the log put a message. */
 export interface SentMessage {
@@ -22,14 +23,17 @@ export interface ConfirmationsOptions {
   /** Why a message may not have left, for whoever waited in vain. */
   reason(id: MessageId): string | undefined;
   onStored(conversation: ConversationId, seq: number): void;
+  readonly timers?: Pick<Timers, "after">;
 }
 
 export class Confirmations {
   readonly #options: ConfirmationsOptions;
+  readonly #timers: Pick<Timers, "after">;
   readonly #waiters = new Map<MessageId, Waiter>();
 
   constructor(options: ConfirmationsOptions) {
     this.#options = options;
+    this.#timers = options.timers ?? systemTimers;
   }
 
   /** Whether somebody waits. */
@@ -40,8 +44,10 @@ export class Confirmations {
   /** Resolves when the message is stored. @throws Why it never will be; TimedOutError. */
   of(id: MessageId, timeoutMs: number | undefined): Promise<SentMessage> {
     return new Promise<SentMessage>((resolve, reject) => {
-      const timer = timeoutMs === undefined ? undefined : setTimeout(() => this.#timeOut(id, timeoutMs), timeoutMs);
-      this.#waiters.set(id, { resolve, reject, timer });
+      const stop = timeoutMs === undefined
+        ? undefined
+        : this.#timers.after(timeoutMs, () => this.#timeOut(id, timeoutMs));
+      this.#waiters.set(id, { resolve, reject, stop });
     });
   }
 
@@ -91,7 +97,7 @@ export class Confirmations {
   }
 
   #forget(id: MessageId): void {
-    clearTimeout(this.#waiters.get(id)?.timer);
+    this.#waiters.get(id)?.stop?.();
     this.#waiters.delete(id);
   }
 }
@@ -99,5 +105,6 @@ export class Confirmations {
 interface Waiter {
   resolve(sent: SentMessage): void;
   reject(error: Error): void;
-  readonly timer: ReturnType<typeof setTimeout> | undefined;
+  /** Stops the clock, where there is one. */
+  readonly stop: (() => void) | undefined;
 }
