@@ -26,7 +26,7 @@ export interface ConnectionChannelOptions {
   /** Server: gives a client what it may come back with. */
   readonly grant?: (link: Link, login: TicketLogin) => void;
   /** Told when the channel has ended, after its handler. */
-  readonly onEnd?: (reason: CloseReason) => void;
+  readonly onEnd?: (channel: ConnectionChannel) => void;
 }
 
 export class ConnectionChannel implements Channel, LinkOwner {
@@ -37,7 +37,7 @@ export class ConnectionChannel implements Channel, LinkOwner {
   readonly #driver: Driver;
   readonly #common: ReadBudget | undefined;
   readonly #budget: ReadBudget;
-  readonly #onEnd: ((reason: CloseReason) => void) | undefined;
+  readonly #onEnd: ConnectionChannelOptions["onEnd"];
   readonly #grant: ConnectionChannelOptions["grant"];
   readonly #streams = new Map<number, ConnectionStream>();
   #handler: ChannelHandler | undefined;
@@ -150,7 +150,7 @@ export class ConnectionChannel implements Channel, LinkOwner {
       if (event.type === "hint") return;
       this.#waiting.push(event);
       // Nobody may ever listen, and what belongs to the channel must go all the same.
-      if (event.type === "closed") this.#release(event.reason);
+      if (event.type === "closed") this.#release();
       return;
     }
     if (event.type === "closed") return this.#end(event.reason, this.#handler);
@@ -227,14 +227,14 @@ export class ConnectionChannel implements Channel, LinkOwner {
     try {
       handler.onClose(reason);
     } finally {
-      this.#release(reason);
+      this.#release();
     }
   }
 
-  #release(reason: CloseReason): void {
+  #release(): void {
     if (this.#isReleased) return;
     this.#isReleased = true;
-    this.#onEnd?.(reason);
+    this.#onEnd?.(this);
   }
 }
 

@@ -1,7 +1,7 @@
 /** A server's door: listens, shakes hands, and hands over a {@linkcode Channel} for every client that has proven its keys. */
 import { importOaepPrivate, oaepDecrypt } from "../crypto/mod.ts";
 import { KEY_SECRET_BYTES } from "../handshake/mod.ts";
-import { type TicketKeys, Tickets } from "../handshake/mod.ts";
+import { type TicketKeys, type TicketLogin, Tickets } from "../handshake/mod.ts";
 import { type Logger, silentLogger } from "../log.ts";
 import type { ServerEntry } from "../packet/mod.ts";
 import type { Primitives } from "../primitives.ts";
@@ -81,6 +81,13 @@ export class ChannelServer {
       : { budget: new ReadBudget(STRANGERS_BYTES_MAX), bytesMax: strangerBytesMax };
     const transport = { ...DEFAULT_ENDPOINT_LIMITS.transport, ...options.limits?.transport };
     if (strangerBytesMax !== undefined) transport.connectionWindowBytes = strangerBytesMax;
+    // The same for every channel: each would keep functions of its own.
+    const forAll = {
+      budget,
+      ...(strangers && { strangers }),
+      grant: (link: Link, login: TicketLogin) => this.#endpoint.grant(link, login, this.#driver.nowUs),
+      onEnd: (channel: ConnectionChannel) => this.#channels.delete(channel),
+    };
     this.#driver = new Driver({
       primitives,
       host: options.host,
@@ -88,7 +95,7 @@ export class ChannelServer {
       clock,
       logger: options.logger ?? silentLogger,
       performTask: (task) => decrypt(privateKey, task),
-      onReady: (link) => this.#open(options, link, { budget, ...(strangers && { strangers }) }),
+      onReady: (link) => this.#open(options, { ...forAll, link }),
     });
     this.#endpoint = new ServerEndpoint({
       primitives,
@@ -155,16 +162,9 @@ export class ChannelServer {
 
   #open(
     options: ChannelServerOptions,
-    link: Link,
-    budgets: Pick<ConnectionChannelOptions, "budget" | "strangers">,
+    channelOptions: Omit<ConnectionChannelOptions, "driver">,
   ): ConnectionChannel {
-    const channel = new ConnectionChannel({
-      link,
-      driver: this.#driver,
-      ...budgets,
-      grant: (link, login) => this.#endpoint.grant(link, login, this.#driver.nowUs),
-      onEnd: () => this.#channels.delete(channel),
-    });
+    const channel = new ConnectionChannel({ ...channelOptions, driver: this.#driver });
     this.#channels.add(channel);
     try {
       options.onChannel(channel);

@@ -24,6 +24,7 @@ import {
   type TicketLogin,
   type Tickets,
 } from "../handshake/mod.ts";
+import { kept } from "../kept.ts";
 import { CONNECTIONS_MAX, DATAGRAM_BYTES_MAX, HANDSHAKE_TIMEOUT_US } from "../limits.ts";
 import { isProtected, PacketType, RetryReason, type ServerEntry, SUPPORTED_VERSIONS } from "../packet/mod.ts";
 import type { Primitives } from "../primitives.ts";
@@ -380,7 +381,7 @@ export class ServerEndpoint implements Endpoint {
       controller: this.#options.controller?.(),
       datagramBytes: this.#options.datagramBytes,
     });
-    const link = new Link(connectionId, connection, secrets.bind, secrets.resumption, ticket);
+    const link = new Link(connectionId, connection, kept(secrets.bind), kept(secrets.resumption), ticket);
     link.granted = grant?.granted;
     this.#slots.add(link);
     const endUs = nowUs + HANDSHAKE_TIMEOUT_US;

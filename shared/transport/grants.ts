@@ -6,6 +6,7 @@
  * been here for a week holds a ticket that opens, and those who came first do not ask for ever as often as they might when they
  * were few.
  */
+import { kept } from "../kept.ts";
 import { encodeGrant, TICKET_LIFETIME_SECONDS, type TicketLogin, type Tickets } from "../handshake/mod.ts";
 
 export interface GrantsOptions {
@@ -44,7 +45,7 @@ export class Grants {
     const ticket = tickets.seal(login, { ...connection, nowSeconds: wallSeconds() });
     const { user, device, session, generation } = login;
     const granted = {
-      login: { user, device, session, generation },
+      login: { user, device: kept(device), session: kept(session), generation },
       watchMs,
       keyId: tickets.sealingId,
       lookUs: connection.nowUs + LOOK_US,

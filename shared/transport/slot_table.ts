@@ -3,6 +3,7 @@
  * an earlier user of the slot, or of another server, finds nothing (SECURITY H3).
  */
 import { assert } from "../assert.ts";
+import { kept } from "../kept.ts";
 import { CONNECTION_ID_BYTES, connectionIdSlot, makeConnectionId } from "../packet/mod.ts";
 import type { RandomSource } from "../primitives.ts";
 
@@ -38,7 +39,7 @@ export class SlotTable<T extends Slotted> {
   /** An id for a new connection, to be put in at once. The table must not be full. */
   newId(): Uint8Array {
     assert(!this.isFull, "A full table gives out no id");
-    return makeConnectionId(this.#serverNumber, this.#nextSlot(), this.#random.bytes(4));
+    return kept(makeConnectionId(this.#serverNumber, this.#nextSlot(), this.#random.bytes(4)));
   }
 
   /** @param item Its id came from {@linkcode newId}, just now. */
