@@ -201,7 +201,7 @@ export const GROUP_ACTS: readonly GroupAct[] = [
   },
   {
     verb: "history",
-    slash: ["share_history", "share"],
+    slash: ["share", "share_history"],
     group: "existing",
     words: "[on|off]",
     summary: "whether newcomers are given what was said",
