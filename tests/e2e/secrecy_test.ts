@@ -12,6 +12,7 @@ import { Pepper, PepperError } from "../../server/pepper.ts";
 import { type ClusterKeys, dataPaths, loadClusterKeys, TicketKeyFile } from "../../shared/cluster/mod.ts";
 import {
   aeadOpen,
+  archiveKeyId,
   createPrimitives,
   type Envelope,
   equalBytes,
@@ -21,7 +22,9 @@ import {
   importOaepPrivate,
   isRecoveryProof,
   oaepDecrypt,
+  openArchiveKey,
   openBackup,
+  openChunk,
   readEnvelope,
   recoveryProofHash,
   recoverySecrets,
@@ -100,6 +103,10 @@ Deno.test("what people say is nowhere on the wire or on the servers' disk, and n
         () => attackRecovery(dataDir, keys, recoverySecretsOf(recoveryKeys, keys)),
       );
       await t.step(
+        "Stolen database: without keys/, the right recovery key cannot be told from a wrong one against archive",
+        () => attackArchive(dataDir, keys, recoverySecretsOf(recoveryKeys, keys)),
+      );
+      await t.step(
         "Stolen database: a server that offers scrypt N=2^10 or a foreign salt is refused before anything is derived",
         () => lieAboutStretching(cluster.port, dataDir, keys, homes),
       );
@@ -148,6 +155,8 @@ async function converse(server: string, homes: string, recoveryKeys: Map<string,
     await alice.until(() => alice.from("bob").length >= 3, "alice hears the second device");
     await bob.until(() => bob.from("bob").includes(FROM_SECOND[0]!), "bob sees what his second device sent");
     assert.deepEqual(alice.from("bob"), [...TO_ALICE, ...FROM_SECOND]);
+    await alice.client.archive.switchOn(recoveryKeys.get("alice")!);
+    await alice.client.archive.sync();
     const [a, b] = [alice, bob].map((person) => person.client.history(person === alice ? "bob" : "alice"));
     assert.deepEqual(a!.map(({ seq, text }) => [seq, text]), b!.map(({ seq, text }) => [seq, text]));
     assert.deepEqual([alice, bob, second].flatMap(({ refused }) => refused), []);
@@ -408,6 +417,34 @@ function attackRecovery(dataDir: string, keys: ClusterKeys, recovery: ReturnType
   }
 }
 
+function attackArchive(dataDir: string, keys: ClusterKeys, recovery: ReturnType<typeof recoverySecretsOf>): void {
+  const owner = { clusterId: keys.clusterId, name: "alice" as UserName };
+  const [stored] = rows<ArchiveRow>(dataDir, "SELECT key_id, sealed_key FROM archives");
+  const chunks = rows<ChunkRow>(dataDir, "SELECT stream, number, body FROM archive_chunks");
+  assert.ok(stored !== undefined && chunks.length > 0);
+  const { sealed_key } = stored, right = recovery.get("alice")!, bobs = recovery.get("bob")!;
+  const wrong = recoverySecrets({ ...owner, key: primitives.random.bytes(20) });
+  // With the pepper both can be told apart, and with the right one what was said is there.
+  const sealed = new Pepper(keys.pepper).open("archive", owner.name, sealed_key);
+  const opened = openArchiveKey({ ...owner, sealKey: right.sealKey, sealed });
+  assert.equal(openArchiveKey({ ...owner, sealKey: wrong.sealKey, sealed }).ok, false);
+  assert.ok(opened.ok && equalBytes(archiveKeyId(opened.key), stored.key_id));
+  const reads = (key: Uint8Array) =>
+    chunks.map(({ stream, number, body }) => openChunk({ key, ...owner, stream, number, sealed: body }));
+  const said = reads(opened.key).map((content) => new TextDecoder().decode(content)).join();
+  for (const text of [...TO_BOB, ...TO_ALICE]) assert.ok(said.includes(text));
+  // Without it the stored bytes answer the same to every guess, and so do the chunks.
+  const guesses = [...blobsOf(dataDir), new Uint8Array(32), sha256(stored.key_id)];
+  for (const { sealKey, proof } of [right, wrong, bobs]) {
+    assert.equal(openArchiveKey({ ...owner, sealKey, sealed: sealed_key }).ok, false);
+    guesses.push(proof, recoveryProofHash(proof), sealKey.subarray(0, 32), sealKey.subarray(32));
+  }
+  for (const guess of guesses) {
+    assert.throws(() => new Pepper(guess).open("archive", owner.name, sealed_key), PepperError);
+    assert.deepEqual(reads(guess), chunks.map(() => undefined));
+  }
+}
+
 /** The operator himself turns evil: with the cluster's key he answers clients who look for a server. */
 async function lieAboutStretching(port: number, dataDir: string, keys: ClusterKeys, homes: string): Promise<void> {
   const [alice] = rows<UserRow>(dataDir, "SELECT * FROM users WHERE name = 'alice'");
@@ -470,6 +507,17 @@ interface RecoveryRow {
   readonly name: string;
   readonly proof_hash: Uint8Array;
   readonly backup: Uint8Array;
+}
+
+interface ArchiveRow {
+  readonly key_id: Uint8Array;
+  readonly sealed_key: Uint8Array;
+}
+
+interface ChunkRow {
+  readonly stream: Uint8Array;
+  readonly number: number;
+  readonly body: Uint8Array;
 }
 
 interface UserRow {
