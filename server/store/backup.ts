@@ -10,6 +10,7 @@ import { type BackupAbout, BackupFile, BackupFileError, type BackupManifest, fin
 import { checkDatabase, type CheckReport, openToRead } from "./check.ts";
 import { migrate } from "./migrations.ts";
 import { leap, type Restore } from "./sqlite/leaps.ts";
+import { completeHeads } from "./sqlite/rows.ts";
 
 export interface BackupOptions {
   /** The database. */
@@ -89,6 +90,7 @@ export function makeReady(path: string, { endSessions, ...restore }: ReadyOption
   try {
     database.exec("PRAGMA synchronous = FULL; BEGIN IMMEDIATE");
     migrate(database, path);
+    completeHeads(database);
     leap(database, restore);
     // Taken since, most likely: a second Welcome to one of them would be refused (SECURITY M10). Devices leave new ones.
     database.exec("DELETE FROM key_packages WHERE last_resort = 0; DELETE FROM taken_packages WHERE last_resort = 0");

@@ -9,6 +9,7 @@ import { EMPTY_KEY_LOG, nextKeyLogHead, sha256 } from "../../shared/crypto/mod.t
 import type { UserName } from "../../shared/protocol/mod.ts";
 import { sameBytes } from "./bytes.ts";
 import { MIGRATIONS, StoreVersionError } from "./migrations.ts";
+import { BEHIND } from "./sqlite/rows.ts";
 
 export interface CheckReport {
   /** Migrations the database has seen. */
@@ -118,9 +119,10 @@ function logRows(database: DatabaseSync): Problem[] {
   const bounded = hasColumn(database, "conversations", "head");
   const leaps = hasTable(database, "leaps");
   const rows = database.prepare(`
-    WITH held AS (SELECT conversation, count(*) AS count, min(seq) AS first, max(seq) AS last FROM log GROUP BY conversation)
+    WITH held AS (SELECT conversation, count(*) AS count, min(seq) AS first, max(seq) AS last FROM log GROUP BY conversation),
+      behind AS (SELECT conversation, max(seq) AS seq FROM log WHERE rowid > ${BEHIND} GROUP BY conversation)
     SELECT id, lower(hex(key)) AS key, coalesce(count, 0) AS count, first, last,
-      ${bounded ? "begins, head" : "0 AS begins, coalesce(last, 0) AS head"},
+      ${bounded ? `begins, ${HEAD} AS head` : "0 AS begins, coalesce(last, 0) AS head"},
       ${
     leaps
       ? "coalesce((SELECT sum(upto - max(after, begins)) FROM leaps WHERE leaps.conversation = id AND upto > begins), 0)"
@@ -234,6 +236,9 @@ function hasColumn(database: DatabaseSync, table: string, column: string): boole
 function number(database: DatabaseSync, query: string): number {
   return Object.values(database.prepare(query).get()!)[0] as number;
 }
+
+/** A conversation's head, where the newest of its messages may not have been noted yet. */
+const HEAD = "max(head, coalesce((SELECT seq FROM behind WHERE behind.conversation = conversations.id), 0))";
 
 /** What the log and its neighbours refer to without declaring it. */
 const UNDECLARED: readonly (readonly [what: string, count: string])[] = [

@@ -43,7 +43,7 @@ import {
   StoreUnavailableError,
   type TrimLimits,
 } from "./store.ts";
-import { type Change, GroupWriter, type GroupWriterOptions, storeError } from "./writer.ts";
+import { type Alone, type Change, GroupWriter, type GroupWriterOptions, storeError } from "./writer.ts";
 
 export interface SqliteStoreOptions extends GroupWriterOptions {
   /** Closed with the store. Without one SQLite checkpoints in the midst of commits. */
@@ -197,7 +197,11 @@ export class SqliteStore implements Store {
     if (this.#space?.isFull) return Promise.reject(new StoreFullError("Cannot store: the disk is full"));
     let bytes = 0;
     for (const { body } of records) bytes += ROW_BYTES + body.length;
-    return this.#write(bytes, (database, notices) => database.log.append(records, notices));
+    return this.#write(
+      bytes,
+      (database, notices) => database.log.append(records, notices),
+      (database, notices) => database.appendAlone(records, notices),
+    );
   }
 
   read(user: UserName, conversation: ConversationId, after: number, limit: number): Promise<LogPage | undefined> {
@@ -368,9 +372,9 @@ export class SqliteStore implements Store {
     return this.#write(bytes, change);
   }
 
-  #write<T>(bytes: number, change: Change<T>): Promise<T> {
+  #write<T>(bytes: number, change: Change<T>, alone?: Alone<T>): Promise<T> {
     if (this.#closed) return Promise.reject(new StoreUnavailableError(CLOSED));
-    return this.#writer.write(bytes, change);
+    return this.#writer.write(bytes, change, alone);
   }
 
   // deno-lint-ignore require-await

@@ -18,6 +18,9 @@ import { StoreFullError, StoreUnavailableError } from "./store.ts";
 /** One change. It runs inside a transaction, perhaps twice (where another one of the batch failed), and must not wait. */
 export type Change<T> = (database: SqliteDatabase, notices: Notices) => T;
 
+/** How a record that is all of its batch is written in one statement; `undefined` where it has to be a {@linkcode Change}. */
+export type Alone<T> = (database: SqliteDatabase, notices: Notices) => T | undefined;
+
 export interface GroupWriterOptions {
   readonly listener: CommitListener;
   readonly logger: Logger;
@@ -48,13 +51,14 @@ export class GroupWriter {
    * Queues a change; the promise settles after the commit that holds it.
    *
    * @param bytes About how much it writes: a transaction and the queue are bounded.
+   * @param alone Of a change that is nothing but records.
    */
-  write<T>(bytes: number, change: Change<T>): Promise<T> {
+  write<T>(bytes: number, change: Change<T>, alone?: Alone<T>): Promise<T> {
     if (this.#queuedBytes + bytes > QUEUE_BYTES_MAX) {
       return Promise.reject(new StoreUnavailableError("Cannot store: too much is waiting to be written"));
     }
     return new Promise<T>((resolve, reject) => {
-      this.#queue.push({ bytes, change, resolve: resolve as (value: unknown) => void, reject });
+      this.#queue.push({ bytes, change, alone, resolve: resolve as (value: unknown) => void, reject });
       this.#queuedBytes += bytes;
       this.#schedule();
     });
@@ -106,7 +110,7 @@ export class GroupWriter {
   }
 
   #commit(batch: readonly Pending[]): void {
-    const outcome = this.#attempt(batch, false) ?? this.#attempt(batch, true);
+    const outcome = this.#attemptAlone(batch) ?? this.#attempt(batch, false) ?? this.#attempt(batch, true);
     assert(outcome !== undefined, "Guarded changes fail alone");
     const { results, notices } = outcome;
     for (let at = 0; at < batch.length; at++) {
@@ -118,6 +122,22 @@ export class GroupWriter {
       notices.publish(this.#options.listener);
     } catch (error) {
       this.#options.logger.log("error", "store.listener", { error });
+    }
+  }
+
+  /** A batch of one, without the statements round it. */
+  #attemptAlone(batch: readonly Pending[]): Outcome | undefined {
+    const [pending] = batch;
+    if (batch.length !== 1 || pending!.alone === undefined) return undefined;
+    const notices = new Notices();
+    try {
+      const value = pending!.alone(this.#database, notices);
+      if (value === undefined) return undefined;
+      this.#wrote(batch, pending!.bytes);
+      return { results: [{ ok: true, value }], notices };
+    } catch {
+      // Nothing was written; what is wrong the transaction will tell.
+      return undefined;
     }
   }
 
@@ -146,13 +166,17 @@ export class GroupWriter {
           results.push({ ok: false, error });
         }
       }
-      database.commit();
-      this.transactions++;
-      this.#options.checkpointer?.wrote(batch.length, bytes);
+      database.commit(batch.every(({ alone }) => alone !== undefined));
+      this.#wrote(batch, bytes);
       return { results, notices };
     } catch (error) {
       return this.#failed(batch, error);
     }
+  }
+
+  #wrote(batch: readonly Pending[], bytes: number): void {
+    this.transactions++;
+    this.#options.checkpointer?.wrote(batch.length, bytes);
   }
 
   /** The whole transaction failed: everybody gets the reason, nothing was changed, the next one may work. */
@@ -176,6 +200,7 @@ export function storeError(error: unknown): Error {
 interface Pending {
   readonly bytes: number;
   readonly change: Change<unknown>;
+  readonly alone: Alone<unknown> | undefined;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: unknown) => void;
 }

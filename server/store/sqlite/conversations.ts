@@ -64,7 +64,7 @@ export class Conversations {
       conversation: (row["key"] as Uint8Array).toHex() as ConversationId,
       kind: row["kind"] as number,
       members: membersOf(row["members"]),
-      head: row["head"] as number,
+      head: Math.min(this.#rows.headOf(row["id"] as number, row["head"] as number), row["upto"] as number),
       begins: row["begins"] as number,
       cursor: row["cursor"] as number,
       epoch: row["epoch"] as number,
@@ -108,7 +108,8 @@ function prepare(database: DatabaseSync) {
     insertConversation: sql("INSERT INTO conversations (key, kind, epoch) VALUES (?, ?, ?)"),
     insertMember: sql("INSERT INTO members (user, conversation_key, conversation) VALUES (?, ?, ?)"),
     heads: sql(
-      `SELECT key, kind, min(${EPOCH}, ${UNTIL}) AS epoch, min(head, ${UNTIL}) AS head, max(begins, since - 1) AS begins,
+      `SELECT conversations.id, key, kind, min(${EPOCH}, ${UNTIL}) AS epoch, head, ${UNTIL} AS upto,
+         max(begins, since - 1) AS begins,
          ${MEMBERS} AS members, coalesce(cursors.seq, 0) AS cursor
        FROM members AS own JOIN conversations ON conversations.id = own.conversation
          LEFT JOIN cursors ON cursors.device = ? AND cursors.conversation = conversations.id

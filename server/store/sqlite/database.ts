@@ -13,6 +13,8 @@ import { Asks } from "./asks.ts";
 import { StoreClock } from "./clock.ts";
 import { Conversations } from "./conversations.ts";
 import { Credentials } from "./credentials.ts";
+import type { Notices } from "../notices.ts";
+import type { AppendResult, StoreAppend } from "../store.ts";
 import { SupersededError } from "./errors.ts";
 import { Groups } from "./groups.ts";
 import { HistoryParts } from "./history_parts.ts";
@@ -21,7 +23,7 @@ import { KeyPackages } from "./key_packages.ts";
 import { Links } from "./links.ts";
 import { Log } from "./log.ts";
 import { Receipts } from "./receipts.ts";
-import { Rows } from "./rows.ts";
+import { completeHeads, Rows } from "./rows.ts";
 import { Welcomes } from "./welcomes.ts";
 
 export interface SqliteOptions {
@@ -77,6 +79,7 @@ export class SqliteDatabase {
         leadership: this.#database.prepare("SELECT number FROM leadership"),
       };
       this.leadership = this.#sql.leadership.get()!["number"] as number;
+      completeHeads(this.#database);
       const rows = this.#rows = new Rows(this.#database), clock = new StoreClock();
       this.keyLog = new KeyLogTable(this.#database);
       this.keyLog.complete();
@@ -116,10 +119,23 @@ export class SqliteDatabase {
     return parts.map((part) => part.sweep(nowMs)).includes(true);
   }
 
-  /** Everything since {@linkcode begin} is on the disk when this returns. */
-  commit(): void {
-    this.#rows.writeHeads();
+  /**
+   * Everything since {@linkcode begin} is on the disk when this returns.
+   *
+   * @param isRecordsOnly It was nothing but {@linkcode Log.append}: heads may be written later.
+   */
+  commit(isRecordsOnly = false): void {
+    if (isRecordsOnly) this.#rows.writeHeadsOfMany();
+    else this.#rows.writeHeads();
     this.#sql.commit.run();
+    this.#rows.committed();
+  }
+
+  /** As {@linkcode Log.appendAlone}, outside of {@linkcode begin} and {@linkcode commit}. */
+  appendAlone(records: readonly StoreAppend[], notices: Notices): AppendResult[] | undefined {
+    const results = this.log.appendAlone(records, this.leadership, notices);
+    if (results !== undefined) this.#rows.committed();
+    return results;
   }
 
   /** Undoes everything since {@linkcode begin}; fine where SQLite has done it already. */
@@ -130,15 +146,16 @@ export class SqliteDatabase {
 
   /** Runs `change` so that its failure undoes it alone. */
   guarded<T>(change: () => T): T {
+    // With what they belong to: a failure makes the cache forget.
+    this.#rows.writeHeads();
     this.#database.exec("SAVEPOINT guarded");
     try {
       const result = change();
-      // With what it belongs to: the failure of a later change makes the cache forget.
       this.#rows.writeHeads();
       this.#database.exec("RELEASE guarded");
       return result;
     } catch (error) {
-      this.#rows.forget();
+      this.#rows.undo();
       if (this.#database.isTransaction) this.#database.exec("ROLLBACK TO guarded; RELEASE guarded");
       throw error;
     }
@@ -169,9 +186,20 @@ export class SqliteDatabase {
   /** Writes everything back into the database file and closes. */
   close(): void {
     try {
+      this.#writeHeads();
       this.#database.exec("PRAGMA wal_checkpoint(TRUNCATE)");
     } finally {
       this.#database.close();
+    }
+  }
+
+  /** For whoever looks into the file; whoever opens it to write it need not rely on it. */
+  #writeHeads(): void {
+    try {
+      this.begin();
+      this.commit();
+    } catch {
+      this.rollback();
     }
   }
 }

@@ -32,6 +32,34 @@ export class Log {
     return results;
   }
 
+  /**
+   * One record that nothing speaks against, outside of any transaction: a single statement, which is on the disk when this returns.
+   * Five statements take half as much processor again as the write itself.
+   *
+   * @param leadership Nothing is written where the database tells of another.
+   * @returns `undefined` where nothing was done: let {@linkcode append} see what it is.
+   */
+  appendAlone(records: readonly StoreAppend[], leadership: number, notices: Notices): AppendResult[] | undefined {
+    const record = records[0];
+    if (record === undefined || records.length > 1 || !this.#rows.mayStayBehind(1)) return undefined;
+    const conversation = this.#rows.conversation(record.conversation), device = this.#rows.device(record.device);
+    if (conversation === undefined || device === undefined || record.expectedEpoch !== conversation.epoch) {
+      return undefined;
+    }
+    if (device.user !== record.user || !isMember(conversation, record.user)) return undefined;
+    this.#clock.heard(record.nowMs);
+    const { changes } = this.#sql.appendAlone.run(
+      conversation.id,
+      conversation.head + 1,
+      device.id,
+      fromHex(record.messageId),
+      record.nowMs,
+      record.body,
+      leadership,
+    );
+    return changes === 0 ? undefined : [this.#appended(record, conversation, notices)];
+  }
+
   read(user: UserName, id: ConversationId, after: number, limit: number): LogPage | undefined {
     const conversation = this.#rows.conversation(id);
     const stay = conversation && this.#rows.stay(conversation, user);
@@ -129,18 +157,15 @@ export class Log {
       assert(first !== undefined, "A row that is not new is a repeat");
       return duplicateOf(first);
     }
+    return this.#appended(record, conversation, notices);
+  }
+
+  #appended(record: StoreAppend, conversation: Conversation, notices: Notices): AppendResult {
+    const { conversation: id, user: sender, device, messageId, body, nowMs: timeMs } = record;
+    const seq = conversation.head + 1;
     this.#rows.setHead(conversation, seq);
-    const { user: sender, nowMs: timeMs } = record;
     notices.committed({
-      record: {
-        conversation: record.conversation,
-        seq,
-        timeMs,
-        sender,
-        device: record.device,
-        messageId: record.messageId,
-        body: record.body,
-      },
+      record: { conversation: id, seq, timeMs, sender, device, messageId, body },
       members: conversation.members,
     });
     return { status: "stored", seq, timeMs, duplicate: false };
@@ -152,6 +177,11 @@ function prepare(database: DatabaseSync) {
   return {
     append: sql(
       `INSERT INTO log (conversation, seq, device, message_id, time_ms, body) VALUES (?, ?, ?, ?, ?, ?)
+       ON CONFLICT (conversation, device, message_id) DO NOTHING`,
+    ),
+    appendAlone: sql(
+      `INSERT INTO log (conversation, seq, device, message_id, time_ms, body)
+       SELECT ?, ?, ?, ?, ?, ? WHERE (SELECT number FROM leadership) = ?
        ON CONFLICT (conversation, device, message_id) DO NOTHING`,
     ),
     oldest: sql(

@@ -2,7 +2,9 @@
  * The rows that nearly every call needs, by the ids the world knows: 16 random bytes outside, small integers inside. Cached,
  * heads and epochs too; whatever is undone, or changes them past this, empties the caches.
  *
- * A head that rises with every record is written once for each conversation of a transaction, at its end.
+ * A head that rises with every record is written late: for a transaction of many records once for each conversation, at its end;
+ * for records that come one by one only when there are {@linkcode HEADS_BEHIND_MAX} of them, or when another change is made, since
+ * each of those pages would cost as much as the record. Until then the log itself says what is missing ({@linkcode completeHeads}).
  */
 import type { DatabaseSync } from "node:sqlite";
 import { fromHex } from "../../../shared/codec/mod.ts";
@@ -46,8 +48,14 @@ export class Rows {
   readonly #sql: ReturnType<typeof prepare>;
   readonly #conversations = new Cache<ConversationId, Conversation>();
   readonly #devices = new Cache<DeviceId, Device>();
-  /** Whose heads have risen and are not in the table yet. */
-  readonly #raised = new Set<Conversation>();
+  /** By row: heads that have risen in this transaction and are not in the table yet. */
+  readonly #raised = new Map<number, number>();
+  /** The same of transactions that are on the disk; they stay here until what writes them is there too. */
+  readonly #behind = new Map<number, number>();
+  #isBehindWritten = false;
+  /** Records on the disk whose heads are in `#behind`, and those of this transaction. */
+  #recordsBehind = 0;
+  #records = 0;
 
   constructor(database: DatabaseSync) {
     this.#sql = prepare(database);
@@ -56,8 +64,6 @@ export class Rows {
   conversation(key: ConversationId): Conversation | undefined {
     const cached = this.#conversations.get(key);
     if (cached !== undefined) return cached;
-    // It may be one of those, and have been crowded out.
-    this.writeHeads();
     const row = this.#sql.conversation.get(fromHex(key));
     if (row === undefined) return undefined;
     const id = row["id"] as number, commit = row["newest_commit"] as number;
@@ -70,7 +76,7 @@ export class Rows {
       since,
       epoch: commit > 0 || isGroup ? commit : row["epoch"] as number,
       commit,
-      head: row["head"] as number,
+      head: this.headOf(id, row["head"] as number),
       begins: row["begins"] as number,
     }, weightOf(members));
   }
@@ -95,14 +101,50 @@ export class Rows {
   /** A record was added: the head rises to it. In the table it does so with {@linkcode writeHeads}. */
   setHead(conversation: Conversation, seq: number): void {
     conversation.head = seq;
-    this.#raised.add(conversation);
+    this.#records++;
+    this.#raised.set(conversation.id, seq);
+  }
+
+  /** A conversation's head, of which the table says this. */
+  headOf(id: number, written: number): number {
+    const behind = this.#isBehindWritten ? undefined : this.#behind.get(id);
+    return Math.max(written, this.#raised.get(id) ?? 0, behind ?? 0);
   }
 
   /** Brings the table up to date; before the end of a transaction, and before a statement that reads heads. */
   writeHeads(): void {
+    if (!this.#isBehindWritten) {
+      for (const [id, head] of this.#behind) if (!this.#raised.has(id)) this.#sql.setHead.run(head, id);
+      this.#isBehindWritten = true;
+    }
     if (this.#raised.size === 0) return;
-    for (const { head, id } of this.#raised) this.#sql.setHead.run(head, id);
+    for (const [id, head] of this.#raised) this.#sql.setHead.run(head, id);
     this.#raised.clear();
+  }
+
+  /** Whether so many records more may be in the log while the table does not know of them. */
+  mayStayBehind(records: number): boolean {
+    return this.#recordsBehind + records <= HEADS_BEHIND_MAX;
+  }
+
+  /** Of a transaction of nothing but records, before its end: {@linkcode writeHeads} where there are many. */
+  writeHeadsOfMany(): void {
+    if (this.#records > RECORDS_FEW || !this.mayStayBehind(this.#records)) this.writeHeads();
+  }
+
+  /** The transaction is on the disk. */
+  committed(): void {
+    if (this.#isBehindWritten) {
+      this.#behind.clear();
+      this.#recordsBehind = 0;
+    }
+    if (this.#raised.size > 0) {
+      for (const [id, head] of this.#raised) this.#behind.set(id, head);
+      this.#raised.clear();
+      this.#recordsBehind += this.#records;
+    }
+    this.#isBehindWritten = false;
+    this.#records = 0;
   }
 
   /** The record of that number is a commit. */
@@ -136,8 +178,15 @@ export class Rows {
     this.#conversations.delete(key);
   }
 
-  /** What was changed is undone. */
+  /** The transaction is undone. */
   forget(): void {
+    this.#isBehindWritten = false;
+    this.#records = 0;
+    this.undo();
+  }
+
+  /** What was changed since {@linkcode writeHeads} is undone. */
+  undo(): void {
     this.#raised.clear();
     this.#conversations.clear();
     this.#devices.clear();
@@ -147,6 +196,15 @@ export class Rows {
   #sinceOf(id: number): ReadonlyMap<UserName, number> {
     return new Map(this.#sql.group.all(id).map((row) => [row["name"] as UserName, row["since"] as number]));
   }
+}
+
+/** Gives the table the heads that are only in the log. For whoever opens a database to write it, in a transaction and first of all. */
+export function completeHeads(database: DatabaseSync): void {
+  database.prepare(
+    `UPDATE conversations SET head = newest.seq
+     FROM (SELECT conversation, max(seq) AS seq FROM log WHERE rowid > ${BEHIND} GROUP BY conversation) AS newest
+     WHERE id = newest.conversation AND head < newest.seq`,
+  ).run();
 }
 
 /** Names hold no comma. */
@@ -216,7 +274,7 @@ function prepare(database: DatabaseSync) {
        WHERE conversation = ? AND user = (SELECT id FROM users WHERE name = ?) AND until IS NOT NULL`,
     ),
     setCommit: database.prepare("UPDATE conversations SET newest_commit = ? WHERE id = ?"),
-    setHead: database.prepare("UPDATE conversations SET head = ? WHERE id = ?"),
+    setHead: database.prepare("UPDATE conversations SET head = max(head, ?) WHERE id = ?"),
     setBegins: database.prepare("UPDATE conversations SET begins = ? WHERE id = ?"),
     deviceByKey: database.prepare(
       `SELECT devices.id, users.name FROM devices JOIN users ON users.id = devices.user WHERE devices.key = ?`,
@@ -224,5 +282,11 @@ function prepare(database: DatabaseSync) {
   };
 }
 
+/** Records in the log that the heads in the table need not know of: what a new leader has to look at. */
+const HEADS_BEHIND_MAX = 256;
+/** Rows of `log` behind this one (and no others, whatever was removed) may be newer than the heads in the table. */
+export const BEHIND = `(SELECT coalesce(max(rowid), 0) - ${HEADS_BEHIND_MAX} FROM log)`;
+/** Where more are written at once their heads cost little. */
+const RECORDS_FEW = 32;
 /** Of conversations, and of devices, kept by key; about 300 bytes for each unit. */
 const CACHE_WEIGHT_MAX = 65_536;

@@ -42,7 +42,8 @@ Deno.test("checkDatabase() names each kind of damage", async () => {
       "key-log",
       /1 users are not in the key log/,
     ],
-    ["UPDATE log SET seq = 12 WHERE seq = 10", "head", /holds message 12 beyond its newest number 10/],
+    ["UPDATE log SET seq = 12 WHERE seq = 10", "gap", /lacks 2 messages, the first of them number 10/],
+    ["UPDATE conversations SET begins = 3", "head", /holds message 1, though up to 3 all were removed/],
   ];
   for (const [change, code, text] of cases) {
     await inDirectory(async (directory) => {
@@ -53,6 +54,16 @@ Deno.test("checkDatabase() names each kind of damage", async () => {
     });
   }
 });
+
+Deno.test("checkDatabase() lets a conversation's head stay behind its newest messages, and not behind others", () =>
+  inDirectory(async (directory) => {
+    const path = await talk(directory, 300);
+    alter(path, "UPDATE conversations SET head = 290");
+    assert.deepEqual(look(path).problems, []);
+    alter(path, "UPDATE conversations SET head = 300; UPDATE log SET seq = 400 WHERE seq = 10");
+    const [problem] = look(path).problems;
+    assert.match(problem?.text ?? "", /holds message 400 beyond its newest number 300/);
+  }));
 
 Deno.test("checkDatabase() finds groups whole, also one that ended and whose records are still going", () =>
   inDirectory(async (directory) => {
