@@ -1,4 +1,5 @@
 /** Opens the account a command means, and closes it again whatever happens. */
+import type { UserName } from "../../shared/protocol/mod.ts";
 import { ChatClient } from "../chat_client.ts";
 import { checkDeviceName } from "../devices.ts";
 import { type DialServer, dialUdp } from "../dialer.ts";
@@ -41,6 +42,11 @@ export function deviceName({ deviceName }: Options): string | undefined {
 export interface Telling extends Pick<NoticesOptions, "untold"> {
   /** The command does it all by itself. */
   readonly tellsNotices?: boolean;
+}
+
+/** For a command that settles what is to become of somebody's key. */
+export function aboutKeyOf(name: UserName): Telling {
+  return { untold: (notice) => notice.code === "key-changed" && notice.name === name };
 }
 
 /**

@@ -12,7 +12,7 @@ import type { LocalHome } from "../local_home.ts";
 import { paint, printLine } from "../output.ts";
 import { parseServerAddress } from "../server_address.ts";
 import { parseName } from "./account.ts";
-import { reach, timeoutMs, withClient } from "./open.ts";
+import { aboutKeyOf, reach, timeoutMs, withClient } from "./open.ts";
 
 export async function users(options: Options, onlineOnly: boolean): Promise<void> {
   await withClient(options, async (chat) => {
@@ -82,7 +82,7 @@ async function trustPeer(word: string, options: Options): Promise<void> {
     report(options, "name", name, await chat.trust(name));
     // A key that is accepted says nothing of what else somebody was shown: that takes a word of its own.
     if (!isChanged) await chat.acceptFork(name, limit);
-  });
+  }, aboutKeyOf(name));
 }
 
 function goesOn(address: string): string {

@@ -13,7 +13,7 @@ import { printError, printLine } from "../output.ts";
 import type { Safety } from "../people.ts";
 import { ask, canAsk } from "../prompt.ts";
 import { parseName } from "./account.ts";
-import { timeoutMs, withClient, withHome } from "./open.ts";
+import { aboutKeyOf, timeoutMs, withClient, withHome } from "./open.ts";
 
 export async function verify(words: readonly string[], options: Options): Promise<void> {
   const name = parseName(words[0]!), { number, yes, unverify } = options;
@@ -36,7 +36,7 @@ export async function verify(words: readonly string[], options: Options): Promis
       }
       await chat.meet(name, within);
       await decide(chat, name, options);
-    });
+    }, aboutKeyOf(name));
   } catch (error) {
     if (!(error instanceof CannotReachError || error instanceof TimedOutError)) throw error;
     await withHome(options, async (home) => {
