@@ -275,7 +275,7 @@ export class ChatClient extends LocalHome {
   async changeGroup(name: string, change: GroupChange, options: GroupOptions = {}): Promise<void> {
     const id = this.#groupOf(name),
       wanted = change.do === "rename" ? { ...change, name: checkGroupName(change.name) } : change;
-    await this.#session.engine((engine) => engine.change(id, wanted), options.timeoutMs ?? CHANGE_TIMEOUT_MS);
+    await this.#session.engine((engine) => engine.change(id, wanted), options.timeoutMs ?? changeTimeoutMs(wanted));
     if (change.do === "delete") this.#isOver(id);
     else await this.#session.refresh(id);
   }
@@ -504,5 +504,9 @@ export class ChatClient extends LocalHome {
 
 /** Others may change the group at the same time, and a race that is lost is run again. */
 const CHANGE_TIMEOUT_MS = 60_000;
+/** More for each of very many who are let in: keys of all of them are fetched and checked. */
+function changeTimeoutMs(change: GroupChange): number {
+  return CHANGE_TIMEOUT_MS + (change.do === "add" ? change.names.length * 300 : 0);
+}
 /** Megabytes, on whatever line. */
 const SHARE_TIMEOUT_MS = 10 * 60_000;

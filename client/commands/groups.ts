@@ -6,9 +6,13 @@ import { type ActOutcome, actWords, type GroupAct, groupAct, type GroupClient } 
 import type { Group } from "../groups.ts";
 import type { LocalHome } from "../local_home.ts";
 import type { Options } from "../options.ts";
-import { printLine } from "../output.ts";
+import { printError, printLine } from "../output.ts";
+import { pause } from "../pause.ts";
 import { ask, canAsk } from "../prompt.ts";
+import { tellingProgress } from "./group_progress.ts";
 import { withClient, withHome } from "./open.ts";
+
+const PROGRESS_MS = 1_000;
 
 export async function group(words: readonly string[], options: Options): Promise<void> {
   const [verb, ...behind] = words, act = groupAct(verb!), usage = groupUsage(act);
@@ -37,15 +41,20 @@ export function groups(options: Options): Promise<void> {
   });
 }
 
-/** With the time that was given; the library has its own for what takes several steps. */
+/** With the time that was given, where one was; the library has its own. What takes long says how far it is. */
 function within(chat: ChatClient, { timeout }: Options): GroupClient {
-  if (timeout === undefined) return chat;
-  const limit = { timeoutMs: timeout * 1000 };
+  const limit = timeout === undefined ? {} : { timeoutMs: timeout * 1000 };
   return {
     name: chat.name,
     group: (address) => chat.group(address),
     createGroup: (name) => chat.createGroup(name, limit),
-    changeGroup: (address, change) => chat.changeGroup(address, change, limit),
+    changeGroup: (address, change) =>
+      tellingProgress({
+        names: change.do === "add" ? change.names : [],
+        group: () => chat.group(address),
+        say: printError,
+        pause: () => pause(PROGRESS_MS),
+      }, chat.changeGroup(address, change, limit)),
     leaveGroup: (address) => chat.leaveGroup(address, limit),
     groupLink: (address, { revoke }) => chat.groupLink(address, { revoke, ...limit }),
     joinGroup: (link) => chat.joinGroup(link, limit),

@@ -5,8 +5,30 @@ import type { ChangeEvent } from "../events.ts";
 /** One sentence for each line of a change, for a reader called `me`. */
 export function changeTexts({ by, changes }: Pick<ChangeEvent, "by" | "changes">, me: string): string[] {
   const name = (who: string | undefined) => who === undefined ? "somebody" : who === me ? "you" : who;
-  return changes.map((line) => changeText(name(by), line, name));
+  const texts: string[] = [];
+  for (let at = 0; at < changes.length; at++) {
+    const line = changes[at]!, { what } = line;
+    let end = at + 1;
+    while ((what === "added" || what === "removed") && changes[end]?.what === what) end++;
+    const many = changes.slice(at, end).map(({ who }) => name(who));
+    if (many.length < MANY) texts.push(changeText(name(by), line, name));
+    else {
+      texts.push(`${name(by)} ${what} ${someOf(many)}`);
+      at = end - 1;
+    }
+  }
+  return texts;
 }
+
+/** Oneself and a few others by name, of the rest how many. */
+function someOf(names: readonly string[]): string {
+  const named = [...names.filter((name) => name === "you"), ...names.filter((name) => name !== "you")].slice(0, NAMED);
+  return `${named.join(", ")} and ${names.length - named.length} more`;
+}
+
+/** Of so many who come or go with one change not each has a sentence. */
+const MANY = 9;
+const NAMED = 3;
 
 function changeText(by: string, { what, who, value }: ChangeLine, name: (who?: string) => string): string {
   switch (what) {
