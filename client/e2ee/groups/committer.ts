@@ -66,11 +66,15 @@ export class Committer {
     });
   }
 
-  /** Makes the first commit of a group that this device founds. Resolves when it is known whose group counts. */
-  async found(here: Conversation, group: Group, wish: Wish): Promise<void> {
+  /**
+   * Makes the first commit of a group that this device founds. Resolves when it is known whose group counts.
+   *
+   * @param lastCommit Of the conversation: one that came since makes this one needless.
+   */
+  async found(here: Conversation, group: Group, wish: Wish, lastCommit = here.state.base): Promise<void> {
     await here.making.run(async () => {
       await here.exclusive(async () => {
-        if (here.group !== undefined || here.state.lastCommit > here.state.base) return;
+        if (here.group !== undefined || here.state.lastCommit > lastCommit) return;
         const { committed, request } = await this.#request(here, group, wish);
         const writes = [() => this.#context.pending.write(here.id, request)];
         here.change({ group: committed.group, isNew: true, writes });

@@ -2,8 +2,7 @@
  * The engine of encrypted conversations: owns the groups of a home, turns rows of the log into outcomes and intentions into rows.
  * What each part does, its own file says; here they are put together.
  */
-import { directConversationId, equalBytes, fingerprint } from "../../../shared/crypto/mod.ts";
-import { ErrorCode } from "../../../shared/errors.ts";
+import { directConversationId, equalBytes } from "../../../shared/crypto/mod.ts";
 import { TEXT_BYTES_MAX } from "../../../shared/limits.ts";
 import type {
   Ask,
@@ -15,7 +14,7 @@ import type {
   Record,
   UserName,
 } from "../../../shared/protocol/mod.ts";
-import { FastChatError, RefusedError, UsageError } from "../../errors.ts";
+import { FastChatError, UsageError } from "../../errors.ts";
 import {
   type Engine,
   type EngineConversation,
@@ -25,13 +24,14 @@ import {
   type Step,
   type Taken,
 } from "../engine.ts";
-import type { GroupInfo, Member, Roster } from "../mls/mod.ts";
+import type { Member, Roster } from "../mls/mod.ts";
 import { Asks } from "./asks.ts";
 import { Changes, groupName, readable } from "./changes.ts";
 import { ASK_LINK, Chores } from "./chores.ts";
 import { Committer } from "./committer.ts";
 import { type Context, makeContext } from "./context.ts";
 import { Conversation } from "./conversation.ts";
+import { EMPTY_INFO, Founder } from "./founder.ts";
 import { Forgetting } from "./forgetting.ts";
 import { requireIdentities } from "./identities.ts";
 import { Inviter } from "./inviter.ts";
@@ -40,9 +40,9 @@ import { Leaving } from "./leaving.ts";
 import type { Library, Loaded } from "./library.ts";
 import { ROLES } from "./lines.ts";
 import { formatLink, linkProof, parseLink } from "./link.ts";
-import { type Newcomer, Newcomers } from "./newcomers.ts";
+import { Newcomers } from "./newcomers.ts";
 import type { EngineOptions } from "./options.ts";
-import { BLOCKED, DISMISSED, noKeys, PUT_OUT } from "./reasons.ts";
+import { BLOCKED, DISMISSED, PUT_OUT, WAITING } from "./reasons.ts";
 import { Sealing } from "./sealing.ts";
 import { Served } from "./served.ts";
 import { Trouble } from "./state_row.ts";
@@ -73,6 +73,7 @@ interface Parts {
   readonly served: Served;
   readonly inviter: Inviter;
   readonly forgetting: Forgetting;
+  readonly founder: Founder;
 }
 
 class GroupEngine implements OwnEngine {
@@ -115,14 +116,14 @@ class GroupEngine implements OwnEngine {
 
   async prepare(id: ConversationId): Promise<void> {
     this.#context.options.keyLog.requireOne();
-    const { joiner, chores, loaded: { lib } } = await this.#load();
+    const { joiner, chores, founder, loaded: { lib } } = await this.#load();
     await this.#listed.promise;
     const here = await this.#here(id);
     if (here.state.trouble !== Trouble.removed) await here.caughtUp();
     if (here.state.trouble === Trouble.removed) {
       throw new FastChatError(this.#context.options.peerOf(id) === undefined ? BLOCKED[Trouble.removed]! : PUT_OUT);
     }
-    if (here.group === undefined || here.isFounding) await this.#enter(here);
+    if (here.group === undefined || here.isFounding) await founder.enter(here);
     const { trouble } = here.state;
     if (trouble === Trouble.withheld || trouble === Trouble.rolledBack) {
       await joiner.seek(here);
@@ -132,10 +133,10 @@ class GroupEngine implements OwnEngine {
     const group = here.sound;
     if (group === undefined) throw new NotReadyError(WAITING, joiner.whenIn(here));
     const roster = lib.rosterOf(group);
-    this.#requireShown(id);
+    founder.requireShown(id);
     if (roster.info.kind === lib.Kind.direct && !this.#compared.has(id)) {
       this.#compared.add(id);
-      chores.devicesChanged(here, this.#usersOfDirect(id));
+      chores.devicesChanged(here, founder.usersOf(id));
     }
     await chores.run(here);
     await this.#requireIdentities(lib.rosterOf(here.group ?? group), lib);
@@ -181,7 +182,8 @@ class GroupEngine implements OwnEngine {
   }
 
   async create(name: string): Promise<ConversationId> {
-    const { committer, newcomers, loaded: { lib, mls } } = await this.#load(), { options, device } = this.#context;
+    const { committer, newcomers, founder, loaded: { lib, mls } } = await this.#load();
+    const { options, device } = this.#context;
     const { self, random, nowMs } = options, wanted = groupName(name);
     const isAnother = (other: DeviceId) => other !== self.keys.id;
     const id = random.bytes(16).toHex() as ConversationId;
@@ -190,7 +192,7 @@ class GroupEngine implements OwnEngine {
     const owner = { user: self.name, identity: self.identity.toHex(), role: lib.Role.owner };
     const info = { ...EMPTY_INFO, kind: lib.Kind.group, name: wanted, roles: [owner] };
     const group = await lib.createGroup(mls, device, { conversation: id, info, nowMs: nowMs() });
-    await committer.found(here, group, { add: await newcomers.packages(id, [this.#ownDevices()], isAnother) });
+    await committer.found(here, group, { add: await newcomers.packages(id, [founder.own], isAnother) });
     return id;
   }
 
@@ -352,80 +354,12 @@ class GroupEngine implements OwnEngine {
     return here;
   }
 
-  /** The other one of a direct conversation, as the directory shows them: another identity may be on its way into the group. */
-  #requireShown(id: ConversationId): void {
-    const { people, peerOf } = this.#context.options, peer = peerOf(id);
-    const pinned = peer && people.pinned(peer), entry = peer && people.entry(peer);
-    if (peer === undefined || !pinned || !entry) return;
-    const shown = fingerprint(entry.identityKey);
-    if (!equalBytes(shown, pinned)) throw people.changed(peer, shown);
-  }
-
   /** Pins are a person's to change: who was compared a moment ago is not compared again for each message. */
   async #requireIdentities(roster: Roster, lib: Library): Promise<void> {
     const { nowMs } = this.#context.options, until = this.#trusted.get(roster.members);
     if (until !== undefined && nowMs() < until) return;
     await requireIdentities(this.#context, roster, lib);
     this.#trusted.set(roster.members, nowMs() + TRUSTED_MS);
-  }
-
-  /** Into a direct conversation: its group is made where there is none, or joined. */
-  async #enter(here: Conversation): Promise<void> {
-    const { joiner, committer, loaded } = await this.#load(),
-      { options, device } = this.#context,
-      { lib, mls } = loaded;
-    if (here.isFounding) await this.#settle(here);
-    if (here.sound !== undefined) return;
-    const peer = options.peerOf(here.id);
-    if (peer === undefined || here.state.lastCommit > here.state.base) {
-      await joiner.seek(here);
-      if (here.sound === undefined) throw new NotReadyError(WAITING, joiner.whenIn(here));
-      return;
-    }
-    const add = await this.#firstMembers(here, peer);
-    // Behind a restored backup the newest commit may be another one than this device knew: then the server names it.
-    for (let attempt = 0; attempt < 2 && here.state.lastCommit <= here.state.base; attempt++) {
-      const group = await lib.createGroup(mls, device, {
-        conversation: here.id,
-        info: { kind: lib.Kind.direct, ...EMPTY_INFO },
-        nowMs: options.nowMs(),
-      });
-      await committer.found(here, group, { add });
-      if (here.sound !== undefined) return;
-    }
-    await joiner.seek(here);
-    if (here.sound === undefined) throw new NotReadyError(WAITING, joiner.whenIn(here));
-  }
-
-  /** All devices of both that can be added; at least one of the other's. */
-  async #firstMembers(here: Conversation, peer: UserName) {
-    const { newcomers } = await this.#load(), { options: { people, self, timers } } = this.#context;
-    await people.fetch(peer === self.name ? [peer] : [peer, self.name]);
-    const identity = people.pinned(peer);
-    const shown = people.entry(peer);
-    if (identity === undefined || shown === undefined) {
-      throw new RefusedError(`There is nobody called ${peer}`, ErrorCode.unknownName);
-    }
-    const offered = fingerprint(shown.identityKey);
-    if (!equalBytes(offered, identity)) throw people.changed(peer, offered);
-    const wanted = [this.#ownDevices()];
-    if (peer !== self.name) wanted.unshift({ name: peer, identity: identity.toHex() });
-    const add = await newcomers.packages(here.id, wanted, (device) => device !== self.keys.id);
-    if (peer !== self.name && !add.some(({ holder }) => holder.user === peer)) {
-      const ready = new Promise<void>((resolve) => timers.after(NO_KEYS_RETRY_MS, resolve));
-      throw new NotReadyError(noKeys(peer), ready);
-    }
-    return add;
-  }
-
-  #ownDevices(): Newcomer {
-    const { name, identity } = this.#context.options.self;
-    return { name, identity: identity.toHex() };
-  }
-
-  #usersOfDirect(id: ConversationId): UserName[] {
-    const { self, peerOf } = this.#context.options, peer = peerOf(id);
-    return peer === undefined || peer === self.name ? [self.name] : [peer, self.name];
   }
 
   /** The server delivers nothing more. A commit or one's own notice should have said why. */
@@ -450,10 +384,12 @@ class GroupEngine implements OwnEngine {
     this.#context.background.run(async () => {
       const { chores, newcomers, loaded: { lib } } = await this.#load(), here = await this.#here(ask.conversation);
       const members = here.group === undefined ? 1 : lib.rosterOf(here.group).members.length;
-      const own = this.#context.options.self.keys.id;
+      const { self, peerOf, onChanged } = this.#context.options, own = self.keys.id;
       newcomers.forget();
       this.#asks.heard(ask, members, (request, within) => lib.turnMs(own, request, within), () => {
         if (here.sound !== undefined) this.#context.background.run(() => chores.run(here));
+        // Perhaps nobody is left now who could let anybody in.
+        else if (peerOf(here.id) !== undefined) onChanged(here.id);
       });
     });
   }
@@ -515,6 +451,7 @@ class GroupEngine implements OwnEngine {
         served,
         inviter,
         forgetting,
+        founder: new Founder(context, loaded, { joiner, committer, newcomers }),
       };
     });
   }
@@ -526,17 +463,7 @@ function isPerhapsGroup({ kind, epoch, head }: ConversationHead): boolean {
 }
 
 const KIND_GROUP = 2;
-const EMPTY_INFO: Omit<GroupInfo, "kind"> = {
-  name: "",
-  topic: "",
-  roles: [],
-  membersAdd: false,
-  historySinceMs: 0,
-  invites: [],
-};
-const WAITING = "This device is not in that conversation yet: it waits until a device that is lets it in";
 const COMPARE_AFTER_MS = 5_000;
 /** Nobody accepts another key and writes within it. */
 const TRUSTED_MS = 1_000;
-const NO_KEYS_RETRY_MS = 30_000;
 const TEXT_ENCODER = new TextEncoder();

@@ -45,6 +45,14 @@ export class Outside {
       : this.behind(here, record, seen);
   }
 
+  /** A commit of an epoch that is over, while this device can do nothing in its group: perhaps the first one of a group made anew. */
+  async anew(here: Conversation, record: Record): Promise<Result> {
+    const found = this.#joiner.foundFor(here.id, record.seq);
+    if (found === undefined) return wait(this.#joiner.look(here.id, record.seq), PERHAPS_WELCOME);
+    if (found !== "none") return await this.#joiner.joined(here, found);
+    return { taken: nothing(), next: { state: { ...here.state, lastCommit: record.seq } } };
+  }
+
   /** Written in an epoch that this device was not shown. */
   behind(here: Conversation, { device }: Record, state: ConversationState): Result {
     // By this very device, it says: then nobody withheld anything, but this home is an older copy of itself.

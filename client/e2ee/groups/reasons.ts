@@ -40,6 +40,8 @@ export const PUT_OUT =
   "The other one takes another key for yours, and this device is out of that conversation: compare your " +
   "safety numbers (fastchat verify NAME)";
 
+export const WAITING = "This device is not in that conversation yet: it waits until a device that is lets it in";
+
 export function gap(name: UserName, missing: number): Warning {
   const what = missing === 1 ? "A message" : `${missing} messages`;
   return { code: "gap", name, text: `${what} of ${name} before this one did not arrive` };

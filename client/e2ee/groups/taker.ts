@@ -160,7 +160,9 @@ export class Taker {
       case "rolledBack":
         return this.#outside.rolledBack(here, seen);
       case "late":
-        return { taken: nothing(), next: { state: seen } };
+        return isCommit && here.isOut
+          ? await this.#outside.anew(here, record)
+          : { taken: nothing(), next: { state: seen } };
       case "ahead":
         // Removed and brought back while it was away: the first row that it is shown lets it in.
         return isCommit ? await this.#outside.commit(here, record) : this.#outside.behind(here, record, seen);

@@ -152,6 +152,78 @@ Deno.test("engine: an accepted identity that has left no keys yet is waited for,
     assertAgree([alice, bob], id);
   }));
 
+Deno.test("engine: where nobody is left whom both lost, the conversation begins anew, whoever writes first", async () => {
+  for (const [first, second] of [["alice", "bob"], ["bob", "alice"], ["both", "both"]] as const) {
+    await talked(async (world, parts) => {
+      const { alice: before, phone, id } = parts, { bobIdentity } = await testKeys();
+      for (const home of [before, phone]) home.disconnect();
+      // Of the same key: an identity is a key and a name.
+      const alice = await world.home("alice", { identity: bobIdentity });
+      const bob = await world.home("bob", { identity: bobIdentity });
+      alice.peers.set(id, bob.user);
+      bob.peers.set(id, alice.user);
+      if (first !== "bob") alice.say(id, "from alice");
+      if (first !== "alice") bob.say(id, "from bob");
+      await world.settle();
+      if (second === "bob") bob.say(id, "from bob");
+      if (second === "alice") alice.say(id, "from alice");
+      await world.settle();
+      assertHealthy(world);
+      for (const home of [alice, bob]) {
+        assert.deepEqual(home.texts(id).toSorted(), ["alice: from alice", "bob: from bob"], `${first} ${home.user}`);
+      }
+      assert.deepEqual(devicesIn(alice, id), ids(alice, bob));
+      assertAgree([alice, bob], id);
+    });
+  }
+});
+
+Deno.test("Lying server: while somebody is left in a conversation nobody begins it anew, unless all others are said to wait", () =>
+  talked(async (world, parts) => {
+    const { alice, phone, former: bob, id } = parts, answer = world.server.answer.bind(world.server);
+    for (const home of [alice, phone, bob]) home.disconnect();
+    const commits = async () =>
+      (await world.server.heads(alice.user, alice.device)).find((head) => head.conversation === id)!;
+    const before = (await commits()).epoch, laptop = await world.home("alice");
+    laptop.peers.set(id, bob.user);
+    laptop.say(id, "is anybody there?");
+    await world.settle();
+    assert.deepEqual([laptop.outbox.length, (await commits()).epoch], [1, before], "they are only away");
+    // It says of all others that they wait, too: what comes of that is a conversation with the very same devices.
+    world.server.answer = async (user, device, request) => {
+      const response = await answer(user, device, request);
+      if (request.type !== "asks" || response.type !== "asks") return response;
+      const asks = [alice, phone, bob].map((home) => ({
+        conversation: id,
+        user: home.user,
+        device: home.device,
+        kind: 1,
+        timeMs: 0,
+        body: new Uint8Array(),
+      }));
+      return { ...response, asks };
+    };
+    await laptop.restart();
+    await world.settle();
+    assert.deepEqual(devicesIn(laptop, id), ids(alice, phone, bob, laptop));
+    world.server.answer = answer;
+    for (const home of [alice, phone, bob]) await home.connect();
+    alice.say(id, "here I am");
+    await world.settle();
+    bob.say(id, "and I");
+    await world.settle();
+    assertHealthy(world);
+    for (const home of [alice, phone, bob]) {
+      assert.deepEqual(home.texts(id).slice(2).toSorted(), ["alice: here I am", "bob: and I"]);
+    }
+    // And it comes back among them.
+    laptop.say(id, "there you are");
+    await world.settle();
+    assertHealthy(world);
+    assert.equal(bob.texts(id).at(-1), "alice: there you are");
+    assertAgree([alice, phone, bob, laptop], id);
+  }));
+
 Deno.test("Lying server: who is put out for a made-up identity is told, and comes back when the true one is accepted again", () =>
   talked(async (world, parts) => {
     const { alice, phone, former: bob, id } = parts;
@@ -198,6 +270,7 @@ Deno.test("engine: in a group an admin lets a new identity in anew, and until th
     await assert.rejects(carol.engine.change(id, { do: "add", names: [bob.user] }), /only admins/);
     const told = carol.lines.length;
     await alice.engine.change(id, { do: "add", names: [bob.user] });
+    await world.settle();
     carol.say(id, "welcome back");
     await world.settle();
     assertHealthy(world);
