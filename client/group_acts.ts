@@ -333,8 +333,9 @@ export function actWords(act: GroupAct, words: readonly string[], usage: string)
   return given;
 }
 
-/** "a", "a and b", "a, b and c". */
+/** "a", "a and b", "a, b and c"; of very many a few and how many more. */
 export function listed(names: readonly string[]): string {
+  if (names.length > LISTED_MAX) return `${names.slice(0, 3).join(", ")} and ${names.length - 3} more`;
   return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
 }
 
@@ -347,3 +348,4 @@ function are(names: readonly string[]): string {
 }
 
 const TOPIC_MAX = 256;
+const LISTED_MAX = 20;
