@@ -191,6 +191,9 @@ export class ChatFace {
       if (this.#leaving.signal.aborted && !(error instanceof FastChatError)) return;
       this.#tellError(error);
       if (!line.startsWith("/") && !line.startsWith("\\")) this.#fail(`not sent: ${line}`, error);
+    } finally {
+      // Another program of this home may have settled meanwhile what the prompt warns of.
+      if (!this.#leaving.signal.aborted) this.#showPrompt();
     }
   }
 
