@@ -5,20 +5,20 @@
 import { formatFingerprint } from "../shared/crypto/mod.ts";
 import { CloseCode } from "../shared/errors.ts";
 import { KeyMismatchError } from "../shared/net/mod.ts";
-import type { Credentials } from "./credentials.ts";
 import type { DialServer } from "./dialer.ts";
 import type { NoticeEvent } from "./events.ts";
 import type { KnownServers } from "./known_servers.ts";
 import type { Dialed, DialOptions } from "./link.ts";
-import { formatServerAddress, parseServerAddress, type ServerAddress } from "./server_address.ts";
+import { formatServerAddress, type ServerAddress } from "./server_address.ts";
 import type { TicketPurse } from "./tickets.ts";
 
 export interface PinnedDialerOptions {
   readonly address: ServerAddress;
   readonly servers: KnownServers;
-  readonly credentials: Pick<Credentials, "account">;
   readonly tickets: TicketPurse;
   readonly dial: DialServer;
+  /** Where the account is, in a home that has one. */
+  home(): ServerAddress | undefined;
   /** Whether a ticket would do for who this is. */
   mayResume(): boolean;
   onNotice(notice: NoticeEvent): void;
@@ -39,8 +39,7 @@ export class PinnedDialer {
 
   /** @throws KeyChangedError, and what {@linkcode DialServer} throws. */
   async dial(asked: DialOptions): Promise<Dialed> {
-    const { servers, credentials, address, tickets, mayResume, dial } = this.#options, account = credentials.account();
-    const home = account?.enrolled ? parseServerAddress(account.server) : undefined;
+    const { servers, address, tickets, mayResume, dial } = this.#options, home = this.#options.home();
     const expected = servers.expected(address, home), remembered = servers.remembered(address);
     const ticket = expected && mayResume() ? tickets.take() : undefined;
     const dialed = await dial({ ...asked, address, expected, remembered, ticket }).catch((error) => {

@@ -85,41 +85,9 @@ export class Session {
       onStored: (conversation, seq) => this.#correspondence?.inbox.stored(conversation, seq),
     });
     this.#tickets = new TicketPurse(parts.database, this.server);
-    this.#login = new LogIn({
-      credentials: parts.credentials,
-      name: options.name,
-      server: this.server,
-      password: options.password,
-      signUp: options.register === "only" ? "only" : options.register ? "if-new" : "no",
-      serverBackup: options.serverBackup ?? true,
-      fresh: options.fresh ?? false,
-      recovery: options.recoveryKey === undefined
-        ? undefined
-        : { key: readRecoveryKey(options.recoveryKey), endOthers: options.signOutOthers ?? false },
-      onProgress: options.onProgress ?? (() => {}),
-    });
-    const dialer = this.#dialer = new PinnedDialer({
-      address,
-      servers: parts.servers,
-      credentials: parts.credentials,
-      tickets: this.#tickets,
-      dial: options.dial ?? dialUdp,
-      mayResume: () => this.#login.mayResume(),
-      onNotice: (notice) => this.#tell(notice),
-    });
-    const admission = new Admission(this.#login, this.#tickets);
-    this.link = new Link({
-      dial: (asked) => dialer.dial(asked),
-      authenticate: (remote, _signal, isResumed) => admission.admit(remote, isResumed),
-      canReturn: () => this.#tickets.hasAny,
-      onTicket: (ticket) => this.#tickets.put(ticket),
-      onEvent: (event) => this.#onEvent(event),
-      onHint: (hint) => this.live.heard(hint),
-      onConnected: (remote, server) => this.#onConnected(remote, server),
-      onReconnecting: (reason) => this.#tell({ type: "connection", state: "reconnecting", reason }),
-      onClosed: (error) => this.#onClosed(error),
-    });
-    const { history, settings } = parts, { link } = this;
+    this.#login = this.#makeLogIn(options);
+    this.#dialer = this.#makeDialer(options);
+    const link = this.link = this.#makeLink(), { history, settings } = parts;
     this.live = new Live({ history, settings, link, onEvent: (event) => this.#tell(event) });
   }
 
@@ -309,6 +277,53 @@ export class Session {
     await Promise.all([this.link.close(), correspondenceDone]);
     this.#changes.close();
     this.#audience.finish();
+  }
+
+  #makeLogIn(options: SessionOptions): LogIn {
+    return new LogIn({
+      credentials: this.#parts.credentials,
+      name: options.name,
+      server: this.server,
+      password: options.password,
+      signUp: options.register === "only" ? "only" : options.register ? "if-new" : "no",
+      serverBackup: options.serverBackup ?? true,
+      fresh: options.fresh ?? false,
+      recovery: options.recoveryKey === undefined
+        ? undefined
+        : { key: readRecoveryKey(options.recoveryKey), endOthers: options.signOutOthers ?? false },
+      onProgress: options.onProgress ?? (() => {}),
+    });
+  }
+
+  #makeDialer({ dial = dialUdp }: SessionOptions): PinnedDialer {
+    const { servers, credentials } = this.#parts;
+    return new PinnedDialer({
+      address: this.#address,
+      servers,
+      tickets: this.#tickets,
+      dial,
+      home: () => {
+        const account = credentials.account();
+        return account?.enrolled ? parseServerAddress(account.server) : undefined;
+      },
+      mayResume: () => this.#login.mayResume(),
+      onNotice: (notice) => this.#tell(notice),
+    });
+  }
+
+  #makeLink(): Link {
+    const admission = new Admission(this.#login, this.#tickets);
+    return new Link({
+      dial: (asked) => this.#dialer.dial(asked),
+      authenticate: (remote, _signal, isResumed) => admission.admit(remote, isResumed),
+      canReturn: () => this.#tickets.hasAny,
+      onTicket: (ticket) => this.#tickets.put(ticket),
+      onEvent: (event) => this.#onEvent(event),
+      onHint: (hint) => this.live.heard(hint),
+      onConnected: (remote, server) => this.#onConnected(remote, server),
+      onReconnecting: (reason) => this.#tell({ type: "connection", state: "reconnecting", reason }),
+      onClosed: (error) => this.#onClosed(error),
+    });
   }
 
   #onConnected(remote: Remote, server: string): void {
