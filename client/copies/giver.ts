@@ -241,10 +241,11 @@ export class Giver {
     }
   }
 
-  #tell({ conversation, user, device }: Gift, count: number, isCut: boolean): void {
+  #tell({ conversation, user, device, sinceMs }: Gift, count: number, isCut: boolean): void {
     const { history, self, onNotice } = this.#options, known = history.conversation(conversation);
     const tally = this.#tallies.get(device);
-    if (tally !== undefined) {
+    // What groups give by themselves nobody waits for.
+    if (tally !== undefined && sinceMs !== undefined) {
       tally.conversations++;
       tally.messages += count;
       tally.isCut ||= isCut;
