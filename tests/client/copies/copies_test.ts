@@ -178,6 +178,31 @@ Deno.test("Copies.newest() gives what came from the log, the newest of it where 
   });
 });
 
+Deno.test("Copies.sharedFrom() is where a group switched its sharing on last, as far as this home was there", async () => {
+  await withDatabase((database) => {
+    const history = historyWithBob(database), copies = copiesOf(database, history);
+    history.addGroup({ id: GROUP, cursor: 0 });
+    const { text: _, ...row } = fromBob(1, { conversation: GROUP, recipient: "" as UserName });
+    const change = (seq: number, value: string) => {
+      const lines = [{ what: "topic", value: "on" }, { what: "history", value }] as const;
+      history.add({ ...row, seq, id: idOf(seq), change: { lines, ended: false } });
+    };
+    assert.equal(copies.sharedFrom(GROUP), 0);
+    change(3, "on");
+    history.add({ ...row, seq: 4, id: idOf(4), text: JSON.stringify({ lines: [{ what: "history", value: "on" }] }) });
+    assert.equal(copies.sharedFrom(GROUP), 3, "what somebody says is no change");
+    change(5, "off");
+    change(7, "on");
+    change(8, "off");
+    assert.equal(copies.sharedFrom(GROUP), 7);
+    history.add({ ...row, seq: 9, id: idOf(9), text: "since then" });
+    const wanted = { conversation: GROUP, sinceMs: 0, after: copies.sharedFrom(GROUP), upTo: 20, bytesMax: 1_000 };
+    assert.deepEqual(copies.newest(wanted).entries.map(({ seq }) => seq), [9]);
+    database.run("UPDATE messages SET sealed = zeroblob(50) WHERE seq = 8");
+    assert.equal(copies.sharedFrom(GROUP), 8, "what cannot be read may be it");
+  });
+});
+
 Deno.test("faces show whose copy a message is, before what it says", async () => {
   await withDatabase((database) => {
     const history = historyWithBob(database), copies = copiesOf(database, history);
