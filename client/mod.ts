@@ -28,6 +28,8 @@ export type { Presence } from "./session.ts";
 export { LocalHome } from "./local_home.ts";
 export type { AckState, AckTarget, Delivery } from "./acks.ts";
 export type { DeliveriesOptions } from "./deliveries.ts";
+export type { Archive, ArchiveOffer, ArchiveState } from "./archive/archive.ts";
+export type { Restored } from "./archive/restorer.ts";
 export { linkDevice, type LinkOptions } from "./linking.ts";
 export type { DeviceInfo, Rotated } from "./devices.ts";
 export type { ConversationSummary, Positioned } from "./history.ts";

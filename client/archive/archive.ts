@@ -7,7 +7,6 @@ import {
   type ArchiveOwner,
   equalBytes,
   openArchiveKey,
-  openChunk,
   type RecoverySecrets,
   recoverySecrets,
   systemRandom,
@@ -21,7 +20,7 @@ import { type History, timeText } from "../history.ts";
 import type { Link } from "../link.ts";
 import { ArchiveBook } from "./archive_book.ts";
 import { Archiver, refuseNoArchives, type ShownArchive } from "./archiver.ts";
-import { decodeChunk } from "./chunk.ts";
+import { readChunk } from "./chunk.ts";
 import { dropArchive } from "./drop.ts";
 import { type Restored, Restorer } from "./restorer.ts";
 import { archiveKeyRequest } from "./sealed_key.ts";
@@ -210,9 +209,9 @@ export class Archive {
   async #counted(key: Uint8Array, stream: Uint8Array, chunks: number): Promise<number> {
     const { link, owner } = this.#options;
     const page = await link.ask<"archiveChunks">({ type: "archiveChunks", stream, after: chunks - 1 });
-    for (const { number, body: sealed } of page.chunks) {
-      const content = openChunk({ key, ...owner, stream, number, sealed });
-      if (content !== undefined) return decodeChunk(content).messages;
+    for (const { number, body } of page.chunks) {
+      const content = readChunk(key, { ...owner, stream, number }, body);
+      if (content !== undefined) return content.messages;
     }
     return 0;
   }

@@ -13,6 +13,7 @@ import {
   sha256,
   systemRandom,
 } from "../../shared/crypto/mod.ts";
+import { ARCHIVE_STREAMS_MAX } from "../../shared/limits.ts";
 import type { ConversationId, DeviceId, MessageId, UserName } from "../../shared/protocol/mod.ts";
 import { placeOf } from "../adoption.ts";
 import { type CopiedMessage, COPIES_MAX, COPY_OVERHEAD_BYTES } from "../copies/copied_message.ts";
@@ -276,8 +277,9 @@ export class ArchiveBook {
 
   #untold(own: Uint8Array): StreamHead[] {
     return this.#db.all(
-      "SELECT stream, chunks, head FROM archive_seen WHERE stream <> ? AND chunks > told ORDER BY stream",
+      "SELECT stream, chunks, head FROM archive_seen WHERE stream <> ? AND chunks > told ORDER BY stream LIMIT ?",
       own.toHex(),
+      ARCHIVE_STREAMS_MAX,
     ).map(toHead);
   }
 

@@ -15,6 +15,7 @@ import {
   u8,
   varint,
 } from "../../shared/codec/mod.ts";
+import { type ChunkPlace, openChunk } from "../../shared/crypto/mod.ts";
 import { ARCHIVE_CHUNK_BYTES_MAX, ARCHIVE_STREAMS_MAX } from "../../shared/limits.ts";
 import { conversationId } from "../../shared/protocol/mod.ts";
 import { type CopiedMessage, decodeCopies, encodeCopies } from "../copies/copied_message.ts";
@@ -77,6 +78,17 @@ export function decodeChunk(padded: Uint8Array): ChunkContent {
   const { version, parts, ...rest } = decode(content, unpad(padded));
   if (version !== VERSION) throw new DecodeError(`Chunk has version ${version}`);
   return { ...rest, parts: parts.map(({ copies, ...part }) => ({ ...part, entries: decodeCopies(copies) })) };
+}
+
+/** What was sealed for that place, by that key; `undefined` for anything else. */
+export function readChunk(key: Uint8Array, place: ChunkPlace, sealed: Uint8Array): ChunkContent | undefined {
+  const content = openChunk({ key, ...place, sealed });
+  try {
+    return content && decodeChunk(content);
+  } catch (error) {
+    if (error instanceof DecodeError) return undefined;
+    throw error;
+  }
 }
 
 const VERSION = 1;

@@ -2,15 +2,14 @@
  * Brings an archive back into a home: stream after stream, chunk after chunk, each judged by itself. What does not open, does not
  * follow or is not there is named, and takes none of the others with it. What the home has already stays as it is.
  */
-import { DecodeError } from "../../shared/codec/mod.ts";
-import { type ArchiveOwner, directConversationId, equalBytes, openChunk, sha256 } from "../../shared/crypto/mod.ts";
+import { type ArchiveOwner, directConversationId, equalBytes, sha256 } from "../../shared/crypto/mod.ts";
 import { parseUserName } from "../../shared/protocol/mod.ts";
 import { Copies } from "../copies/copies.ts";
 import type { Database } from "../database.ts";
 import { ConversationKind, type History } from "../history.ts";
 import type { Link } from "../link.ts";
 import type { ShownArchive } from "./archiver.ts";
-import { type ChunkContent, type ChunkPart, decodeChunk, type StreamHead } from "./chunk.ts";
+import { type ChunkContent, type ChunkPart, readChunk, type StreamHead } from "./chunk.ts";
 
 export interface RestorerOptions {
   readonly database: Database;
@@ -93,14 +92,9 @@ export class Restorer {
   }
 
   #open(stream: Uint8Array, number: number, sealed: Uint8Array): ChunkContent | undefined {
-    const { key, owner } = this.#options, content = openChunk({ key, ...owner, stream, number, sealed });
-    try {
-      if (content !== undefined) return decodeChunk(content);
-    } catch (error) {
-      if (!(error instanceof DecodeError)) throw error;
-    }
-    this.#problem(`${nameOf(stream)}: chunk ${number} was altered, or is not of that place`);
-    return undefined;
+    const { key, owner } = this.#options, content = readChunk(key, { ...owner, stream, number }, sealed);
+    if (content === undefined) this.#problem(`${nameOf(stream)}: chunk ${number} was altered, or is not of that place`);
+    return content;
   }
 
   #take({ parts, others }: ChunkContent): void {

@@ -37,7 +37,8 @@ export async function offerArchive(chat: ChatClient, recoveryKey: Uint8Array, op
       return [`${there}. "fastchat archive restore" brings them back`];
     }
     const restored = await chat.archive.restore({ onProgress: progressOf("Bringing the archive back") });
-    return restoredLines(restored, options);
+    const lines = restoredLines(restored, options);
+    return options.json ? lines : [...lines, 'This home archives nothing by itself: "fastchat archive on"'];
   } catch (error) {
     // The account is back all the same.
     if (!(error instanceof FastChatError)) throw error;

@@ -129,7 +129,9 @@ export class Log {
     const [pages, free, pageBytes] = [this.#sql.pages, this.#sql.freePages, this.#sql.pageBytes].map((statement) =>
       Object.values(statement.get()!)[0] as number
     ) as [number, number, number];
-    return (pages - free) * pageBytes;
+    // Nobody's messages go for what somebody archives.
+    const { bytes, chunks } = this.#sql.archived.get()!;
+    return (pages - free) * pageBytes - (bytes as number) - (chunks as number) * pageBytes / 2;
   }
 
   #append(record: StoreAppend, stale: StaleSenders, notices: Notices): AppendResult {
@@ -191,6 +193,9 @@ function prepare(database: DatabaseSync) {
     remove: sql("DELETE FROM log WHERE rowid <= ?"),
     pages: sql("PRAGMA page_count"),
     freePages: sql("PRAGMA freelist_count"),
+    archived: sql(
+      "SELECT coalesce(sum(bytes), 0) AS bytes, coalesce(sum(chunks), 0) AS chunks FROM archive_streams",
+    ),
     pageBytes: sql("PRAGMA page_size"),
     number: sql("SELECT seq, time_ms FROM log WHERE conversation = ? AND device = ? AND message_id = ?"),
     read: sql(

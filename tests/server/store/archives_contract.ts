@@ -8,8 +8,9 @@ import {
   ARCHIVE_PAGE_MAX,
   ARCHIVE_STREAMS_MAX,
   READ_BYTES_MAX,
+  RECORD_AGE_MS_MIN,
 } from "../../../shared/limits.ts";
-import { bytesOf, deviceOf, nameOf, newUser } from "./fixtures.ts";
+import { bytesOf, deviceOf, directOf, nameOf, newUser, recordOf } from "./fixtures.ts";
 
 type Test = (what: string, run: (store: Store) => Promise<void>) => void;
 
@@ -100,6 +101,20 @@ export function archivesContract(test: Test): void {
     assert.deepEqual(await numbers(3), [4]);
     for (let number = 1; number <= ARCHIVE_PAGE_MAX + 1; number++) await store.putArchiveChunk(chunkOf(number, "b"));
     assert.equal((await store.archiveChunks(ALICE, idOf("b"), 0)).length, ARCHIVE_PAGE_MAX);
+  });
+
+  test("trim() by size counts no archives: nobody's messages go for what somebody keeps", async (store) => {
+    await opened(store);
+    await store.openDirect(directOf("alice", "bob"), ALICE, nameOf("bob"));
+    await store.append([recordOf("alice", "bob", 1, { nowMs: 5 })]);
+    const body = new Uint8Array(48 << 10).fill(3);
+    for (let number = 1; number <= 64; number++) await store.putArchiveChunk({ ...chunkOf(number), body });
+    for (let number = 1; number <= 64; number++) {
+      await store.putArchiveChunk({ ...chunkOf(number, "b"), body: body.subarray(0, 297) });
+    }
+    const limits = { nowMs: 10 * RECORD_AGE_MS_MIN, ageMsMax: undefined, recordsMax: 10 };
+    assert.equal(await store.trim({ ...limits, bytesMax: 1 << 20 }), 0);
+    assert.equal(await store.trim({ ...limits, bytesMax: 1 }), 1);
   });
 
   test("dropArchive() ends one, and another may begin at once", async (store) => {
