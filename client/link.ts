@@ -202,6 +202,8 @@ export class Link {
       if (remote.closed) throw new ConnectionLostError(remote.closed);
     } catch (error) {
       remote.close(CloseCode.none, "");
+      // We closed it ourselves: it is for whoever set the time to say that it is over.
+      if (signal.aborted) throw signal.reason;
       // A server that dies or sends us away during the login is not asked again at once.
       if (isTransient(error)) this.#failed = [dialed.serverNumber];
       throw error;

@@ -5,6 +5,7 @@ import {
   NoAnswerError,
   NotAuthenticatedError,
   RefusedError,
+  TimedOutError,
 } from "../../client/errors.ts";
 import { Link, type LinkOptions } from "../../client/link.ts";
 import { ServerRefusal } from "../../client/remote.ts";
@@ -128,6 +129,14 @@ Deno.test("Link.start() tries again what may pass, and says at the end what it w
   tries = 4;
   await late.start(10_000);
   await late.close();
+});
+
+Deno.test("Link.start() says that the time is over where a server lets in and then does not finish", async () => {
+  const { link } = world({ answer: () => undefined });
+  await assert.rejects(
+    link.start(50),
+    (error) => error instanceof TimedOutError && /does not finish/.test(error.message),
+  );
 });
 
 Deno.test("Link ends where a reconnection is refused for good", async () => {

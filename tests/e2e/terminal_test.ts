@@ -172,7 +172,7 @@ Deno.test({
 
     await run("register", "dan", "--server", cluster.server, ...at("dan"));
     await run("send", "bob", "and me", ...at("dan"));
-    await terminal.shows(/dan: and me\n\[carol\]$/);
+    await terminal.shows(/dan: and me\n(?:\* first contact with dan.*\n)?\[carol\]$/);
     await terminal.type("/unread", "Enter");
     await terminal.shows(/\* dan: 1 since you last looked; \/read dan, or \/to dan\n\[carol\]$/);
     await terminal.type("\\read da", "Tab", "Enter");
