@@ -20,10 +20,10 @@ import type { ChatEvent, LogEvent } from "./events.ts";
 import { timeText } from "./history.ts";
 import { KeyLog } from "./key_log.ts";
 import { checkName, homeExists, type HomeParts, HomeTraces, LocalHome, openHome } from "./local_home.ts";
-import type { OpenOptions } from "./open_options.ts";
+import { OPEN_TIMEOUT_MS, type OpenOptions } from "./open_options.ts";
 import { compareNumber, type PeerTrust, type Safety } from "./people.ts";
 import { parseServerAddress } from "./server_address.ts";
-import { OPEN_TIMEOUT_MS, type Presence, Session } from "./session.ts";
+import { type Presence, Session } from "./session.ts";
 import { show } from "./showing.ts";
 import { checkText } from "./text.ts";
 
@@ -153,12 +153,12 @@ export class ChatClient extends LocalHome {
 
   /** Makes another recovery key; the one before is void. @throws WrongPasswordError */
   newRecoveryKey(options: { readonly password: string }): Promise<string> {
-    return this.#session.newRecoveryKey(options.password);
+    return this.#session.account.newRecoveryKey(options.password);
   }
 
   /** Since when there is a recovery key (RFC 3339), and whether name and password are enough to log in elsewhere. */
   async recoveryState(): Promise<{ readonly since: string | undefined; readonly serverBackup: boolean }> {
-    const { recoveryMs, keepsBackup } = await this.#session.credentials();
+    const { recoveryMs, keepsBackup } = await this.#session.account.credentials();
     return { since: recoveryMs === 0 ? undefined : timeText(recoveryMs), serverBackup: keepsBackup };
   }
 
@@ -178,7 +178,8 @@ export class ChatClient extends LocalHome {
     options: { readonly old: string; readonly new: string; readonly signOutOthers?: boolean },
     onProgress: (text: string) => void = () => {},
   ): Promise<void> {
-    return this.#session.changePassword({ ...options, signOutOthers: options.signOutOthers ?? false }, onProgress);
+    const asked = { ...options, signOutOthers: options.signOutOthers ?? false };
+    return this.#session.account.changePassword(asked, onProgress);
   }
 
   /** HOST:PORT of the server this is connected to, or was last. */

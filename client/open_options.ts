@@ -50,3 +50,6 @@ export type SessionOptions = Omit<OpenOptions, "name" | "server"> & {
   readonly name: UserName | undefined;
   readonly server: ServerAddress | undefined;
 };
+
+/** How long opening may take, where nothing else is said; and whatever takes one question or two. */
+export const OPEN_TIMEOUT_MS = 20_000;

@@ -4,7 +4,7 @@
  */
 import { systemRandom } from "../shared/crypto/mod.ts";
 import type { ChannelStats } from "../shared/net/mod.ts";
-import type { ConversationId, DeviceId, Event, MessageId, ResponseOf, UserName } from "../shared/protocol/mod.ts";
+import type { ConversationId, DeviceId, Event, MessageId, UserName } from "../shared/protocol/mod.ts";
 import { Admission, replacedError } from "./admission.ts";
 import type { Archive } from "./archive/archive.ts";
 import { Audience } from "./audience.ts";
@@ -25,13 +25,13 @@ import { Live } from "./live.ts";
 import type { HomeParts } from "./local_home.ts";
 import { LogIn } from "./login.ts";
 import { lockLogin } from "./login_lock.ts";
-import type { SessionOptions } from "./open_options.ts";
+import { OPEN_TIMEOUT_MS, type SessionOptions } from "./open_options.ts";
 import { Outbox } from "./outbox.ts";
-import { changePassword, type NewPassword } from "./password_change.ts";
+import { OwnAccount } from "./own_account.ts";
 import { pause } from "./pause.ts";
 import { PinnedDialer } from "./pinned_dialer.ts";
 import type { Recipient } from "./recipient.ts";
-import { readRecoveryKey, replaceRecoveryKey } from "./recovery.ts";
+import { readRecoveryKey } from "./recovery.ts";
 import type { Remote } from "./remote.ts";
 import { formatServerAddress, parseServerAddress, type ServerAddress } from "./server_address.ts";
 import type { Subscription } from "./subscription.ts";
@@ -132,22 +132,10 @@ export class Session {
     return this.#login.takeRecoveryKey();
   }
 
-  /** @throws WrongPasswordError, CannotReachError, TimedOutError. */
-  async newRecoveryKey(password: string): Promise<string> {
-    return await replaceRecoveryKey(this.#parts.credentials, password, this.link, OPEN_TIMEOUT_MS);
-  }
-
-  /** Since when there is a recovery key, and whether the server keeps a backup that the password opens. */
-  async credentials(): Promise<ResponseOf<"credentials">> {
-    return await this.link.ask<"credentials">({ type: "credentials", device: undefined });
-  }
-
-  /** @throws UsageError, WrongPasswordError, CannotReachError, TimedOutError. */
-  async changePassword(asked: NewPassword, onProgress: (text: string) => void): Promise<void> {
-    const { credentials, directory: home } = this.#parts, { link } = this;
-    await changePassword({ credentials, home, link, onProgress }, asked);
-    // Those we have may be worth nothing now.
-    if (asked.signOutOthers) this.#tickets.clear();
+  /** What its owner changes of the account. */
+  get account(): OwnAccount {
+    const { credentials, directory: home } = this.#parts;
+    return new OwnAccount({ credentials, home, link: this.link, tickets: this.#tickets });
   }
 
   get stats(): ChannelStats {
@@ -403,7 +391,6 @@ const NO_STATS: ChannelStats = {
 };
 const UNSEALED = "This home is not sealed: what is in it can be read by whoever copies it. " +
   "Give the password once (fastchat agent), and it is";
-export const OPEN_TIMEOUT_MS = 20_000;
 /** Nobody needs to be told of less. */
 const SLOW_MS = 1_000;
 const CLOSE_WAIT_MS = 5_000;
