@@ -25,12 +25,16 @@ export async function archive(words: readonly string[], options: Options): Promi
  * Brings the archive of an account back that was just recovered, where there is one and somebody wants that.
  *
  * @param recoveryKey 20 bytes.
- * @returns What to print once the recovery itself was told.
+ * @returns What to print once the recovery itself was told; `undefined` where there is no archive.
  */
-export async function offerArchive(chat: ChatClient, recoveryKey: Uint8Array, options: Options): Promise<string[]> {
+export async function offerArchive(
+  chat: ChatClient,
+  recoveryKey: Uint8Array,
+  options: Options,
+): Promise<string[] | undefined> {
   try {
     const offer = await chat.archive.offer(recoveryKey);
-    if (offer === undefined) return [];
+    if (offer === undefined) return undefined;
     const there = `There is an archive of your messages: ${describe(offer)}`;
     if (!await isWanted(there, options)) {
       if (options.json) return [JSON.stringify({ type: "archive-offer", ...offer })];
@@ -86,9 +90,8 @@ async function on(chat: ChatClient, options: Options): Promise<void> {
   });
   const state = await chat.archive.state();
   if (options.json) return printLine(JSON.stringify({ type: "archive", ...state, ...Object.fromEntries(lines) }));
-  printLine(
-    `This home archives${isLate ? "" : `: ${state.kept?.chunks ?? 0} parts of ${size(state.kept?.bytes ?? 0)}`}`,
-  );
+  const { chunks = 0, bytes = 0 } = state.kept ?? {};
+  printLine(`This home archives${isLate ? "" : `: ${count(chunks, "part", "parts")}, ${size(bytes)}`}`);
   for (const [, line] of lines) printLine(line);
   for (const line of KEEP_IT) printLine(line);
 }
@@ -213,7 +216,7 @@ function count(number: number, one: string, many: string): string {
 
 function size(bytes: number): string {
   if (bytes < 1 << 20) return `${Math.ceil(bytes / 1024)} KiB`;
-  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+  return `${(bytes / 2 ** 20).toFixed(1).replace(".0", "")} MiB`;
 }
 
 const VERBS = { status, on, off, sync, restore };

@@ -35,8 +35,12 @@ export async function recover(words: readonly string[], options: Options): Promi
   });
   const archive = await offerArchive(chat, readRecoveryKey(recoveryKey), options);
   await finish("recovered", options, chat);
-  if (!options.json) { for (const line of RECOVERED) printLine(line); }
-  for (const line of archive) printLine(line);
+  if (!options.json) {
+    for (const line of [...RECOVERED, ...(archive === undefined ? NO_ARCHIVE : [])]) {
+      printLine(line);
+    }
+  }
+  for (const line of archive ?? []) printLine(line);
 }
 
 export async function recovery(words: readonly string[], options: Options): Promise<void> {
@@ -111,7 +115,10 @@ async function newOf(name: string, file: string | undefined, input: InputLines):
 }
 
 const RECOVERED = [
-  "Your account is yours again, with the new password. Messages from before are in your archive, if you",
-  "had one: others were sealed for your other devices. The recovery key stays good; if anybody saw it, make another:",
+  "Your account is yours again, with the new password. The recovery key stays good; if anybody saw it, make another:",
   '"fastchat recovery new". Sessions elsewhere go on unless you gave --sign-out-others.',
+];
+const NO_ARCHIVE = [
+  "Messages from before are not brought back here: they were sealed for your other devices, and there is no archive",
+  "of them.",
 ];
