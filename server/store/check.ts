@@ -40,7 +40,9 @@ export type ProblemCode =
   /** The keys beside the database are not those its rows were sealed with. */
   | "keys"
   /** The key log does not hang together: every client would take it for another one. */
-  | "key-log";
+  | "key-log"
+  /** Somebody's archive lacks parts: its user is told of them when it is brought back. */
+  | "archive";
 
 /**
  * Opens a database to look at it, beside whoever writes it.
@@ -71,7 +73,7 @@ export function checkDatabase(database: DatabaseSync): CheckReport {
   try {
     problems.push(...integrity(database));
     counts = countRows(database);
-    for (const look of [danglingRows, logRows, cursors, keyLogRows]) problems.push(...look(database));
+    for (const look of [danglingRows, logRows, cursors, keyLogRows, archiveRows]) problems.push(...look(database));
   } catch (error) {
     // Where pages are damaged any statement may fail, and the first failure says enough.
     problems.push({ code: "damaged", text: `It cannot be read: ${(error as Error).message}` });
@@ -211,6 +213,28 @@ function keyLogRows(database: DatabaseSync): Problem[] {
     "SELECT count(*) FROM users WHERE NOT EXISTS (SELECT 1 FROM key_log WHERE key_log.user = users.id)",
   );
   return silent === 0 ? [] : [{ code: "key-log", text: `${silent} users are not in the key log` }];
+}
+
+/** Chunks without gaps, as many and as large as their stream says, the newest the one whose hash it has. */
+function archiveRows(database: DatabaseSync): Problem[] {
+  if (!hasTable(database, "archives")) return [];
+  const rows = database.prepare(
+    `SELECT users.name, chunks, bytes, head, count(number) AS found, coalesce(sum(length(body)), 0) AS size,
+       (SELECT body FROM archive_chunks AS newest
+        WHERE newest.archive = archives.id AND newest.stream = archive_streams.stream AND number = chunks) AS newest
+     FROM archive_streams JOIN archives ON archives.id = archive_streams.archive JOIN users ON users.id = archives.user
+     LEFT JOIN archive_chunks ON archive_chunks.archive = archives.id AND archive_chunks.stream = archive_streams.stream
+     GROUP BY archives.id, archive_streams.stream`,
+  ).iterate();
+  const problems: Problem[] = [];
+  for (const { name, chunks, bytes, head, found, size, newest } of rows) {
+    const isWhole = found === chunks && size === bytes && newest !== null &&
+      sameBytes(sha256(newest as Uint8Array), head as Uint8Array);
+    if (!isWhole) {
+      problems.push({ code: "archive", text: `The archive of ${name} holds ${found} of ${chunks} parts, or others` });
+    }
+  }
+  return problems;
 }
 
 function versionOf(database: DatabaseSync): number {

@@ -4,6 +4,7 @@ import { checkDatabase, openToRead, type ProblemCode } from "../../../server/sto
 import { MIGRATIONS, StoreVersionError } from "../../../server/store/migrations.ts";
 import { SqliteDatabase } from "../../../server/store/sqlite/database.ts";
 import { SqliteStore } from "../../../server/store/sqlite_store.ts";
+import { sha256 } from "../../../shared/crypto/mod.ts";
 import { silentLogger } from "../../../shared/log.ts";
 import { inDirectory } from "../../temporary.ts";
 import { befriend, bytesOf, deviceOf, nameOf, recordOf, Told } from "./fixtures.ts";
@@ -42,6 +43,14 @@ Deno.test("checkDatabase() names each kind of damage", async () => {
       "key-log",
       /1 users are not in the key log/,
     ],
+    ["DELETE FROM archive_chunks WHERE number = 1", "archive", /archive of alice holds 1 of 2 parts/],
+    [
+      "UPDATE archive_chunks SET body = x'01' WHERE number = 2",
+      "archive",
+      /archive of alice holds 2 of 2 parts, or others/,
+    ],
+    ["UPDATE archive_streams SET head = zeroblob(32)", "archive", /archive of alice/],
+    ["DELETE FROM archives", "dangling", /rows of archive_chunks that refer to archives/],
     ["UPDATE log SET seq = 12 WHERE seq = 10", "gap", /lacks 2 messages, the first of them number 10/],
     ["UPDATE conversations SET begins = 3", "head", /holds message 1, though up to 3 all were removed/],
   ];
@@ -133,8 +142,26 @@ async function talk(directory: string, messages: number): Promise<string> {
   const conversation = await befriend(store);
   await store.append(Array.from({ length: messages }, (_, at) => recordOf("alice", "bob", at)));
   await store.setCursors(nameOf("bob"), deviceOf("bob"), [{ conversation, seq: Math.ceil(messages / 2) }]);
+  await archive(store);
   await store.close();
   return path;
+}
+
+/** Alice has archived twice. */
+async function archive(store: SqliteStore): Promise<void> {
+  const user = nameOf("alice"), keyId = new Uint8Array(16), stream = new Uint8Array(16), nowMs = 0;
+  const recoveryProofHash = bytesOf("proof");
+  await store.setRecovery(user, {
+    proofHash: recoveryProofHash,
+    backup: bytesOf("seal"),
+    device: deviceOf("alice"),
+    nowMs,
+  });
+  await store.setArchiveKey(user, { keyId, sealed: bytesOf("key"), recoveryProofHash, nowMs });
+  for (const number of [1, 2]) {
+    const body = bytesOf(`chunk ${number}`), chunk = { user, keyId, stream, number, body, hash: sha256(body), nowMs };
+    assert.equal(await store.putArchiveChunk({ ...chunk, archiveBytesMax: 100 }), "stored");
+  }
 }
 
 /** Alice has added Bob and Carol, and removed Carol; Bob has a Welcome to fetch and packages to give, Carol a wish. */
