@@ -73,7 +73,8 @@ export class Receipts {
    * @param here Whether this process put them there: otherwise the other one says so, and we only if it does not.
    */
   applied(conversation: ConversationId, here: boolean): void {
-    this.#say(conversation, (here ? 0 : OTHERS_MS) + this.#collectMs(conversation));
+    // What is to be said already covers it.
+    if (!this.#due.has(conversation)) this.#say(conversation, (here ? 0 : OTHERS_MS) + this.#collectMs(conversation));
     const early = this.#early.get(conversation);
     if (early === undefined) return;
     this.#early.delete(conversation);

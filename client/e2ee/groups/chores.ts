@@ -120,9 +120,11 @@ export class Chores {
     staying: readonly Member[],
     replaced: ReadonlySet<UserName>,
   ): Promise<CheckedKeyPackage[]> {
-    const there = new Set(staying.map(({ device }) => device)),
-      memberOf = byUser(staying),
-      missing = new Set<DeviceId>();
+    const asks = this.#asks.in(here.id), changed = [...this.#changed.get(here.id) ?? []];
+    // As before nearly every message.
+    if (asks.length === 0 && changed.length === 0) return [];
+    const there = new Set(staying.map(({ device }) => device)), memberOf = byUser(staying);
+    const missing = new Set<DeviceId>();
     const newcomers = new Map<UserName, Newcomer>();
     const { keyLog, people } = this.#context.options;
     const wants = (name: UserName, identity: string, device: DeviceId) => {
@@ -130,14 +132,14 @@ export class Chores {
       missing.add(device);
       newcomers.set(name, { name, identity });
     };
-    for (const name of this.#changed.get(here.id) ?? []) {
+    for (const name of changed) {
       const member = memberOf.get(name);
       if (member === undefined) continue;
       if (replaced.has(name)) continue;
       const identity = keyLog.identityOf(name, member.identity);
       for (const device of certifiedDevices(people.entry(name), name, identity)) wants(name, identity, device);
     }
-    for (const ask of this.#asks.in(here.id)) {
+    for (const ask of asks) {
       if (replaced.has(ask.user)) continue;
       if (ask.kind === ASK_LINK) {
         await this.#byLink(here, ask, roster, staying, (name, identity, device) => wants(name, identity, device));
