@@ -492,6 +492,11 @@ export class ChatClient extends LocalHome {
     return this.#session.rotate(password);
   }
 
+  /** Waits for what earlier programs of this home have left in the outbox to be sent, as far as it can be, and at most so long. */
+  drain(timeoutMs: number): Promise<void> {
+    return this.#session.drain(timeoutMs);
+  }
+
   /** Waits a moment for what is being sent, then ends everything. What is not stored by then stays in the outbox. */
   override async close(): Promise<void> {
     await this.#session.close();

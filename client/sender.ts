@@ -53,6 +53,11 @@ export class Sender {
     this.kick();
   }
 
+  /** Resolves when nothing more can be sent for now, whoever has left it in the outbox. */
+  async idle(): Promise<void> {
+    while (this.#isWorking && !this.#stop.signal.aborted) await this.#working;
+  }
+
   /** Resolves when nothing is under way any more. What is not settled stays in the outbox. */
   async close(): Promise<void> {
     this.#stop.abort();

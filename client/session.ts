@@ -252,6 +252,12 @@ export class Session {
     await this.refresh(conversation);
   }
 
+  /** Resolves when what was in the outbox is sent or cannot be sent for now, or after a time. */
+  async drain(timeoutMs: number): Promise<void> {
+    if (this.#outbox.isEmpty) return;
+    await Promise.race([this.#correspondence?.sender.idle(), pause(timeoutMs)]);
+  }
+
   close(): Promise<void> {
     return this.#closing ??= this.#close();
   }

@@ -13,6 +13,8 @@ import { findWayIn } from "./unlocked.ts";
 
 /** Seconds a command waits for the server before it gives up, without `--timeout`. */
 export const TIMEOUT_SECONDS = 20;
+/** How long a command that is done stays for what others have left in the outbox. */
+const DRAIN_MS = 5_000;
 
 export function timeoutMs(options: Options): number {
   return (options.timeout ?? TIMEOUT_SECONDS) * 1000;
@@ -71,7 +73,10 @@ export async function withClient<T>(
       ...await findWayIn(home, options),
     });
     try {
-      return await use(chat);
+      const result = await use(chat);
+      // Whatever connects next sends what was queued, as it is promised.
+      await chat.drain(DRAIN_MS);
+      return result;
     } finally {
       await chat.close();
     }
