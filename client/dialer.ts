@@ -16,7 +16,7 @@ import {
   type ResumptionTicket,
 } from "../shared/net/mod.ts";
 import type { Primitives } from "../shared/primitives.ts";
-import { CannotReachError, NoAnswerError } from "./errors.ts";
+import { CannotReachError, NoAnswerError, REACH_HINT } from "./errors.ts";
 import type { Dialed } from "./link.ts";
 import { AllFailedError, firstOf } from "./race.ts";
 import { formatServerAddress, type ServerAddress } from "./server_address.ts";
@@ -148,7 +148,7 @@ class Dialer {
     } catch (error) {
       if (!(error instanceof AllFailedError)) throw error;
       const worse = error.errors.find((one) => !(one instanceof CannotReachError));
-      throw worse ?? error.errors[0] ?? new CannotReachError(`Nobody remembers a server. ${HINT}`);
+      throw worse ?? error.errors[0] ?? new CannotReachError(`Nobody remembers a server. ${REACH_HINT}`);
     }
   }
 
@@ -204,14 +204,16 @@ async function shakeHands(
       remember: { clusterKey: located.clusterKey, token: addressToken, servers },
     };
   } catch (error) {
-    if (error instanceof ConnectError) throw new CannotReachError(`${error.message}. ${HINT}`, { cause: error });
+    if (error instanceof ConnectError) throw new CannotReachError(`${error.message}. ${REACH_HINT}`, { cause: error });
     throw error;
   }
 }
 
 function explainLocate(error: unknown, address: ServerAddress): unknown {
   if (error instanceof NoServerError) return new CannotReachError(`${error.message}: its servers are starting or down`);
-  if (error instanceof LocateTimeoutError) return new NoAnswerError(`${error.message}. ${HINT}`, { cause: error });
+  if (error instanceof LocateTimeoutError) {
+    return new NoAnswerError(`${error.message}. ${REACH_HINT}`, { cause: error });
+  }
   if (error instanceof NameError) {
     return new NoAnswerError(`Cannot reach ${formatServerAddress(address)}: there is no address for ${address.host}`, {
       cause: error,
@@ -222,9 +224,6 @@ function explainLocate(error: unknown, address: ServerAddress): unknown {
 
 let sharedPrimitives: Promise<Primitives> | undefined;
 
-const HINT =
-  "Is fastchat-balancer running there, are host and port right, and do all firewalls in between let UDP through, " +
-  "to the balancer's port and to those of its servers?";
 const LOCATE_MS = 5_000;
 const LOCATE_MS_REMEMBERED = 1_200;
 const CONNECT_MS = 5_000;

@@ -31,6 +31,11 @@ export class CannotReachError extends FastChatError {
   override readonly exitCode = 3;
 }
 
+/** What to look at where nobody answers. */
+export const REACH_HINT =
+  "Is fastchat-balancer running there, are host and port right, and do all firewalls in between let UDP through, " +
+  "to the balancer's port and to those of its servers?";
+
 /** Nobody is there at all: worth saying at once, rather than after more of the same. */
 export class NoAnswerError extends CannotReachError {}
 

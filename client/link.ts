@@ -7,7 +7,7 @@
 import { CloseCode, type CloseReason, ErrorCode, RequestError } from "../shared/errors.ts";
 import type { Channel, ResumptionTicket } from "../shared/net/channel.ts";
 import type { Event, HintDown, RequestOf } from "../shared/protocol/mod.ts";
-import { CannotReachError, FastChatError, NoAnswerError, RefusedError, TimedOutError } from "./errors.ts";
+import { CannotReachError, FastChatError, NoAnswerError, REACH_HINT, RefusedError, TimedOutError } from "./errors.ts";
 import { jittered, pause } from "./pause.ts";
 import { type Askable, ConnectionLostError, Remote } from "./remote.ts";
 
@@ -74,6 +74,8 @@ export class Link {
   #rescue: { readonly abort: AbortController; isDialed: boolean; readonly done: Promise<boolean> } | undefined;
   #server = "";
   #wasConnected = false;
+  /** Some server has shaken hands. */
+  #wasAnswered = false;
   #fatal: Error | undefined;
   #stopWatching = () => {};
   #failed: number[] = [];
@@ -119,6 +121,9 @@ export class Link {
       if (!deadline.aborted) throw asFastChatError(error);
       if (last !== undefined) throw asFastChatError(last);
       if (error instanceof FastChatError) throw error;
+      if (!this.#wasAnswered) {
+        throw new CannotReachError(`No server answered within ${timeoutMs / 1000} s. ${REACH_HINT}`);
+      }
       throw new TimedOutError(`Not connected within ${timeoutMs / 1000} s: the server answers, but does not finish`);
     }
   }
@@ -181,6 +186,7 @@ export class Link {
   async #establish(options: Omit<DialOptions, "returning">, onDialed?: () => void): Promise<Connection> {
     const { signal } = options;
     const dialed = await this.#options.dial({ ...options, returning: this.#wasConnected });
+    this.#wasAnswered = true;
     onDialed?.();
     this.#lastEnded = Promise.all([this.#lastEnded, dialed.ended]).then(() => {});
     const remote = new Remote(dialed.channel, {

@@ -139,6 +139,13 @@ Deno.test("Link.start() says that the time is over where a server lets in and th
   );
 });
 
+Deno.test("Link.start() says that nobody answered where none has before the time was over", async () => {
+  const { link } = world({
+    dial: ({ signal }) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason))),
+  });
+  await assert.rejects(link.start(50), (error) => error instanceof CannotReachError && /firewalls/.test(error.message));
+});
+
 Deno.test("Link ends where a reconnection is refused for good", async () => {
   const change = { kind: "server", subject: "h:1", pinned: "SHA256:a", offered: "SHA256:b" } as const;
   let logins = 0;
