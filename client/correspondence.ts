@@ -123,7 +123,7 @@ export class Correspondence {
       this.inbox.catchUp(remote).then(() => this.#groups.compare(known)),
       this.#receipts.catchUp(remote),
       // What is about a group is judged by that group: it comes first.
-      this.#leaveKeys().then(() => this.#receiver.run().catch(() => {})),
+      this.#leaveKeys().then(() => this.#receive()),
     ]);
     this.#readKeyLog();
     this.#credentials.connected(() => this.#options.link.remote);
@@ -302,6 +302,13 @@ export class Correspondence {
     if (database.meta(KEYS_LEFT) !== device || await this.#groups.isExpected()) await leaving;
   }
 
+  /** What is short is there when whoever waits goes on; megabytes on a slow line come beside everything else. */
+  async #receive(): Promise<void> {
+    const over = new AbortController(), received = this.#receiver.run().catch(() => {});
+    await Promise.race([received, pause(RECEIVING_MS, over.signal).catch(() => {})]);
+    over.abort();
+  }
+
   /** Who it is that speaks in the key log, and devices that nobody has acknowledged, are told; what fails is tried again later. */
   #readKeyLog(atLeast?: number): void {
     const { parts: { database }, self, onNotice } = this.#options, { keyLog } = this;
@@ -324,6 +331,7 @@ export class Correspondence {
   }
 }
 
+const RECEIVING_MS = 3_000;
 /** The device whose first keys are at the server. */
 const KEYS_LEFT = "keys-left";
 /** How long accepting somebody waits for them to come in. */

@@ -139,7 +139,8 @@ export class Giver {
     let nextMs = Infinity;
     for (const gift of gifts.all()) {
       if (this.#closed || this.#options.link.remote === undefined) return;
-      const atMs = gift.dueMs > nowMs() ? gift.dueMs : await this.#dueMs(gift);
+      // Whoever has to wait a day waits from when their entry was read: that is not put off.
+      const atMs = await this.#dueMs(gift);
       if (atMs === undefined) gifts.drop(gift);
       else if (atMs > nowMs()) nextMs = Math.min(nextMs, atMs);
       else nextMs = Math.min(nextMs, await this.#give(gift));

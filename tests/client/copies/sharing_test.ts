@@ -56,6 +56,16 @@ function gifts(world: ChatWorld, name: string): number {
   return world.inHome(name, ({ database }) => database.get("SELECT count(*) AS count FROM gifts")!["count"] as number);
 }
 
+/** Waits until a home has read that a user has two devices. */
+async function untilSeen(world: ChatWorld, by: ChatClient, user: string): Promise<void> {
+  const count = () =>
+    world.inHome(
+      by.name,
+      ({ database }) => database.get("SELECT count(*) AS count FROM key_entries WHERE user = ?", user)!["count"],
+    );
+  await until(by, () => count() === 2);
+}
+
 /** As if a home had seen every entry of the key log, and everybody who came, a day ago. */
 function aDayLater(world: ChatWorld, name: string): void {
   world.inHome(name, ({ database }) =>
@@ -172,6 +182,7 @@ Deno.test("Shared history: a device that nobody approves is given it after a day
     await early.send("#team", "not yet");
     await until(laptop, () => texts(laptop).includes("bob: not yet"));
     assert.deepEqual(await world.harness.store.history(alice.name, id, 0), []);
+    await untilSeen(world, early, "alice");
     await early.close();
     aDayLater(world, "bob");
     await world.open("bob", { password: undefined });
@@ -181,6 +192,7 @@ Deno.test("Shared history: a device that nobody approves is given it after a day
     const back = await world.open("alice", { password: undefined });
     await until(back, () => texts(back).includes("bob: not yet"));
     await until(back, () => gifts(world, "alice") === 1);
+    await untilSeen(world, back, "alice");
     await back.close();
     aDayLater(world, "alice");
     const again = await world.open("alice", { password: undefined });
