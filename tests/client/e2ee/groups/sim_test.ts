@@ -7,12 +7,8 @@
 import assert from "node:assert/strict";
 import { FastChatError } from "../../../../client/errors.ts";
 import { RequestError } from "../../../../shared/errors.ts";
-import { libraryOf } from "../../../../client/e2ee/groups/library.ts";
 import type { SuiteName } from "../../../../client/e2ee/mls/mod.ts";
 import type { ConversationId } from "../../../../shared/protocol/mod.ts";
-import { Prng } from "../../../sim/prng.ts";
-import { TEST_CLUSTER, testKeys } from "../../../keys.ts";
-import { Turns } from "./turns.ts";
 import { assertHealthy, type Home, World } from "./world.ts";
 
 const SEEDS = Number(Deno.env.get("FASTCHAT_GROUPS_SEEDS") ?? 3);
@@ -40,17 +36,13 @@ async function simulate(
   { suite = "x25519", steps = STEPS }: { readonly suite?: SuiteName; readonly steps?: number } = {},
 ): Promise<string[]> {
   let happened: string[] = [];
-  // Loaded and made outside: files and threads have no turns.
-  await libraryOf(TEST_CLUSTER, suite)();
-  await testKeys();
   try {
-    await Turns.rule(new Prng(seed + 1_000_000), () =>
-      World.run(async (world) => {
-        happened = world.happened;
-        // With what devices leave for their user's others, and without.
-        world.hasAccountKeys = seed % 2 === 1;
-        await new Story(world, steps).run();
-      }, { seed, suite }));
+    await World.run(async (world) => {
+      happened = world.happened;
+      // With what devices leave for their user's others, and without.
+      world.hasAccountKeys = seed % 2 === 1;
+      await new Story(world, steps).run();
+    }, { seed, suite });
   } catch (error) {
     throw new Error(`FASTCHAT_GROUPS_SEED=${seed} FASTCHAT_GROUPS_STEPS=${steps}`, { cause: error });
   }
