@@ -160,8 +160,8 @@ Options
                       least-connections   the emptiest
   --hung-after S    seconds without an answer after which a server is killed and started anew (default 5)
   --registration R  who may sign up, handed on to the servers: open (default) or closed; so are how long
-                    messages are kept (--retention-days, --retention-mib) and the limits that fastchat-server --help
-                    lists (--login-rate, --handshake-rate and others)
+                    messages are kept (--retention-days, --retention-mib), what archives may take (--archive-mib) and the
+                    limits that fastchat-server --help lists (--login-rate, --handshake-rate and others)
   -h, --help        this text
   -V, --version     the version
 
