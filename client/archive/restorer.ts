@@ -3,7 +3,8 @@
  * follow or is not there is named, and takes none of the others with it. What the home has already stays as it is.
  */
 import { type ArchiveOwner, directConversationId, equalBytes, sha256 } from "../../shared/crypto/mod.ts";
-import { parseUserName } from "../../shared/protocol/mod.ts";
+import { type ConversationId, parseUserName } from "../../shared/protocol/mod.ts";
+import type { CopiedMessage } from "../copies/copied_message.ts";
 import { Copies } from "../copies/copies.ts";
 import type { Database } from "../database.ts";
 import { ConversationKind, type History } from "../history.ts";
@@ -107,12 +108,22 @@ export class Restorer {
           );
           continue;
         }
-        const { conversation, entries } = part;
+        const { conversation } = part, entries = part.entries.filter((entry) => !this.#has(conversation, entry));
         const added = this.#copies.importCopies({ conversation, entries, from: "" });
         this.#messages += added;
-        this.#known += entries.length - added;
+        this.#known += part.entries.length - added;
       }
     });
+  }
+
+  /** One message may have had two places: it was sent again to a server that was restored, and archived both times. */
+  #has(conversation: ConversationId, { id, device }: CopiedMessage): boolean {
+    return this.#options.database.get(
+      "SELECT 1 FROM messages WHERE id = ? AND conversation = ? AND device = ? AND text IS NOT NULL AND kind = 1",
+      id,
+      conversation,
+      device,
+    ) !== undefined;
   }
 
   /** Sees to it that the home has the conversation: one that the server does not list any more has ended. */

@@ -45,7 +45,7 @@ Deno.test("an archive, by real programs: what was said is read again in an empty
       );
       const lines = back.stdout.trim().split("\n").map((line) => JSON.parse(line));
       assert.deepEqual(lines.map(({ type }) => type), ["recovered", "archive-restored"]);
-      assert.deepEqual([lines[1].messages, lines[1].problems], [3, []]);
+      assert.deepEqual([lines[1].messages, lines[1].known, lines[1].problems], [3, 0, []]);
       const history = ok(await run("history bob --json", "found", env)).stdout.trim().split("\n")
         .map((line) => JSON.parse(line));
       assert.deepEqual(history.map(({ from, text, copyFrom }) => [from, text, copyFrom]), [

@@ -31,6 +31,15 @@ Deno.test("Restorer puts what is there into an empty home, conversations with it
   });
 });
 
+Deno.test("Restorer takes a message once that had two places: it was sent again to a server that was restored", async () => {
+  const moved = part([900]), again = { ...moved, entries: moved.entries.map((entry) => ({ ...entry, id: idOf(2) })) };
+  const chunks = made([{ stream: STREAM, parts: [part([1, 2])] }, { stream: OTHER, parts: [again, part([901])] }]);
+  await withRestored({ chunks }, ({ restored, seqs }) => {
+    assert.deepEqual([restored.messages, restored.known, restored.problems], [3, 1, []]);
+    assert.deepEqual(seqs(TALK), [1, 2, 901]);
+  });
+});
+
 Deno.test("Restorer leaves a conversation that the home knows as it is", async () => {
   await withDatabase(async (database) => {
     const history = new History(database);
