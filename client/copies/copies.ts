@@ -7,6 +7,7 @@ import type { ConversationId, DeviceId, MessageId, UserName } from "../../shared
 import { placeOf } from "../adoption.ts";
 import type { Database } from "../database.ts";
 import { ConversationKind, type GroupChanged, type History, Own } from "../history.ts";
+import { pause } from "../pause.ts";
 import { sanitizeText } from "../sanitize.ts";
 import { openText, sealText, VaultError } from "../vault.ts";
 import { type CopiedMessage, COPY_OVERHEAD_BYTES } from "./copied_message.ts";
@@ -66,9 +67,13 @@ export class Copies {
    * The newest messages of a conversation that came from its log: a copy is not passed on, since nobody could tell any longer whose
    * it was.
    *
+   * It may be thousands, each with a seal to be opened: others have their turn in between.
+   *
    * @returns In the order of the log. `isCut`: there are older ones, for which there was no room.
    */
-  newest({ conversation, sinceMs, after = 0, upTo, bytesMax }: Wanted): { entries: CopiedMessage[]; isCut: boolean } {
+  async newest(
+    { conversation, sinceMs, after = 0, upTo, bytesMax }: Wanted,
+  ): Promise<{ entries: CopiedMessage[]; isCut: boolean }> {
     const entries: CopiedMessage[] = [];
     for (let before = upTo + 1, room = bytesMax;;) {
       const page = this.#db.all(
@@ -97,6 +102,7 @@ export class Copies {
         });
       }
       if (page.length < PAGE) return { entries: entries.reverse(), isCut: false };
+      await pause(0);
     }
   }
 
@@ -164,5 +170,6 @@ function utf8Length(text: string): number {
   return ENCODER.encode(text).length;
 }
 
-const PAGE = 500;
+/** Some ten milliseconds' worth. */
+const PAGE = 250;
 const ENCODER = new TextEncoder();

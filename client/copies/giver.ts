@@ -6,6 +6,7 @@ import { InnerType, systemRandom } from "../../shared/crypto/mod.ts";
 import { ErrorCode } from "../../shared/errors.ts";
 import { HISTORY_BUNDLE_BYTES_MAX } from "../../shared/limits.ts";
 import type { ConversationId, DeviceId, MessageId } from "../../shared/protocol/mod.ts";
+import { Rounds } from "../../shared/rounds.ts";
 import type { Database } from "../database.ts";
 import { CertificateCache } from "../e2ee/mod.ts";
 import { sealLetter, type Turn } from "../e2ee/groups/mod.ts";
@@ -54,8 +55,7 @@ export class Giver {
   readonly #certificates: CertificateCache;
   /** Of devices that somebody waits for. */
   readonly #tallies = new Map<DeviceId, { conversations: number; messages: number; isCut: boolean }>();
-  #running: Promise<void> | undefined;
-  #again = false;
+  readonly #rounds = new Rounds(() => this.#giveAll());
   #closed = false;
   #cancel = () => {};
 
@@ -108,13 +108,12 @@ export class Giver {
 
   /** Gives what is due. Rejects where the connection ends under it. */
   run(): Promise<void> {
-    this.#again = true;
-    return this.#running ??= this.#runAgain().finally(() => this.#running = undefined);
+    return this.#rounds.run();
   }
 
   /** Resolves when nothing is under way. Never rejects. */
   async idle(): Promise<void> {
-    await this.#running?.catch(() => {});
+    await this.#rounds.idle();
   }
 
   async close(): Promise<void> {
@@ -123,14 +122,8 @@ export class Giver {
     await this.idle();
   }
 
-  async #runAgain(): Promise<void> {
-    while (this.#again && !this.#closed) {
-      this.#again = false;
-      await this.#giveAll();
-    }
-  }
-
   async #giveAll(): Promise<void> {
+    if (this.#closed) return;
     const { gifts, keyLog, nowMs, timers } = this.#options;
     this.#cancel();
     // While the server shows different key logs, nobody knows whose a device is.
@@ -165,7 +158,7 @@ export class Giver {
     const { gifts, nowMs, self } = this.#options, bounds = await this.#bounds(gift);
     // Nothing goes out while nothing may be said there, or to a key that is not the one that counts, before a person has looked at it.
     if (bounds === "blocked") return nowMs() + RETRY_MS;
-    const { entries = [], isCut = false } = bounds ? this.#options.copies.newest(bounds) : {};
+    const { entries = [], isCut = false } = bounds ? await this.#options.copies.newest(bounds) : {};
     if (bounds === undefined || entries.length === 0) {
       gifts.drop(gift);
       return Infinity;

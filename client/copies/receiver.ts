@@ -6,6 +6,7 @@ import { InnerType } from "../../shared/crypto/mod.ts";
 import { DecodeError } from "../../shared/codec/mod.ts";
 import { HISTORY_PARTS_MAX } from "../../shared/limits.ts";
 import type { ConversationId, ResponseOf } from "../../shared/protocol/mod.ts";
+import { Rounds } from "../../shared/rounds.ts";
 import type { Database } from "../database.ts";
 import type { EngineConversation } from "../e2ee/engine.ts";
 import { CertificateCache } from "../e2ee/mod.ts";
@@ -48,8 +49,7 @@ export class Receiver {
   readonly #options: ReceiverOptions;
   readonly #received: Received;
   readonly #certificates: CertificateCache;
-  #running: Promise<void> | undefined;
-  #again = false;
+  readonly #rounds = new Rounds(() => this.#round());
   /** Something waits for what is not known here yet. */
   #isEarly = false;
   #closed = false;
@@ -74,20 +74,17 @@ export class Receiver {
 
   /** Takes what waits. Rejects where the connection ends under it. */
   run(): Promise<void> {
-    this.#again = true;
-    return this.#running ??= this.#runAgain().finally(() => this.#running = undefined);
+    return this.#rounds.run();
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    await this.#running?.catch(() => {});
+    await this.#rounds.idle();
   }
 
-  async #runAgain(): Promise<void> {
-    while (this.#again && !this.#closed) {
-      this.#again = false;
-      await this.#takeAll();
-    }
+  async #round(): Promise<void> {
+    if (this.#closed) return;
+    await this.#takeAll();
     if (this.#closed) return;
     const { nowMs } = this.#options;
     for (const { conversation, user, received, parts } of this.#received.takeIncomplete(nowMs() - INCOMPLETE_MS)) {

@@ -149,7 +149,7 @@ Deno.test("Subscription gives no copies, to whoever asked for their own messages
 });
 
 Deno.test("Copies.newest() gives what came from the log, the newest of it where there is no room for all", async () => {
-  await withDatabase((database) => {
+  await withDatabase(async (database) => {
     const history = historyWithBob(database), copies = copiesOf(database, history);
     copies.importCopies({ conversation: TALK, entries: [copy(1), copy(2)], from: CAROL });
     for (const seq of [3, 4, 5]) history.add(fromBob(seq, { text: "x".repeat(100) }));
@@ -157,8 +157,8 @@ Deno.test("Copies.newest() gives what came from the log, the newest of it where 
     const { text: _, ...refused } = fromBob(7, { reason: "It cannot be read" });
     history.add(refused);
     history.add(fromBob(8));
-    const seqs = (wanted: Partial<Parameters<Copies["newest"]>[0]>) => {
-      const { entries, isCut } = copies.newest({
+    const seqs = async (wanted: Partial<Parameters<Copies["newest"]>[0]>) => {
+      const { entries, isCut } = await copies.newest({
         conversation: TALK,
         sinceMs: 0,
         upTo: 7,
@@ -167,19 +167,25 @@ Deno.test("Copies.newest() gives what came from the log, the newest of it where 
       });
       return [entries.map(({ seq }) => seq), isCut];
     };
-    assert.deepEqual(seqs({}), [[3, 4, 5, 6], false]);
-    assert.deepEqual(seqs({ sinceMs: 4_000 }), [[4, 5, 6], false]);
-    assert.deepEqual(seqs({ upTo: 5 }), [[3, 4, 5], false]);
-    assert.deepEqual(seqs({ bytesMax: 300 }), [[5, 6], true]);
-    assert.deepEqual(seqs({ bytesMax: 10 }), [[], true]);
-    assert.deepEqual(copies.newest({ conversation: TALK, sinceMs: 6_000, upTo: 7, bytesMax: 999 }).entries, [
+    assert.deepEqual(await seqs({}), [[3, 4, 5, 6], false]);
+    assert.deepEqual(await seqs({ sinceMs: 4_000 }), [[4, 5, 6], false]);
+    assert.deepEqual(await seqs({ upTo: 5 }), [[3, 4, 5], false]);
+    assert.deepEqual(await seqs({ bytesMax: 300 }), [[5, 6], true]);
+    assert.deepEqual(await seqs({ bytesMax: 10 }), [[], true]);
+    assert.deepEqual((await copies.newest({ conversation: TALK, sinceMs: 6_000, upTo: 7, bytesMax: 999 })).entries, [
       { seq: 6, id: idOf(6), sender: ALICE, device: ALICES_DEVICE, timeMs: 6_000, text: "mine" },
     ]);
+    history.add(fromBob(9, { text: "x" }));
+    for (let seq = 10; seq < 900; seq++) history.add(fromBob(seq, { text: "x" }));
+    assert.equal(
+      (await copies.newest({ conversation: TALK, sinceMs: 0, upTo: 899, bytesMax: 1 << 20 })).entries.length,
+      896,
+    );
   });
 });
 
 Deno.test("Copies.sharedFrom() is where a group switched its sharing on last, as far as this home was there", async () => {
-  await withDatabase((database) => {
+  await withDatabase(async (database) => {
     const history = historyWithBob(database), copies = copiesOf(database, history);
     history.addGroup({ id: GROUP, cursor: 0 });
     const { text: _, ...row } = fromBob(1, { conversation: GROUP, recipient: "" as UserName });
@@ -197,7 +203,7 @@ Deno.test("Copies.sharedFrom() is where a group switched its sharing on last, as
     assert.equal(copies.sharedFrom(GROUP), 7);
     history.add({ ...row, seq: 9, id: idOf(9), text: "since then" });
     const wanted = { conversation: GROUP, sinceMs: 0, after: copies.sharedFrom(GROUP), upTo: 20, bytesMax: 1_000 };
-    assert.deepEqual(copies.newest(wanted).entries.map(({ seq }) => seq), [9]);
+    assert.deepEqual((await copies.newest(wanted)).entries.map(({ seq }) => seq), [9]);
     database.run("UPDATE messages SET sealed = zeroblob(50) WHERE seq = 8");
     assert.equal(copies.sharedFrom(GROUP), 8, "what cannot be read may be it");
   });
