@@ -31,6 +31,7 @@ export type { DeliveriesOptions } from "./deliveries.ts";
 export type { Archive, ArchiveOffer, ArchiveState } from "./archive/archive.ts";
 export type { Restored } from "./archive/restorer.ts";
 export { linkDevice, type LinkOptions } from "./linking.ts";
+export type { Shared } from "./copies/giver.ts";
 export type { DeviceInfo, Rotated } from "./devices.ts";
 export type { ConversationSummary, Positioned } from "./history.ts";
 export type {
