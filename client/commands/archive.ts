@@ -53,10 +53,15 @@ export async function offerArchive(
   }
 }
 
-/** What to say after a recovery key was made that does not open the archive. */
-export async function archiveWarning(chat: ChatClient): Promise<string | undefined> {
-  const { kept } = await chat.archive.state();
-  return kept === undefined || kept.opensNow ? undefined : NOT_OPENED;
+/** Says so where a recovery key was made that does not open the archive. Once the key was shown: nothing may come before that. */
+export async function warnOfArchive(chat: ChatClient): Promise<void> {
+  try {
+    const { kept } = await chat.archive.state();
+    if (kept !== undefined && !kept.opensNow) printError(`fastchat: ${NOT_OPENED}`);
+  } catch (error) {
+    // A home that archives tells of it, too.
+    if (!(error instanceof FastChatError)) throw error;
+  }
 }
 
 async function isWanted(there: string, options: Options): Promise<boolean> {
@@ -73,15 +78,15 @@ async function status(chat: ChatClient, options: Options): Promise<void> {
 }
 
 async function on(chat: ChatClient, options: Options): Promise<void> {
-  const before = await chat.archive.state(), input = new InputLines();
+  const before = await chat.archive.state();
   if (before.bytesMax === 0) throw new FastChatError("This server keeps no archives");
   if (!before.on) await confirm(options);
-  const lines = options.newRecoveryKey ? await onWithNewKey(chat, before, options) : [];
-  if (!options.newRecoveryKey) {
-    const isNeeded = await chat.archive.needsRecoveryKey();
-    const key = isNeeded ? readRecoveryKey(await recoveryKeyFor(chat.name, options, input)) : undefined;
-    await chat.archive.switchOn(key);
-  }
+  const key = options.newRecoveryKey
+    ? await newRecoveryKey(chat, before, options)
+    : await chat.archive.needsRecoveryKey()
+    ? await recoveryKeyFor(chat.name, options, new InputLines())
+    : undefined;
+  await chat.archive.switchOn(key === undefined ? undefined : readRecoveryKey(key));
   let isLate = false;
   await chat.archive.sync(waitingProgress()).catch((error) => {
     if (!(error instanceof FastChatError)) throw error;
@@ -89,19 +94,15 @@ async function on(chat: ChatClient, options: Options): Promise<void> {
     isLate = true;
   });
   const state = await chat.archive.state();
-  if (options.json) return printLine(JSON.stringify({ type: "archive", ...state, ...Object.fromEntries(lines) }));
+  if (state.kept?.opensNow === false) printError(`fastchat: ${NOT_OPENED}`);
+  if (options.json) return printLine(JSON.stringify({ type: "archive", ...state }));
   const { chunks = 0, bytes = 0 } = state.kept ?? {};
   printLine(`This home archives${isLate ? "" : `: ${count(chunks, "part", "parts")}, ${size(bytes)}`}`);
-  for (const [, line] of lines) printLine(line);
   for (const line of KEEP_IT) printLine(line);
 }
 
-/** @returns What to print of the key: its field in JSON, and its line. */
-async function onWithNewKey(
-  chat: ChatClient,
-  { kept, hasKey }: ArchiveState,
-  options: Options,
-): Promise<(readonly [string, string])[]> {
+/** Makes one, and shows it before anything else can go wrong. */
+async function newRecoveryKey(chat: ChatClient, { kept, hasKey }: ArchiveState, options: Options): Promise<string> {
   if (kept !== undefined && !hasKey) {
     throw new UsageError(
       "There is an archive, which a new recovery key does not open, since this home has not its key. Give the recovery key of " +
@@ -111,17 +112,9 @@ async function onWithNewKey(
   using file = RecoveryFile.open(options.recoveryFile);
   const key = await chat.newRecoveryKey({ password: await passwordFor(chat.name, options.passwordFile) });
   file?.write(key);
-  // From here on it must be told, whatever comes.
-  const lines = options.json
-    ? Object.entries(recoveryJson(key, file))
-    : recoveryLines(key, file).map((line) => ["", line] as const);
-  try {
-    await chat.archive.switchOn(readRecoveryKey(key));
-  } catch (error) {
-    for (const [, line] of lines) printLine(line);
-    throw error;
-  }
-  return lines;
+  if (options.json) printLine(JSON.stringify({ type: "recovery-key", name: chat.name, ...recoveryJson(key, file) }));
+  else for (const line of recoveryLines(key, file)) printLine(line);
+  return key;
 }
 
 async function off(chat: ChatClient, options: Options): Promise<void> {

@@ -5,12 +5,12 @@ import { NotAuthenticatedError, UsageError } from "../errors.ts";
 import { chooseHome } from "../homes.ts";
 import { homeExists, noAccount } from "../local_home.ts";
 import type { Options } from "../options.ts";
-import { printError, printLine } from "../output.ts";
+import { printLine } from "../output.ts";
 import { givenPassword, InputLines, newPassword, passwordFor } from "../password.ts";
 import { canAsk } from "../prompt.ts";
 import { readRecoveryKey } from "../recovery.ts";
 import { finish, target } from "./account.ts";
-import { archiveWarning, offerArchive } from "./archive.ts";
+import { offerArchive, warnOfArchive } from "./archive.ts";
 import { deviceName, printProgress, reach, withClient } from "./open.ts";
 import { RecoveryFile, recoveryJson, recoveryLines } from "./recovery_file.ts";
 import { recoveryKeyFor } from "./recovery_input.ts";
@@ -54,8 +54,7 @@ export async function recovery(words: readonly string[], options: Options): Prom
     file?.write(key);
     if (options.json) printLine(JSON.stringify({ type: "recovery-key", name: chat.name, ...recoveryJson(key, file) }));
     else for (const line of recoveryLines(key, file)) printLine(line);
-    const warning = await archiveWarning(chat);
-    if (warning !== undefined) printError(`fastchat: ${warning}`);
+    await warnOfArchive(chat);
   });
 }
 

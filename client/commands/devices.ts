@@ -14,6 +14,7 @@ import { paint, printLine } from "../output.ts";
 import { passwordFor } from "../password.ts";
 import { ask, canAsk, printNotice } from "../prompt.ts";
 import { parseServerAddress } from "../server_address.ts";
+import { warnOfArchive } from "./archive.ts";
 import { deviceName, reach, type Telling, untilInterrupted, withClient } from "./open.ts";
 
 const ACTIONS: Readonly<Record<string, (words: readonly string[], options: Options) => Promise<void>>> = {
@@ -39,15 +40,17 @@ export async function identity(words: readonly string[], options: Options): Prom
     const password = await passwordFor(chat.name, options.passwordFile);
     const { fingerprint, recoveryKey } = await chat.rotateIdentity(password);
     if (options.json) {
-      return printLine(JSON.stringify({ type: "identity-rotated", fingerprint, recoveryKey: recoveryKey ?? null }));
+      printLine(JSON.stringify({ type: "identity-rotated", fingerprint, recoveryKey: recoveryKey ?? null }));
+    } else {
+      printLine(`Your new identity is ${fingerprint}`);
+      printLine("Your other devices must log in again. Those you talk with are asked to compare the new one.");
+      printLine(
+        recoveryKey === undefined
+          ? 'Your recovery key is void, and no new one could be made: "fastchat recovery new"'
+          : `Your old recovery key is void. The new one, write it down: ${recoveryKey}`,
+      );
     }
-    printLine(`Your new identity is ${fingerprint}`);
-    printLine("Your other devices must log in again. Those you talk with are asked to compare the new one.");
-    printLine(
-      recoveryKey === undefined
-        ? 'Your recovery key is void, and no new one could be made: "fastchat recovery new"'
-        : `Your old recovery key is void. The new one, write it down: ${recoveryKey}`,
-    );
+    await warnOfArchive(chat);
   });
 }
 
