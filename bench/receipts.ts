@@ -10,7 +10,7 @@
  * receipts within 200 ms of each message, as in a small group, or each in its own time, as in a large one. CPU of the server from
  * behind the delivery to the author's last event, less what it uses while nobody speaks; and what the author's connection is told.
  *
- * `--members 100,1000` and `--messages N` (20, a second apart) choose; `--only author` or `--only server` leaves the other out.
+ * `--members 100,1000` (author), `--here 100,300` (server) and `--messages N` (20) choose; an empty list leaves a kind out.
  */
 import { parseArgs } from "node:util";
 import { collectMs } from "../client/receipts.ts";
@@ -166,16 +166,17 @@ if (import.meta.main) {
     args: Deno.args,
     options: {
       members: { ...text, default: "100,1000" },
+      here: { ...text, default: "100,300" },
       messages: { ...text, default: "20" },
-      only: text,
       json: { type: "boolean" },
     },
   });
-  const sizes = values.members.split(",").map(Number);
-  if (values.only !== "server") { for (const size of sizes) report(await measureAuthor(size)); }
-  if (values.only !== "author") {
-    for (const size of sizes) report(await measureServer(size, Number(values.messages)));
-  }
+  const listOf = (text: string) => text.split(",").filter((item) => item !== "").map(Number);
+  const author: Row[] = [], server: Row[] = [];
+  for (const members of listOf(values.members)) author.push(...await measureAuthor(members));
+  if (author.length > 0) report(author);
+  for (const members of listOf(values.here)) server.push(...await measureServer(members, Number(values.messages)));
+  if (server.length > 0) report(server);
   console.error(`Load average of the last minute: ${Deno.loadavg()[0]!.toFixed(1)}`);
   Deno.exit(0);
 }
