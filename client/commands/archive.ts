@@ -166,11 +166,12 @@ function stateLines({ on, hasKey, waiting, full, kept, bytesMax }: ArchiveState)
   if (bytesMax === 0) return ["This server keeps no archives"];
   const lines = [on ? "This home archives what comes to it" : "This home archives nothing"];
   if (kept === undefined) return [...lines, "There is no archive of yours at the server"];
-  const newest = kept.newest === undefined ? "" : `, the newest of ${kept.newest}`;
   lines.push(
-    `The server keeps ${count(kept.chunks, "part", "parts")}, ${size(kept.bytes)} of ${size(bytesMax)}, by ${
-      count(kept.homes, "home", "homes")
-    }, since ${kept.since}${newest}`,
+    kept.newest === undefined
+      ? `Your archive, begun at ${kept.since}, has nothing in it yet`
+      : `The server keeps ${count(kept.chunks, "part", "parts")}, ${size(kept.bytes)} of ${size(bytesMax)}, by ${
+        count(kept.homes, "home", "homes")
+      }, since ${kept.since}, the newest of ${kept.newest}`,
   );
   if (on && waiting > 0) lines.push(`${count(waiting, "message waits", "messages wait")}${full ? ": it is full" : ""}`);
   if (!kept.opensNow) lines.push(NOT_OPENED);
