@@ -161,6 +161,21 @@ Deno.test("ChatClient: people who first meet after a restore see nothing of it",
     assert.deepEqual(await gaps(him), []);
   }));
 
+Deno.test("ChatClient: who first writes to somebody after a restore need not wait until they are there", () =>
+  withRestorable(async (world, backups) => {
+    const alice = await world.open("alice"), bob = await world.open("bob");
+    await alice.close();
+    await bob.close();
+    await backups.make();
+    await backups.restore();
+    const again = await world.open("alice", { password: undefined });
+    await again.send("bob", "1");
+    await again.close();
+    const him = await world.open("bob", { password: undefined });
+    await until(him, () => texts(him).length === 1);
+    assert.deepEqual([texts(him), await gaps(him)], [["1"], []]);
+  }));
+
 Deno.test("ChatClient tells of a server that was set back by other means than a restore", () =>
   withRestorable(async (world, backups) => {
     const alice = await world.open("alice");

@@ -178,7 +178,12 @@ export class Conversation {
     // What the server names where it knows of no commit is no row.
     const lastCommit = isLost ? (this.#listedEpoch <= kept ? this.#listedEpoch : 0) : this.#state.lastCommit;
     const again = { joining: null, writes: [() => pending.drop(this.id)] };
-    if (isDirect) return { ...again, group: null, state: { ...NEW_STATE, seq, base: upTo, lastCommit } };
+    if (isDirect) {
+      const begun = { ...NEW_STATE, seq, base: upTo, lastCommit };
+      // Whose first word is the first behind the restore hears of that last: what is on its way there is not taken back.
+      if (this.isFounding) return { joining: null, state: begun };
+      return { ...again, group: null, state: begun };
+    }
     const state = { ...this.#state, seq, ...unknown, base: upTo, lastCommit };
     if (!isLost || state.trouble === Trouble.removed) return { state };
     return { ...again, state: { ...state, trouble: Trouble.withheld } };
