@@ -147,3 +147,25 @@ Deno.test("SendStream.unackedFrom() says what of a piece is still worth a copy",
   stream.onAcked(100, 100, true);
   assert.equal(stream.unackedFrom(90, 100, true), -1);
 });
+
+Deno.test("SendStream never shows what another one wrote into the buffer that both had in turn", () => {
+  const step = fc.record({ which: fc.nat(3), bytes: fc.integer({ min: 1, max: 5_000 }), isAcked: fc.boolean() });
+  fc.assert(fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+    const streams = Array.from({ length: 4 }, () => ({ stream: new SendStream(Infinity), unacked: [] as Piece[] }));
+    for (const [number, { which, bytes, isAcked }] of steps.entries()) {
+      const { stream, unacked } = streams[which]!;
+      stream.write(new Uint8Array(bytes).fill(number + 1));
+      for (let piece = send(stream, 1_200); piece !== undefined; piece = send(stream, 1_200)) {
+        assert.ok(piece.bytes.every((byte) => byte === number + 1));
+        unacked.push(piece);
+      }
+      // What nobody has acknowledged can still be sent again as it was.
+      for (const { offset, bytes } of unacked) {
+        const again = new Uint8Array(bytes.length);
+        stream.copyTo(again, 0, offset, bytes.length);
+        assert.deepEqual(again, bytes);
+      }
+      if (isAcked) { for (const { offset, end } of unacked.splice(0)) stream.onAcked(offset, end, false); }
+    }
+  }));
+});

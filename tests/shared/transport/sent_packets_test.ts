@@ -34,6 +34,19 @@ Deno.test("SentPackets.begin() gives records back empty", () => {
   assert.equal(again.ackLargest, -1);
 });
 
+Deno.test("SentPackets.trim() lets go of everything once nothing is in flight", () => {
+  const ledger = new SentPackets(), acked: SentPacket[] = [];
+  for (let number = 0; number < 500; number++) add(ledger, number);
+  ledger.acknowledge(0, 499, acked, 0);
+  ledger.trim();
+  assert.equal(ledger.size, 0);
+  assert.equal(ledger.settled, 0);
+  add(ledger, 500);
+  assert.equal(ledger.at(0).number, 500);
+  assert.equal(ledger.oldest()?.number, 500);
+  assert.equal(ledger.acknowledge(0, 500, acked, 0), 1, "Only what was sent since");
+});
+
 Deno.test("SentPackets agrees with a Map", () => {
   const operation = fc.record({
     kind: fc.constantFrom("send", "send", "ack", "lose"),
