@@ -20,7 +20,7 @@ import { type CopiedMessage, COPIES_MAX, COPY_OVERHEAD_BYTES } from "../copies/c
 import type { Credentials } from "../credentials.ts";
 import type { Database, Row } from "../database.ts";
 import { ConversationKind, type History } from "../history.ts";
-import { openText, VaultError } from "../vault.ts";
+import { openText, SEAL_BYTES, VaultError } from "../vault.ts";
 import { type ChunkPart, encodeChunk, type StreamHead } from "./chunk.ts";
 
 export interface ArchiveBookOptions {
@@ -224,9 +224,10 @@ export class ArchiveBook {
     const found = new Map<ConversationId, CopiedMessage[]>();
     let count = 0, position = after, room = CHUNK_BYTES;
     const rows = this.#db.all(
-      `SELECT * FROM messages WHERE position > ? AND ${ARCHIVED} ORDER BY position LIMIT ?`,
+      `SELECT position, conversation, seq, id, sender, device, time_ms, sealed FROM messages
+       WHERE position > ? AND position <= ? AND ${ARCHIVED} ORDER BY position`,
       after,
-      ROWS_MAX,
+      this.#reach(after),
     );
     for (const row of rows) {
       const conversation = row["conversation"] as ConversationId, text = this.#text(row);
@@ -254,6 +255,22 @@ export class ArchiveBook {
       entries: entries.sort((a, b) => a.seq - b.seq),
     }));
     return { parts, count, position };
+  }
+
+  /** How far a chunk can come at most: texts of a mebibyte are not read a thousand at a time. */
+  #reach(after: number): number {
+    const rows = this.#db.all(
+      `SELECT position, length(sealed) AS bytes FROM messages WHERE position > ? AND ${ARCHIVED} ORDER BY position LIMIT ?`,
+      after,
+      ROWS_MAX,
+    );
+    let reach = after, bytes = 0;
+    for (const row of rows) {
+      if (bytes > CHUNK_BYTES) break;
+      bytes += Math.max(0, (row["bytes"] as number | null ?? 0) - SEAL_BYTES);
+      reach = row["position"] as number;
+    }
+    return reach;
   }
 
   #named(id: ConversationId): Pick<ChunkPart, "kind" | "name"> {

@@ -433,6 +433,8 @@ function attackArchive(dataDir: string, keys: ClusterKeys, recovery: ReturnType<
     chunks.map(({ stream, number, body }) => openChunk({ key, ...owner, stream, number, sealed: body }));
   const said = reads(opened.key).map((content) => new TextDecoder().decode(content)).join();
   for (const text of [...TO_BOB, ...TO_ALICE]) assert.ok(said.includes(text));
+  const needles = new Needles().bytes("the archive's key", opened.key);
+  for (const { path, bytes } of readTree(dataDir)) assert.deepEqual(needles.findIn(bytes), [], path);
   // Without it the stored bytes answer the same to every guess, and so do the chunks.
   const guesses = [...blobsOf(dataDir), new Uint8Array(32), sha256(stored.key_id)];
   for (const { sealKey, proof } of [right, wrong, bobs]) {
