@@ -14,7 +14,7 @@ import {
   spkiFromPkcs8,
 } from "../shared/crypto/mod.ts";
 import type { ConversationId, DeviceId, MessageId } from "../shared/protocol/mod.ts";
-import { measureMls } from "./mls.ts";
+import { measureChanges, measureMls } from "./mls.ts";
 import { percentile, report, type Row } from "./report.ts";
 
 const ROUNDS = 200;
@@ -28,6 +28,7 @@ if (import.meta.main) {
   report(rows);
   // What takes its place: groups, with columns of their own.
   report(await measureMls());
+  report([...await measureChanges("x-wing"), ...await measureChanges("x25519")]);
 }
 
 async function measure(count: number, envelopeKey: CryptoKey, envelopePrivate: CryptoKey): Promise<Row> {

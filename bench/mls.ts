@@ -15,6 +15,7 @@ import {
   changesOf,
   type CheckedKeyPackage,
   commitChange,
+  type Committed,
   createGroup,
   Credentials,
   type Group,
@@ -67,32 +68,14 @@ async function measure(people: People, suite: SuiteName, size: number): Promise<
     credentials: new Credentials(new CertificateCache(CLUSTER)),
   };
   const alice = await people.device("alice"), bob = await people.device("bob");
-  const info = {
-    kind: Kind.group,
-    name: "bench",
-    topic: "",
-    roles: [{ user: "alice" as UserName, identity: people.identity, role: Role.owner }],
-    membersAdd: true,
-    historySinceMs: 0,
-    invites: [],
-  };
+  const info = infoOf(people);
   const created = await createGroup(mls, alice, { conversation: CONVERSATION, info, nowMs: NOW_MS });
   const bobs = await makeKeyPackage(mls, bob, { nowMs: NOW_MS }), adds = [await checked(mls, bobs)];
   for (let i = 2; i < size; i++) adds.push((await people.member(mls, `m${i}`)).checked);
   const [built, buildMs] = await timed(() => commitChange(mls, created, { add: adds }));
   let group = await own(mls, built.group, built.body);
-  const welcome = built.welcomes[0]!;
-  const [joined, joinMs] = await timed(() =>
-    joinFromWelcome(mls, {
-      conversation: CONVERSATION,
-      welcome: welcome.bytes,
-      sealedTree: built.sealedTree!,
-      device: bob,
-      keyPackages: (ref) => ref === bobs.ref ? bobs : undefined,
-      used: () => false,
-    })
-  );
-  let other = joined.group;
+  const [joined, joinMs] = await timed(() => join(mls, built, bob, bobs));
+  let other = joined;
   const stored = changesOf(undefined, group).put;
   const [, loadMs] = await timed(() => loadGroup(mls, alice, stored));
   const messages = await speak(mls, group, other);
@@ -132,6 +115,70 @@ async function measure(people: People, suite: SuiteName, size: number): Promise<
     stateBytes: bytesOf(stored),
     epochBytes,
   };
+}
+
+/**
+ * A group of `size` filled as a client fills it, and one of them removed before anybody but Alice has renewed keys. Bob is among the
+ * first who are added, and follows. One row for each kind of change.
+ */
+export async function measureChanges(suite: SuiteName, size = 1000, atOnce = 200): Promise<Row[]> {
+  const people = await People.make();
+  const mls: Mls = { suite: await loadSuite(suite), credentials: new Credentials(new CertificateCache(CLUSTER)) };
+  const alice = await people.device("alice"), bob = await people.device("bob");
+  const bobs = await makeKeyPackage(mls, bob, { nowMs: NOW_MS }), rows: Row[] = [];
+  let group = await createGroup(mls, alice, { conversation: CONVERSATION, info: infoOf(people), nowMs: NOW_MS });
+  let other: Group | undefined;
+  const change = async (subject: string, intent: Parameters<typeof commitChange>[2]) => {
+    const [made, ms] = await timed(() => commitChange(mls, group, intent));
+    const [read, readMs] = await timed(() => own(mls, made.group, made.body));
+    group = read;
+    let hearMs = 0;
+    if (other === undefined) other = await join(mls, made, bob, bobs);
+    else {
+      const [heard, took] = await timed(() => receive(mls, other!, made.body, { nowMs: NOW_MS }));
+      if (heard.kind !== "commit") throw new Error(heard.kind);
+      other = heard.group;
+      hearMs = took;
+    }
+    const welcomes = made.welcomes.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    const facts = { bodyBytes: made.body.length, welcomeBytes: welcomes, treeBytes: made.sealedTree?.length ?? 0 };
+    rows.push({ bench: "mls", subject: `${suite}: ${subject}`, makeMs: ms + readMs, hearMs, ...facts });
+  };
+  for (let at = 1; at < size; at += atOnce) {
+    const add: CheckedKeyPackage[] = at === 1 ? [await checked(mls, bobs)] : [];
+    for (let more = at + add.length; more < Math.min(at + atOnce, size); more++) {
+      add.push((await people.member(mls, `m${more}`)).checked);
+    }
+    await change(`${add.length} come to ${at}`, { add });
+  }
+  await change(`one of ${size} is removed`, { remove: [size / 2] });
+  await change(`the next one is removed`, { remove: [size / 2 + 1] });
+  return rows;
+}
+
+function infoOf({ identity }: People) {
+  return {
+    kind: Kind.group,
+    name: "bench",
+    topic: "",
+    roles: [{ user: "alice" as UserName, identity, role: Role.owner }],
+    membersAdd: true,
+    historySinceMs: 0,
+    invites: [],
+  };
+}
+
+/** The first who was added. */
+async function join(mls: Mls, committed: Committed, device: OwnDevice, own: OwnKeyPackage): Promise<Group> {
+  const { group } = await joinFromWelcome(mls, {
+    conversation: CONVERSATION,
+    welcome: committed.welcomes[0]!.bytes,
+    sealedTree: committed.sealedTree!,
+    device,
+    keyPackages: (ref) => ref === own.ref ? own : undefined,
+    used: () => false,
+  });
+  return group;
 }
 
 /** Alice says something, Bob hears it: times, and what Alice writes before it leaves. */
