@@ -1,5 +1,6 @@
 /** Rows of one conversation on their way into the history, and how far the log is known to reach. */
 import { READ_RECORDS_MAX } from "../shared/limits.ts";
+import { Rounds } from "../shared/rounds.ts";
 import type { ConversationId, MessageId, Record, ResponseOf, UserName } from "../shared/protocol/mod.ts";
 import type { Engine, Step } from "./e2ee/engine.ts";
 import type { Joined } from "./engine_host.ts";
@@ -29,8 +30,7 @@ export class InLane {
   /** Up to here the log is known to reach, and what is missing is given a moment to come by itself. */
   #storedUpTo = 0;
   #storedTimer: ReturnType<typeof setTimeout> | undefined;
-  #running: Promise<void> | undefined;
-  #again = false;
+  readonly #rounds = new Rounds(() => this.#work());
   /** The next row cannot be taken before something else has come. */
   #waits: { isOver: boolean; ready: Promise<void>; readonly warning: ReturnType<typeof setTimeout> } | undefined;
 
@@ -107,16 +107,7 @@ export class InLane {
 
   /** Resolves when everything known of is applied, or waits for something that is not in this conversation's log. */
   run(): Promise<void> {
-    this.#again = true;
-    return this.#running ??= this.#runAgain().finally(() => this.#running = undefined);
-  }
-
-  /** What came after the last look is looked at, too. */
-  async #runAgain(): Promise<void> {
-    while (this.#again) {
-      this.#again = false;
-      await this.#work();
-    }
+    return this.#rounds.run();
   }
 
   async #work(): Promise<void> {

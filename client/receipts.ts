@@ -8,6 +8,7 @@
 import { directConversationId, equalBytes, signReceipt, verifyReceipt } from "../shared/crypto/mod.ts";
 import { RECEIPTS_MAX, SMALL_GROUP_USERS_MAX } from "../shared/limits.ts";
 import type { ConversationId, DeviceId, OwnReceipt, Receipt } from "../shared/protocol/mod.ts";
+import { Rounds } from "../shared/rounds.ts";
 import type { Database } from "./database.ts";
 import type { NoticeEvent } from "./events.ts";
 import type { History } from "./history.ts";
@@ -48,7 +49,7 @@ export class Receipts {
   #askTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #later = new Set<ConversationId>();
   #laterTimer: ReturnType<typeof setTimeout> | undefined;
-  #judging: Promise<void> | undefined;
+  readonly #judging = new Rounds(() => this.#judgeAll());
   /** What was told of already: a lying server should not fill the screen. */
   readonly #noticed = new Set<string>();
   #closed = false;
@@ -123,7 +124,7 @@ export class Receipts {
   received(receipt: Receipt): void {
     if (this.#closed || this.#pending.size >= PENDING_MAX) return;
     this.#pending.set(`${receipt.conversation} ${receipt.user} ${receipt.device}`, receipt);
-    this.#judging ??= this.#judgeAll().finally(() => this.#judging = undefined);
+    this.#judging.run().catch(() => {});
   }
 
   /** Something may have been missed in a conversation. */
@@ -215,10 +216,10 @@ export class Receipts {
         if (!more || last === undefined || from < 0 || (from === 0 && last.device === after)) break;
         asked = asked.slice(from);
         after = last.device;
-        await this.#judging;
+        await this.#judging.idle();
       }
     }
-    await this.#judging;
+    await this.#judging.idle();
   }
 
   /** A batch after the other: what came together becomes true together, in one transaction. */

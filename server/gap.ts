@@ -6,6 +6,7 @@ import { CloseCode } from "../shared/errors.ts";
 import { ASKS_PAGE_MAX, PAGE_ENTRIES_MAX } from "../shared/limits.ts";
 import type { Logger } from "../shared/log.ts";
 import type { ConversationId } from "../shared/protocol/mod.ts";
+import { Rounds } from "../shared/rounds.ts";
 import type { Server } from "./server.ts";
 import type { Session } from "./sessions.ts";
 import type { Store } from "./store/store.ts";
@@ -16,8 +17,7 @@ export class GapRepair {
   readonly #logger: Logger;
   readonly #pause: (ms: number) => Promise<void>;
   readonly #nowMs: () => number;
-  #running: Promise<void> | undefined;
-  #again = false;
+  readonly #rounds = new Rounds(() => this.#pass());
   #stopped = false;
 
   constructor(
@@ -38,23 +38,20 @@ export class GapRepair {
 
   /** Begins a pass, or asks for another after the one under way. */
   start(): void {
-    this.#again = true;
-    this.#running ??= this.#run().finally(() => this.#running = undefined);
+    this.#rounds.run().catch((error) => this.#logger.log("warn", "gap-repair-failed", { error }));
   }
 
   /** Ends after the question to the store that is under way. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    await this.#running;
+    await this.#rounds.idle();
   }
 
-  async #run(): Promise<void> {
-    while (this.#again && !this.#stopped) {
-      this.#again = false;
-      // Who comes during the pass synchronises anyway.
-      const sessions = [...this.#server.sessions].values();
-      await Promise.all(Array.from({ length: SESSIONS_AT_ONCE }, () => this.#repair(sessions)));
-    }
+  async #pass(): Promise<void> {
+    if (this.#stopped) return;
+    // Who comes during the pass synchronises anyway.
+    const sessions = [...this.#server.sessions].values();
+    await Promise.all(Array.from({ length: SESSIONS_AT_ONCE }, () => this.#repair(sessions)));
   }
 
   /** Takes one after the other, beside others who do. */

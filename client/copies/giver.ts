@@ -182,7 +182,7 @@ export class Giver {
       });
       const outcome = await this.#put(gift, { part, parts: parts.length, body });
       if (this.#closed) return Infinity;
-      if (outcome === "later") return nowMs() + RETRY_MS;
+      if (outcome === "later") return nowMs() + NO_ROOM_MS;
       if (outcome === "over") {
         gifts.drop(gift);
         return Infinity;
@@ -269,7 +269,8 @@ function newBundle(): MessageId {
 
 /** So long whoever comes first has to themselves. */
 const TURN_MS = 2 * 60_000;
-/** When there was no room. */
+/** Until whoever it is for has taken some. */
+const NO_ROOM_MS = 5 * 60_000;
 const RETRY_MS = 3_600_000;
 const LOOK_MS = 3_600_000;
 const KEPT_MS = 30 * 24 * 3_600_000;

@@ -50,8 +50,8 @@ export class Receiver {
   readonly #received: Received;
   readonly #certificates: CertificateCache;
   readonly #rounds = new Rounds(() => this.#round());
-  /** Something waits for what is not known here yet. */
-  #isEarly = false;
+  /** Conversations about which something waits that this device knows too little of yet. */
+  readonly #early = new Set<ConversationId>();
   #closed = false;
 
   constructor(options: ReceiverOptions) {
@@ -68,8 +68,8 @@ export class Receiver {
   }
 
   /** Rows were taken, or this device came into a group: what was too early may be judged now. */
-  applied(): void {
-    if (this.#isEarly) this.soon();
+  applied(conversation: ConversationId): void {
+    if (this.#early.delete(conversation)) this.soon();
   }
 
   /** Takes what waits. Rejects where the connection ends under it. */
@@ -96,7 +96,8 @@ export class Receiver {
 
   async #takeAll(): Promise<void> {
     const { link } = this.#options;
-    this.#isEarly = false;
+    this.#early.clear();
+    let earlyBytes = 0;
     // However much a server says that there is, more than may be there is not asked for.
     for (let after = 0, count = 0; count < HISTORY_PARTS_MAX; count++) {
       const { parts } = await patiently(() => link.ask<"history">({ type: "history", after }, FETCH_TIMEOUT_MS));
@@ -106,8 +107,11 @@ export class Receiver {
         if (part.number <= after) return;
         after = part.number;
         const verdict = await this.#take(part);
-        if (verdict.kind === "later") this.#isEarly = true;
-        else done[verdict.kind].push(part.number);
+        // What is never known may not fill the room, and be read again at every connection.
+        if (verdict.kind === "later") earlyBytes += part.body.length;
+        if (verdict.kind !== "later") done[verdict.kind].push(part.number);
+        else if (earlyBytes > EARLY_BYTES_MAX) done.refused.push(part.number);
+        else this.#early.add(part.conversation);
         if (verdict.kind === "refused") this.#refuse(part, verdict.reason);
       }
       for (const taken of [true, false]) {
@@ -199,6 +203,7 @@ function readPart(content: Uint8Array): BundlePart | undefined {
 
 /** One's own certificate proves nothing about a letter to oneself. */
 const NONE = new Uint8Array();
+const EARLY_BYTES_MAX = 16 << 20;
 const FETCH_TIMEOUT_MS = 10 * 60_000;
 /** Whoever was cut off in the midst of it has gone on by then. */
 const INCOMPLETE_MS = 24 * 3_600_000;

@@ -5,6 +5,7 @@
 import { directConversationId, InnerType } from "../../../shared/crypto/mod.ts";
 import { ErrorCode } from "../../../shared/errors.ts";
 import type { ConversationId, MessageId, RequestOf, ResponseOf } from "../../../shared/protocol/mod.ts";
+import { Rounds } from "../../../shared/rounds.ts";
 import { ServerRefusal } from "../../remote.ts";
 import type { Warning } from "../engine.ts";
 import type { Roster } from "../mls/mod.ts";
@@ -32,9 +33,7 @@ export class Joiner {
   readonly #inviter: Inviter;
   /** What the server had for this device when a row was reached. */
   readonly #looked = new Map<ConversationId, { readonly seq: number; readonly found: Found | undefined }>();
-  readonly #seeking = new Map<ConversationId, Promise<void>>();
-  /** Conversations in which it is called for while it goes on. */
-  readonly #again = new Set<ConversationId>();
+  readonly #seeking = new WeakMap<Conversation, Rounds>();
   readonly #waiting = new Map<ConversationId, PromiseWithResolvers<void>>();
   readonly #asked = new Set<ConversationId>();
   readonly #alone = new Set<ConversationId>();
@@ -225,23 +224,11 @@ export class Joiner {
   }
 
   /** Looks for what lets this device in, and asks for it where there is nothing. @throws ConnectionLostError */
-  async seek(here: Conversation): Promise<void> {
-    const { id } = here, running = this.#seeking.get(id);
-    if (running !== undefined) {
-      // It may have looked before there was what made somebody call this: it looks once more.
-      this.#again.add(id);
-      return await running;
-    }
-    const seeking = this.#seekUntilSeen(here).finally(() => this.#seeking.delete(id));
-    this.#seeking.set(id, seeking);
-    await seeking;
-  }
-
-  async #seekUntilSeen(here: Conversation): Promise<void> {
-    do {
-      this.#again.delete(here.id);
-      await this.#seek(here);
-    } while (this.#again.has(here.id));
+  seek(here: Conversation): Promise<void> {
+    let seeking = this.#seeking.get(here);
+    // One that goes on may have looked before there was what made somebody call this: then it looks once more.
+    if (seeking === undefined) this.#seeking.set(here, seeking = new Rounds(() => this.#seek(here)));
+    return seeking.run();
   }
 
   async #seek(here: Conversation): Promise<void> {
