@@ -86,7 +86,7 @@ export class Correspondence {
       onSettled: (id) => options.onSettled(id),
       onApplied: (id, here) => {
         this.#receipts.applied(id, here);
-        this.#receiver.applied();
+        this.#receiver.applied(id);
         options.onApplied(id, here);
       },
     });
@@ -251,7 +251,7 @@ export class Correspondence {
         onNotice({ type: "notice", code, ...(name && { name }), conversation: id, text }),
       onJoined: (engine, id, taken) => {
         this.inbox.joined(engine, id, taken);
-        this.#receiver.applied();
+        this.#receiver.applied(id);
       },
       onHeldUp: (error) => holdups.heldUp(error),
       onComers: (id, comers, upTo) => this.giver.comers(id, comers, upTo),

@@ -78,10 +78,11 @@ export const DEVICE_NAME_BYTES_MAX = 128;
 
 /**
  * History that waits at the server for new devices (docs/PROTOCOL.md §20): parts of all bundles for one device, those that it took
- * among them; what waits for one device, and what waits of one giver.
+ * among them; what waits for one device, in all and of one other user; and what waits of one giver.
  */
 export const HISTORY_PARTS_MAX = 256;
 export const HISTORY_DEVICE_BYTES_MAX = 32 << 20;
+export const HISTORY_PAIR_BYTES_MAX = 8 << 20;
 export const HISTORY_GIVER_BYTES_MAX = 64 << 20;
 /** Of one bundle: texts and what goes with each. Older messages stay out; the next part begins where one has so much. */
 export const HISTORY_BUNDLE_BYTES_MAX = 4 << 20;
@@ -176,8 +177,9 @@ assert(
   "An answer with the largest Welcome, or with every key package asked for, fits a message",
 );
 assert(
-  2 * HISTORY_BUNDLE_BYTES_MAX < HISTORY_DEVICE_BYTES_MAX && HISTORY_DEVICE_BYTES_MAX <= HISTORY_GIVER_BYTES_MAX,
-  "Several bundles may wait for a device",
+  HISTORY_BUNDLE_BYTES_MAX < HISTORY_PAIR_BYTES_MAX && HISTORY_PAIR_BYTES_MAX < HISTORY_DEVICE_BYTES_MAX &&
+    HISTORY_DEVICE_BYTES_MAX <= HISTORY_GIVER_BYTES_MAX,
+  "A bundle fits, nobody fills a device's room alone, and one's own devices may",
 );
 assert(
   STREAM_WINDOW_BYTES <= STREAM_WINDOW_BYTES_MAX && 2 * STREAM_WINDOW_BYTES_MAX <= CONNECTION_WINDOW_BYTES,

@@ -7,10 +7,11 @@ import type { ConversationId, DeviceId, MessageId, UserName } from "../../shared
 
 export interface HistoryStore {
   /**
-   * Keeps a part for a device, and tells it. `refused` unless both users are members of the conversation (the same one, of a direct
-   * conversation) and the device is its user's now. `given`: asked for with `unlessGiven`, and another bundle of that conversation
-   * is there, or was taken, as a whole: of the recipient's own user, where it is a device of theirs that gives. `full`: HISTORY_DEVICE_BYTES_MAX or HISTORY_PARTS_MAX wait for the device, or HISTORY_GIVER_BYTES_MAX of
-   * that giver. The same part again is `kept` and changes nothing, taken or not.
+   * Keeps a part for a device, and tells it. The same part again is `kept` and changes nothing, taken or not. `refused` unless both
+   * users are members of the conversation (the same one, of a direct conversation) and the device is its user's now. `given`, where
+   * asked for with `unlessGiven`: another bundle about that conversation is there, or was taken, as a whole; to a giver of the
+   * recipient's own user only one by that user counts. `full`: HISTORY_DEVICE_BYTES_MAX or HISTORY_PARTS_MAX are there for the device,
+   * HISTORY_PAIR_BYTES_MAX of them by this user where it is not the device's, or HISTORY_GIVER_BYTES_MAX of this user in all.
    */
   putHistory(part: NewHistoryPart): Promise<"kept" | "given" | "full" | "refused">;
 

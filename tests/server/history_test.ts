@@ -1,7 +1,7 @@
 /** History that devices hand to new ones, as clients ask for it: who may, who is told, what it is answered with. */
 import assert from "node:assert/strict";
 import { ErrorCode } from "../../shared/errors.ts";
-import { HISTORY_DEVICE_BYTES_MAX } from "../../shared/limits.ts";
+import { HISTORY_PAIR_BYTES_MAX } from "../../shared/limits.ts";
 import type { ConversationId, MessageId, RequestOf } from "../../shared/protocol/mod.ts";
 import { testKeys } from "../keys.ts";
 import { expectType, Harness, until } from "./harness.ts";
@@ -48,7 +48,7 @@ Deno.test("putHistory is for members' devices, history and dropHistory for the d
   assert.equal(expectType(await b.ask({ type: "history", after: 0 }), "historyParts").parts.length, 1);
   expectType(await b.ask({ type: "dropHistory", numbers: [1], taken: true }), "ok");
   assert.deepEqual(expectType(await b.ask({ type: "history", after: 0 }), "historyParts").parts, []);
-  const large = new Uint8Array(1 << 20), parts = 1 + HISTORY_DEVICE_BYTES_MAX / large.length;
+  const large = new Uint8Array(1 << 20), parts = 1 + HISTORY_PAIR_BYTES_MAX / large.length;
   for (let at = 0; at < parts - 1; at++) {
     expectType(await a.ask(part({ bundle: "55".repeat(16) as MessageId, part: at, parts, body: large })), "ok");
   }

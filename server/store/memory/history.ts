@@ -2,6 +2,7 @@
 import {
   HISTORY_DEVICE_BYTES_MAX,
   HISTORY_GIVER_BYTES_MAX,
+  HISTORY_PAIR_BYTES_MAX,
   HISTORY_PARTS_MAX,
   READ_BYTES_MAX,
 } from "../../../shared/limits.ts";
@@ -48,6 +49,8 @@ export class MemoryHistory {
     const bytes = bytesOf(mine) + body.length,
       ofGiver = bytesOf(this.#parts.filter((part) => part.user === given.user));
     if (bytes > HISTORY_DEVICE_BYTES_MAX || mine.length >= HISTORY_PARTS_MAX) return "full";
+    const ofPair = bytesOf(mine.filter((part) => part.user === given.user));
+    if (!isOwn && ofPair + body.length > HISTORY_PAIR_BYTES_MAX) return "full";
     if (ofGiver + body.length > HISTORY_GIVER_BYTES_MAX) return "full";
     this.#parts.push({ ...given, number: ++this.#last });
     listener?.groupNews({ type: "historyWaits", devices: [{ user: user.name, device: to }] });

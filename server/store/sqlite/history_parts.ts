@@ -4,6 +4,7 @@ import { fromHex } from "../../../shared/codec/mod.ts";
 import {
   HISTORY_DEVICE_BYTES_MAX,
   HISTORY_GIVER_BYTES_MAX,
+  HISTORY_PAIR_BYTES_MAX,
   HISTORY_PARTS_MAX,
   READ_BYTES_MAX,
 } from "../../../shared/limits.ts";
@@ -36,6 +37,8 @@ export class HistoryParts {
     }
     const { bytes, count } = this.#sql.sizeFor.get(to) as { bytes: number; count: number };
     if (bytes + body.length > HISTORY_DEVICE_BYTES_MAX || count >= HISTORY_PARTS_MAX) return "full";
+    const { bytes: ofPair } = this.#sql.sizeOfPair.get(to, given.user) as { bytes: number };
+    if (!isOwn && ofPair + body.length > HISTORY_PAIR_BYTES_MAX) return "full";
     const { bytes: ofGiver } = this.#sql.sizeOf.get(given.user) as { bytes: number };
     if (ofGiver + body.length > HISTORY_GIVER_BYTES_MAX) return "full";
     this.#sql.insert.run(to, giver.id, key, bundle, part, parts, given.nowMs, body.length, body);
@@ -86,6 +89,10 @@ function prepare(database: DatabaseSync) {
        GROUP BY giver, bundle HAVING count(*) >= max(parts) LIMIT 1`,
     ),
     sizeFor: sql("SELECT coalesce(sum(bytes), 0) AS bytes, count(*) AS count FROM history_parts WHERE device = ?"),
+    sizeOfPair: sql(
+      `SELECT coalesce(sum(bytes), 0) AS bytes FROM history_parts WHERE device = ?
+         AND giver IN (SELECT devices.id FROM devices JOIN users ON users.id = devices.user WHERE users.name = ?)`,
+    ),
     sizeOf: sql(
       `SELECT coalesce(sum(bytes), 0) AS bytes FROM history_parts
        WHERE giver IN (SELECT devices.id FROM devices JOIN users ON users.id = devices.user WHERE users.name = ?)`,

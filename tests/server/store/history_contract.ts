@@ -6,10 +6,11 @@ import type { KeyChange, Store } from "../../../server/store/store.ts";
 import {
   HISTORY_DEVICE_BYTES_MAX,
   HISTORY_GIVER_BYTES_MAX,
+  HISTORY_PAIR_BYTES_MAX,
   HISTORY_PARTS_MAX,
   READ_BYTES_MAX,
 } from "../../../shared/limits.ts";
-import type { MessageId } from "../../../shared/protocol/mod.ts";
+import type { DeviceId, MessageId } from "../../../shared/protocol/mod.ts";
 import { type Opened, plain } from "./contract.ts";
 import { befriend, bytesOf, deviceOf, directOf, idOf, nameOf, newDevice } from "./fixtures.ts";
 import { commit, drain, GROUP, groupOf, signUp } from "./groups_contract.ts";
@@ -108,17 +109,21 @@ export function historyContract(test: Test): void {
 
   test("putHistory() is bounded for each device and for each giver, history() in each answer", async (store) => {
     await groupOf(store, "alice", "bob", "carol");
+    for (const number of [2, 3]) await store.addDevice(nameOf("alice"), newDevice("alice", number));
     const body = new Uint8Array(1 << 20), fits = HISTORY_DEVICE_BYTES_MAX / body.length;
-    const give = (to: string, at: number, changes: Partial<NewHistoryPart> = {}) =>
-      store.putHistory(part({ to: deviceOf(to), part: at, parts: 999, body, ...changes }));
-    for (let at = 0; at < fits; at++) assert.equal(await give("bob", at), "kept");
-    assert.equal(await give("bob", fits), "full");
-    assert.equal(await give("bob", 0), "kept", "a repeat takes no room");
-    const page = await waiting(store, "bob");
+    const give = (to: DeviceId, at: number, changes: Partial<NewHistoryPart> = {}) =>
+      store.putHistory(part({ to, part: at, parts: 999, body, ...changes }));
+    const own = deviceOf("alice", 2), theirs = HISTORY_PAIR_BYTES_MAX / body.length;
+    for (let at = 0; at < fits; at++) assert.equal(await give(own, at), "kept");
+    assert.equal(await give(own, fits), "full");
+    assert.equal(await give(own, 0), "kept", "a repeat takes no room");
+    const page = await waiting(store, "alice", 2);
     assert.equal(page.length, READ_BYTES_MAX / body.length);
-    assert.deepEqual((await store.history(nameOf("bob"), deviceOf("bob"), page.at(-1)!.number)).length, page.length);
-    for (let at = 0; at < HISTORY_GIVER_BYTES_MAX / body.length - fits; at++) {
-      assert.equal(await give("carol", at), "kept");
+    assert.equal((await store.history(nameOf("alice"), own, page.at(-1)!.number)).length, page.length);
+    for (let at = 0; at < theirs; at++) assert.equal(await give(deviceOf("bob"), at), "kept");
+    assert.equal(await give(deviceOf("bob"), theirs), "full", "for somebody else's device");
+    for (let at = 0; at < HISTORY_GIVER_BYTES_MAX / body.length - fits - theirs; at++) {
+      assert.equal(await give(deviceOf("alice", 3), at), "kept");
     }
     await store.addDevice(nameOf("bob"), newDevice("bob", 2));
     assert.equal(await store.putHistory(part({ body })), "full", "of this giver");
