@@ -142,12 +142,14 @@ Deno.test("a server that keeps no archives says so, and still gives and ends wha
   expectType(await client.ask(setting(1)), "ok");
   expectType(await client.ask(chunk(1)), "ok");
   Object.assign(harness.services.settings, { archiveBytesMax: 0 });
-  expectError(await client.ask(setting(1)), ErrorCode.limit);
+  expectType(await client.ask(await recovery(alice, client, 2)), "ok");
+  expectType(await client.ask(setting(2)), "ok");
   expectError(await client.ask(chunk(2)), ErrorCode.limit);
   assert.equal(expectType(await client.ask({ type: "archive" }), "archive").bytesMax, 0);
   const { chunks } = expectType(await client.ask({ type: "archiveChunks", stream: STREAM, after: 0 }), "archiveChunks");
   assert.equal(chunks.length, 1);
   expectType(await client.ask(await dropping(alice, client)), "ok");
+  expectError(await client.ask(setting(2)), ErrorCode.limit);
 });
 
 Deno.test("guessing recovery keys at an archive is slowed down like wrong passwords", async () => {
