@@ -163,7 +163,7 @@ function restoredLines(restored: Restored, options: Options): string[] {
 }
 
 function stateLines({ on, hasKey, waiting, full, kept, bytesMax }: ArchiveState): string[] {
-  if (bytesMax === 0) return ["This server keeps no archives"];
+  if (bytesMax === 0 && kept === undefined) return ["This server keeps no archives"];
   const lines = [on ? "This home archives what comes to it" : "This home archives nothing"];
   if (kept === undefined) return [...lines, "There is no archive of yours at the server"];
   lines.push(
