@@ -254,7 +254,7 @@ export class Session {
 
   /** Resolves when what was in the outbox is sent or cannot be sent for now, or after a time. */
   async drain(timeoutMs: number): Promise<void> {
-    if (this.#outbox.isEmpty) return;
+    if (this.#closing !== undefined || this.#ended !== undefined || this.#outbox.isEmpty) return;
     await Promise.race([this.#correspondence?.sender.idle(), pause(timeoutMs)]);
   }
 

@@ -126,6 +126,8 @@ Deno.test("ChatClient: queued, failed and dropped messages have a state, offline
     await again.drain(5_000);
     assert.deepEqual(again.outbox(), [], "what was queued is sent by whoever connects next");
     await untilState(again, ({ id, state }) => id === queued.id && state === "delivered");
+    await again.close();
+    await again.drain(5_000);
   });
 });
 
