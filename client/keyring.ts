@@ -276,6 +276,11 @@ export class Keyring {
     return outcome;
   }
 
+  /** Whether somebody is shown under another identity than the one that counts, and nobody has accepted that. */
+  isChanged(name: UserName): boolean {
+    return this.#options.pins.offered(name) !== undefined;
+  }
+
   /** What stops sending to a changed identity. */
   changed(name: UserName, offered: Uint8Array): KeyChangedError {
     return this.#options.pins.changed(name, offered);

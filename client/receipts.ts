@@ -273,6 +273,8 @@ export class Receipts {
     const { conversation: id, user, device, delivered } = receipt;
     const certificate = await keyring.certificateOf(user, device, () => link.ready());
     if (certificate === undefined) {
+      // Whose key has changed was told, and their receipts are asked for again when it is accepted.
+      if (keyring.isChanged(user)) return false;
       return this.#refuse(receipt, `by a device of ${user} that has no valid certificate`);
     }
     if (!verifyReceipt(certificate.leafKey, self.clusterId, receipt)) {

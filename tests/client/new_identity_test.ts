@@ -30,10 +30,13 @@ Deno.test("ChatClient: who comes back with another identity is written to again 
     const waiting = bob.send("alice", "it is me");
 
     const again = await accepted(world, world.home("alice"), () => world.open("alice", { password: undefined }));
-    const events = again.events();
+    const events = again.events(), heard: string[] = [];
     const stops = (error: unknown) => error instanceof KeyChangedError && error.exitCode === 6;
     await assert.rejects(again.send("bob", "to whom?"), stops);
     assert.match(await nextNotice(events, "key-changed"), /The key of bob changed/);
+    (async () => {
+      for await (const event of events) if (event.type === "notice") heard.push(event.text);
+    })().catch(() => {});
     assert.equal(again.trustOf("bob").trust, "changed", "the banner stays");
     assert.deepEqual(texts(bob, "alice"), []);
     assert.equal(await again.trust("bob"), formatFingerprint(bob.fingerprint));
@@ -44,6 +47,11 @@ Deno.test("ChatClient: who comes back with another identity is written to again 
     await until(again, () => texts(again, "bob").includes("it is me"));
     assert.deepEqual(texts(bob, "alice"), ["it is me", "3"]);
 
+    assert.deepEqual(
+      heard.filter((text) => /receipt/.test(text)),
+      [],
+      "what his devices say is nothing to be warned of",
+    );
     const other = await accepted(world, world.home("alice2"), () => openPhone(world));
     await until(other, () => texts(other, "bob").includes("3"));
     await assert.rejects(other.send("bob", "from the phone"), stops);
