@@ -6,12 +6,12 @@ import { graphemes, graphemeWidth } from "./width.ts";
  *
  * @param text May hold styles (SGR sequences): they count no columns and are never broken. Tabs become spaces: how far one
  * goes is the terminal's to say.
- * @param indent Columns of white space before every row but the first.
+ * @param indent Columns of white space before every row but the first; fewer where they would leave less than ten.
  */
 export function wrap(text: string, columns: number, indent = 6): string {
-  const room = Math.max(columns, indent + 10);
+  const room = Math.max(columns, COLUMNS_MIN), inset = room < indent + 10 ? Math.floor(room / 4) : indent;
   return text.replaceAll("\t", TAB).split("\n").map((line, i) =>
-    wrapLine(line, room, indent, i === 0 ? 0 : Math.max(0, indent - leadingSpaces(line)))
+    wrapLine(line, room, inset, i === 0 ? 0 : Math.max(0, inset - leadingSpaces(line)))
   ).join("\n");
 }
 
@@ -74,5 +74,7 @@ function widthAtMost(piece: string): number {
 
 // deno-lint-ignore no-control-regex
 const STYLES = /(\x1b\[[0-9;]*m)/;
+/** Two wide characters and what indents them. */
+const COLUMNS_MIN = 6;
 const TAB = "    ";
 const WORDS = /\s+|[^\s]+/g;

@@ -34,3 +34,15 @@ Deno.test("wrap() never passes its columns and loses nothing but white space", (
     assert.equal(rows.replace(/\s/g, ""), input.replace(/\s/g, ""));
   }));
 });
+
+Deno.test("wrap() keeps every character within a very narrow terminal, and what goes on indented", () => {
+  const text = "17:05 me → bob: hello there 日本語日本語 my friend";
+  for (const columns of [6, 8, 12, 16, 20, 23]) {
+    const rows = wrap(text, columns).split("\n");
+    assert.equal(rows.join("").replaceAll(" ", ""), text.replaceAll(" ", ""), `${columns}`);
+    for (const [i, row] of rows.entries()) {
+      assert(textWidth(row) <= columns, `${columns}: ${row}`);
+      assert(i === 0 || row.startsWith(" "), `${columns}: ${row}`);
+    }
+  }
+});
