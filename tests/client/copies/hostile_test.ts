@@ -296,3 +296,25 @@ Deno.test("a copy of what is yet to come takes nobody's place", async () => {
     ]);
   });
 });
+
+Deno.test("a server that holds back a part of a bundle is found out: what came is there, and that some did not is told", async () => {
+  await withPeople(async (world, people, liar, conversation) => {
+    const { bob, carol } = people;
+    await carolComes(people, liar);
+    const body = await made(world, { by: bob, to: carol, conversation, part: { part: 0, parts: 2 } });
+    assert.deepEqual(await handed(world, people, liar, { conversation, body }), [], "it may be on its way");
+    assert.equal(texts(carol).length, 2);
+    await carol.close();
+    world.inHome(
+      "carol",
+      ({ database }) =>
+        database.transaction(() => database.run("UPDATE received_parts SET received_ms = received_ms - 90000000")),
+    );
+    const again = await world.open("carol", { password: undefined }), heard = noticesOf(again);
+    await until(again, () => heard().length > 0);
+    assert.match(
+      heard()[0]!,
+      /^Of what bob has handed you 1 of 2 parts have come: the rest is held back, or was not sent$/,
+    );
+  });
+});

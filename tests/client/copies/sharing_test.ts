@@ -1,11 +1,11 @@
 /** What was said before somebody came, handed to them (SECURITY M15): real clients, real server core. */
 import assert from "node:assert/strict";
-import { type ChatClient, UsageError } from "../../../client/mod.ts";
+import { ChatClient, linkDevice, UsageError } from "../../../client/mod.ts";
 import { QUARANTINE_MS } from "../../../client/copies/quarantine.ts";
 import type { NewHistoryPart } from "../../../server/store/history.ts";
 import { type Store, StoreUnavailableError } from "../../../server/store/store.ts";
 import type { DeviceId, UserName } from "../../../shared/protocol/mod.ts";
-import { type ChatWorld, withWorld } from "../chat_world.ts";
+import { type ChatWorld, PASSWORD, withWorld } from "../chat_world.ts";
 import { nextNotice } from "../notices.ts";
 import { until } from "../until.ts";
 
@@ -263,6 +263,31 @@ Deno.test("ChatClient.shareHistory() hands what two people said to one's other d
 });
 
 const NOTHING = { conversations: 0, messages: 0, isCut: false, isPending: false };
+
+Deno.test("ChatClient.shareHistory() hands it to a device that was linked at once, which finds it when it opens", async () => {
+  await withWorld(async (world) => {
+    const alice = await world.open("alice"), bob = await world.open("bob"), code = Promise.withResolvers<string>();
+    await alice.send("bob", "before the laptop");
+    await until(bob, () => texts(bob, "alice").length === 1);
+    const linked = linkDevice({
+      server: { host: "memory", port: 9000 },
+      timeoutMs: 20_000,
+      dial: world.dial,
+      home: () => world.home("laptop"),
+      onCode: code.resolve,
+    });
+    linked.catch(code.reject);
+    const id = await alice.grantDevice(await code.promise, PASSWORD);
+    assert.deepEqual((await alice.shareHistory(id)).messages, 1);
+    const laptop = await ChatClient.open({ home: (await linked).home, dial: world.dial });
+    try {
+      await until(laptop, () => texts(laptop, "bob").length === 1);
+      assert.deepEqual(texts(laptop, "bob"), ["alice: before the laptop (alice)"]);
+    } finally {
+      await laptop.close();
+    }
+  });
+});
 
 Deno.test("ChatClient.shareHistory() hands the newest of what is too much, and says so", async () => {
   await withWorld(async (world) => {
