@@ -343,10 +343,19 @@ export class ChatFace {
     }
     const isHere = this.#talk.to === address;
     const { said, turnTo } = await act.run(this.#chat, address, words);
-    for (const line of said) this.#print(`* ${line}`);
+    for (const line of said) {
+      if (act.verb === "link" && words.length === 0) this.#printLink(line);
+      else this.#print(`* ${line}`);
+    }
     if (turnTo === null && isHere) this.#talkTo(undefined);
     else if (typeof turnTo === "string" && (isHere || act.group === "new")) this.#talkTo(turnTo);
     else this.#showPrompt();
+  }
+
+  /** Alone in its line, for it is there to be copied. */
+  #printLink(link: string): void {
+    if (this.#terminal) this.#terminal.printWhole(link);
+    else printLine(link);
   }
 
   #showGroups(): void {

@@ -99,9 +99,22 @@ export class LineTerminal {
 
   /** Prints whole lines above the input line. */
   print(text: string): void {
-    if (this.#overlay) return void this.#behind.push(text);
+    this.#printRows(rowsOf(text));
+  }
+
+  /**
+   * Prints a line that the terminal itself goes on with in the next row, so that it is copied in one piece.
+   *
+   * @param text Made by this program alone: anybody else's could pose as another line.
+   */
+  printWhole(text: string): void {
+    this.#printRows(`${text}\r\n`);
+  }
+
+  #printRows(rows: string): void {
+    if (this.#overlay) return void this.#behind.push(rows);
     this.#erase();
-    write(rowsOf(text));
+    write(rows);
     this.#draw();
   }
 
@@ -154,7 +167,7 @@ export class LineTerminal {
     this.#overlay = undefined;
     // The input line came back with the old screen's cursor in it.
     write(`${OVERLAY_OFF}\r\x1b[2K`);
-    for (const text of this.#behind.splice(0)) write(rowsOf(text));
+    for (const rows of this.#behind.splice(0)) write(rows);
   }
 
   #press(action: ReturnType<Editor["press"]>): void {

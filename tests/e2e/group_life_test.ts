@@ -281,6 +281,9 @@ Deno.test({
     await alice.type("/help groups", "Enter");
     const help = await alice.shows(/\/delgrp \[#GROUP\][^]*\[#ops\]$/);
     for (const name of ["/create", "/add", "/kick", "/make_admin", "/leave"]) assert(help.includes(`  ${name} `), help);
+    await alice.type("/link", "Enter");
+    // Alone and flush with the edge: the terminal itself goes on with it, so it is copied in one piece.
+    await alice.shows(/\nfastchat:\/\/join\/\S{64}\n\S+(?:\n\S+)*\n\[#ops\]$/);
     await alice.type("/delgrp", "Enter");
     await alice.shows(/cannot be taken back, so say which: \/delgrp #ops\n[^]*\[#ops\]$/);
     await alice.type("/leave", "Enter");
