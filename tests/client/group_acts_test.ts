@@ -181,6 +181,24 @@ Deno.test("GroupAct join takes a link however it was copied", async () => {
   assert.deepEqual(client.asked, [{ join: "fastchat://join/ARhFJ2ufn" }]);
 });
 
+Deno.test("GroupAct history says how it is, and switches it on and off", async () => {
+  const client = clientOf(OWNER, MEMBER), run = (...words: string[]) => groupAct("history").run(client, "#dev", words);
+  const before = await run();
+  assert.deepEqual([before.said, before.facts], [
+    ["Who comes into #dev is given nothing of what was said before"],
+    { historySince: null },
+  ]);
+  assert.deepEqual(client.asked, [], "asking changes nothing");
+  const { said, facts } = await run("on");
+  assert.deepEqual(said, [
+    "Who comes into #dev is given what was said since 2026-11-23 16:30 UTC, as the copy of a member",
+  ]);
+  assert.deepEqual(facts, { historySince: "2026-11-23T16:30:00.000Z" });
+  await run("off");
+  assert.deepEqual(client.asked, [true, false].map((sharedHistory) => ({ do: "settings", sharedHistory })));
+  await refused("history", [OWNER], ["maybe"], /comes "on", "off" or nothing/);
+});
+
 Deno.test("GROUP_ACTS: usages and summaries fit the help of an 80-column chat", () => {
   for (const { usage, help } of helpRows(undefined)) assert(usage.length <= 23 && help.length <= 53, usage);
   for (const act of GROUP_ACTS) assert(slashUsage(act).length <= 28 && act.summary.length <= 49, act.verb);
