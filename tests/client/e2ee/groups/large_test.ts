@@ -1,6 +1,6 @@
 /**
  * A group of as many as there may be: everything that can be done in it, by engines, through a store, with X25519 for the time it takes; and
- * that what X-Wing makes larger fits. Three members are homes, of the others there are leaves.
+ * that what X-Wing makes larger fits. Two members are homes, of the others there are leaves.
  */
 import assert from "node:assert/strict";
 import {
@@ -12,6 +12,7 @@ import {
   loadSuite,
   makeKeyPackage,
   type Mls,
+  type OwnDevice,
   readKeyPackage,
   receive,
   Role,
@@ -32,43 +33,43 @@ Deno.test("a group of a thousand is filled, and in it people are promoted and re
       if (request.type === "commit") commits.push(request);
       return answer(user, device, request);
     };
-    const [alice, bob, carol] = [await world.home("alice"), await world.home("bob"), await world.home("carol")];
+    const alice = await world.home("alice"), bob = await world.home("bob"), both = [alice, bob];
     await world.settle();
-    const crowd = await enrolCrowd(world, GROUP_USERS_MAX - 3);
+    const crowd = await enrolCrowd(world, GROUP_USERS_MAX - 2);
     const id = await alice.engine.create("everybody");
     commits.length = 0;
-    await alice.engine.change(id, { do: "add", names: [bob.user, carol.user, ...crowd] });
+    await alice.engine.change(id, { do: "add", names: [bob.user, ...crowd] });
     await world.settle();
     assert.equal(members(alice, id), GROUP_USERS_MAX);
     assert.deepEqual(commits.map(({ add }) => add.length), [200, 200, 200, 200, 199], "by itself, in several commits");
-    for (const home of [bob, carol]) assert.equal(members(home, id), GROUP_USERS_MAX);
+    assert.equal(members(bob, id), GROUP_USERS_MAX);
     // One more is refused, and nothing is broken by that.
     const [late] = await enrolCrowd(world, 1, "late");
     await assert.rejects(alice.engine.change(id, { do: "add", names: [late!] }));
-    await said(world, [alice, bob, carol], id, alice, "to everybody");
+    await said(world, both, id, alice, "to everybody");
     // The path of this commit is the largest there is: nobody but its author has renewed keys.
     commits.length = 0;
     await alice.engine.change(id, { do: "remove", names: [crowd[0]!] });
     await world.settle();
     assert.equal(commits.length, 1);
-    for (const home of [alice, bob, carol]) assert.equal(members(home, id), GROUP_USERS_MAX - 1);
+    for (const home of both) assert.equal(members(home, id), GROUP_USERS_MAX - 1);
     await alice.engine.change(id, { do: "role", name: bob.user, role: "admin" });
     await world.settle();
     assert.equal(bob.engine.conversation(id)?.role, "admin");
     await bob.engine.change(id, { do: "remove", names: [crowd[1]!] });
     await bob.engine.change(id, { do: "topic", topic: "what it is about" });
     await world.settle();
-    assert.equal(carol.engine.conversation(id)?.topic, "what it is about");
+    assert.equal(alice.engine.conversation(id)?.topic, "what it is about");
     // After a week keys are replaced by whoever speaks.
     commits.length = 0;
     world.clock.pass(8 * DAY_MS);
-    await said(world, [alice, bob, carol], id, carol, "after a week");
+    await said(world, both, id, bob, "after a week");
     assert.deepEqual(commits.map(({ add, remove }) => [add.length, remove.length]), [[0, 0]]);
-    await carol.engine.leave(id);
+    await bob.engine.leave(id);
     await world.settle();
-    await said(world, [alice, bob], id, bob, "without carol");
+    await said(world, [alice], id, alice, "without bob");
     assert.equal(members(alice, id), GROUP_USERS_MAX - 3);
-    for (const home of [alice, bob, carol]) {
+    for (const home of both) {
       assert.deepEqual([home.warnings, home.refused, home.failed], [[], [], undefined]);
     }
   });
@@ -94,7 +95,7 @@ Deno.test("with X-Wing a removal from a group of a thousand in which nobody has 
   for (let at = 1; at < GROUP_USERS_MAX; at += 200) {
     const names = Array.from({ length: Math.min(200, GROUP_USERS_MAX - at) }, (_, more) => `m${at + more}` as UserName);
     const add = await Promise.all(names.map(async (name) => {
-      const verdict = await readKeyPackage(mls, (await newMember(mls, name, newDevice())).publicBytes, {
+      const verdict = await readKeyPackage(mls, (await newMember(mls, name)).publicBytes, {
         nowMs: NOW_MS,
       });
       assert.ok(verdict.ok);
@@ -122,10 +123,6 @@ async function readBack(mls: Mls, group: Group, body: Uint8Array): Promise<Group
   return (outcome as Extract<typeof outcome, { kind: "commit" }>).group;
 }
 
-function newDevice(): DeviceId {
-  return crypto.getRandomValues(new Uint8Array(16)).toHex() as DeviceId;
-}
-
 /** People who have signed up, left a key package, and are never seen again. */
 async function enrolCrowd(world: World, count: number, prefix = "m"): Promise<UserName[]> {
   const mls: Mls = {
@@ -134,8 +131,8 @@ async function enrolCrowd(world: World, count: number, prefix = "m"): Promise<Us
   };
   const { aliceIdentity } = await testKeys(), names: UserName[] = [];
   for (let at = 0; at < count; at++) {
-    const name = `${prefix}${at}` as UserName, device = newDevice();
-    const { publicBytes, certificate } = await newMember(mls, name, device, world.clock.nowMs);
+    const name = `${prefix}${at}` as UserName;
+    const { device, publicBytes, certificate } = await newMember(mls, name, world.clock.nowMs);
     await world.server.enrol(name, device, certificate, aliceIdentity.spki);
     const packages = { user: name, device, oneTime: [publicBytes], lastResort: undefined, nowMs: world.clock.nowMs };
     await world.server.store.putKeyPackages(packages);
@@ -144,22 +141,30 @@ async function enrolCrowd(world: World, count: number, prefix = "m"): Promise<Us
   return names;
 }
 
-async function newMember(mls: Mls, user: UserName, device: DeviceId, nowMs = NOW_MS) {
-  const { aliceIdentity, alice } = await testKeys(), leaf = Ed25519KeyPair.generate();
-  const certificate = await makeCertificate({
-    clusterId: TEST_CLUSTER,
-    user,
-    device,
-    leafKey: leaf.publicKey,
-    envelopeKey: alice.envelopeKey,
-    identityKey: aliceIdentity.spki,
-    notBeforeMs: TEST_NOT_BEFORE_MS,
-    notAfterMs: TEST_NOT_AFTER_MS,
-    serial: 1,
-  }, aliceIdentity.privateKey);
-  const { publicBytes } = await makeKeyPackage(mls, { certificate, leafPkcs8: leaf.pkcs8 }, { nowMs });
-  return { certificate, publicBytes };
+async function newMember(mls: Mls, user: UserName, nowMs = NOW_MS) {
+  const { aliceIdentity, alice } = await testKeys();
+  let member = known.get(user);
+  if (member === undefined) {
+    const leaf = Ed25519KeyPair.generate(), device = crypto.getRandomValues(new Uint8Array(16)).toHex() as DeviceId;
+    const certificate = await makeCertificate({
+      clusterId: TEST_CLUSTER,
+      user,
+      device,
+      leafKey: leaf.publicKey,
+      envelopeKey: alice.envelopeKey,
+      identityKey: aliceIdentity.spki,
+      notBeforeMs: TEST_NOT_BEFORE_MS,
+      notAfterMs: TEST_NOT_AFTER_MS,
+      serial: 1,
+    }, aliceIdentity.privateKey);
+    known.set(user, member = { device, certificate, leafPkcs8: leaf.pkcs8 });
+  }
+  const { publicBytes } = await makeKeyPackage(mls, member, { nowMs });
+  return { ...member, publicBytes };
 }
+
+/** Certifying a thousand takes some seconds; both tests may have the same ones. */
+const known = new Map<UserName, OwnDevice & { readonly device: DeviceId }>();
 
 function members(home: Home, id: ConversationId): number {
   return home.engine.conversation(id)!.members.length;
