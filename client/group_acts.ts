@@ -194,9 +194,14 @@ export const GROUP_ACTS: readonly GroupAct[] = [
     summary: "who is in it, and whom of them you verified",
     counts: [0, 0],
     async run(chat, group) {
-      const { historySinceMs } = await chat.groupDetails(group);
-      const said = historySinceMs === 0 ? [] : [sharing(group, historySinceMs)];
-      return { said, facts: sharingFacts(historySinceMs) };
+      // Who is in it is known here; the rest its state has to tell, which may not be had now.
+      const details = await chat.groupDetails(group).catch(() => undefined);
+      if (details === undefined) return { said: [] };
+      const { historySinceMs } = details;
+      return {
+        said: historySinceMs === 0 ? [] : [sharing(group, historySinceMs)],
+        facts: sharingFacts(historySinceMs),
+      };
     },
   },
   {
