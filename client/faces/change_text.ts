@@ -1,6 +1,7 @@
 /** What changed in a group, as a sentence for people. */
 import type { ChangeLine } from "../e2ee/engine.ts";
 import type { ChangeEvent } from "../events.ts";
+import { aRole } from "../group_acts.ts";
 
 /** One sentence for each line of a change, for a reader called `me`. */
 export function changeTexts({ by, changes }: Pick<ChangeEvent, "by" | "changes">, me: string): string[] {
@@ -46,8 +47,10 @@ function changeText(by: string, { what, who, value }: ChangeLine, name: (who?: s
       return `${by} renamed the group to ${value ?? ""}`;
     case "topic":
       return value ? `${by} set the topic: ${value}` : `${by} took the topic away`;
-    case "role":
-      return `${by} made ${name(who)} ${value === "member" ? "a member" : value === "admin" ? "an admin" : "an owner"}`;
+    case "role": {
+      const role = aRole(value === "member" || value === "admin" ? value : "owner"), whose = name(who);
+      return whose === by ? `${by} ${by === "you" ? "are" : "is"} ${role} now` : `${by} made ${whose} ${role}`;
+    }
     case "settings":
       return `${by} changed the group's settings${value ? `: ${value}` : ""}`;
     case "history":

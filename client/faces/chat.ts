@@ -183,7 +183,9 @@ export class ChatFace {
     this.#leaving.abort();
   }
 
-  async #enter(line: string): Promise<void> {
+  async #enter(typed: string): Promise<void> {
+    // What was pasted as whole lines ends with one that nobody meant.
+    const line = typed.replace(/[\r\n]+$/, "");
     if (line.trim() === "") return;
     try {
       await this.#act(parseLine(line));

@@ -23,3 +23,10 @@ Deno.test("changeTexts() names everybody who came, unless they are very many: th
     ["alice removed m0, m1, m2 and 6 more", "alice added you, m0, m1 and 197 more", "alice set the topic: x"],
   );
 });
+
+Deno.test("changeTexts() says of whoever changed their own role what they are now", () => {
+  const role = (who: string) => [{ what: "role" as const, who: who as UserName, value: "member" }];
+  assert.deepEqual(changeTexts({ by, changes: role("alice") }, "bob"), ["alice is a member now"]);
+  assert.deepEqual(changeTexts({ by, changes: role("alice") }, "alice"), ["you are a member now"]);
+  assert.deepEqual(changeTexts({ by, changes: role("bob") }, "bob"), ["alice made you a member"]);
+});
