@@ -159,11 +159,13 @@ export class Devices {
         "This device was added by password itself, a short while ago: another one must approve it first",
       );
     }
-    if (fromMs <= nowMs) return device;
-    const hours = Math.ceil((fromMs - nowMs) / 3_600_000), short = shortDevice(device);
+    const isNobodys = !keyLog.isUsable(self.name, device), short = shortDevice(device);
+    if (fromMs <= nowMs && !isNobodys) return device;
+    const later = isNobodys ? "" : `, or try again in ${Math.ceil((fromMs - nowMs) / 3_600_000)} h`;
+    const until = isNobodys ? "until you approve it" : "for a day";
     throw new UsageError(
-      `The device ${short} was added with your password alone, and is handed nothing for a day. If it is yours: ` +
-        `fastchat device approve ${short}, or try again in ${hours} h. If not: fastchat device revoke ${short}`,
+      `The device ${short} was added with your password alone, and is handed nothing ${until}. If it is yours: ` +
+        `fastchat device approve ${short}${later}. If not: fastchat device revoke ${short}`,
     );
   }
 

@@ -100,6 +100,7 @@ Deno.test("ChatClient.setDevicePolicy() keeps a device with the password alone o
     });
     const [own, waiting] = await alice.devices();
     assert.deepEqual([own!.state, waiting!.state], ["active", "waiting"]);
+    await assert.rejects(alice.shareHistory(waiting!.id), /is handed nothing until you approve it/);
     await bob.send("alice", "not for the new one");
     await assert.rejects(second(world), ApprovalNeededError, "it waits still, as the same device");
     assert.equal((await alice.devices()).length, 2);
