@@ -54,8 +54,11 @@ export async function listen(_words: readonly string[], options: Options): Promi
 
 export function history(words: readonly string[], options: Options): Promise<void> {
   return withHome(options, (chat) => {
-    for (const event of chat.talk(words[0]!, options.limit ?? HISTORY_DEFAULT)) {
-      printEvent(event, options, historyLine(event, chat.name));
+    const events = chat.talk(words[0]!, options.limit ?? HISTORY_DEFAULT), at = words[0]!;
+    for (const event of events) printEvent(event, options, historyLine(event, chat.name));
+    // A name with a slip in it looks the same otherwise.
+    if (events.length === 0 && !options.json) {
+      printError(`fastchat: Nothing yet ${at.startsWith("#") ? `in ${at}` : `between you and ${at}`}`);
     }
   });
 }

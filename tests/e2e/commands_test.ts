@@ -122,6 +122,8 @@ Deno.test("send prints the id, recv --json the message object, history both side
     const state = name === "alice" ? { state: "delivered" } : {};
     assert.deepEqual(history.slice(0, 3), received.map((message) => ({ ...message, ...state })));
   }
+  const slip = await fastchat(["history", "alcie", ...at("bob")]);
+  assert.deepEqual([slip.code, slip.stdout, slip.stderr], [0, "", "fastchat: Nothing yet between you and alcie\n"]);
   const plain = succeeded(await fastchat(["history", "alice", "--limit", "2", ...at("bob")]));
   assert.match(
     plain,
