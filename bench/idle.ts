@@ -4,7 +4,7 @@
  *
  * One server; people and their sessions are in its store beforehand (population.ts), so that no bcrypt worker was ever started
  * for them. Clients come through `client/remote.ts`, log in with their session and subscribe, in processes of their own.
- * Memory a client is what the process has grown since nobody was there, over the clients, a minute after the last came: V8
+ * Memory a client is what the process has grown since nobody was there, over the clients, two minutes after the last came: V8
  * gives back what a rush of log-ins took once it was quiet for a while, and what it still keeps then counts as ours.
  * `kibPerFurtherClient` is the growth from the row above. How often a client asks for a sign of life the server tells it
  * (PROTOCOL §5); CPU a keep-alive is all the server uses while nobody speaks, over the
@@ -89,7 +89,7 @@ async function measure(cluster: BenchCluster, clients: number, before: readonly 
   };
 }
 
-const SETTLE_MS = 60_000;
+const SETTLE_MS = 120_000;
 /** Clients of one process: each has two of its 512 packet buffers, and where there are none some are silent until they are forgotten. */
 const CROWD = 200;
 
