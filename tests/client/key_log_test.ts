@@ -274,7 +274,7 @@ Deno.test("ChatClient: a directory with another key than the key log's gets noth
     // Bob's identity, and a device that nobody has certified.
     swapped = { ...own!, certificates: [...own!.certificates, ...mallory!.certificates] };
     await alice.send("bob", "hello");
-    assert.equal(await bob.waitForUnshown(5_000), true);
+    assert.equal(await bob.waitForUnshown(30_000), true);
   }, { wrapStore });
 });
 

@@ -45,7 +45,7 @@ Deno.test("linkDevice() makes a device that needed no password, is approved, and
       const devices = await alice.devices();
       assert.deepEqual(devices.map(({ name, state }) => [name, state]).at(-1), ["laptop", "active"]);
       await bob.send("alice", "to both");
-      assert.equal(await laptop.waitForUnshown(10_000), true);
+      assert.equal(await laptop.waitForUnshown(30_000), true);
       // The key file is encrypted by the password that it has always had.
       await laptop.revokeDevice(alice.fingerprint && devices[0]!.id, PASSWORD);
     } finally {

@@ -61,7 +61,7 @@ Deno.test("ChatClient.typing() is told to the other one who listens; a message e
     const quiet = new Ears(bob, false), ears = new Ears(bob, true);
     assert.equal((await ears.next()).type, "presence");
     // Alice has the message before she types.
-    await alice.waitForUnshown(5_000);
+    await alice.waitForUnshown(30_000);
     alice.typing("bob");
     const typing = { type: "typing", name: "alice", conversation, typing: true };
     assert.deepEqual(await ears.next(), typing);
