@@ -32,8 +32,15 @@ import { sanitizeLine } from "./sanitize.ts";
 /** The connection ended under what was asked. */
 export class ConnectionLostError extends CannotReachError {
   constructor(readonly reason: CloseReason) {
-    super(`Connection lost: ${sanitizeLine(reason.reason) || "no reason given"}`);
+    super(`Connection lost: ${whyLost(reason)}`);
   }
+}
+
+function whyLost({ code, byPeer, reason }: CloseReason): string {
+  if (byPeer && code === CloseCode.malformedMessage) {
+    return "the server did not understand this client: one of the two is of an older version";
+  }
+  return sanitizeLine(reason) || "no reason given";
 }
 
 /** The server's refusal, with what an append needs of it. */
