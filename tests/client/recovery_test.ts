@@ -204,7 +204,11 @@ Deno.test("changePassword(): a device that was away follows the identity's word,
     const options = { name: "alice", home: world.home("alice2"), register: false, unlock: undefined };
     await (await world.open("alice2", options)).close();
     await alice.changePassword({ old: PASSWORD, new: NEW_PASSWORD, signOutOthers: true });
-    await refused(world.open("alice2", options), WrongPasswordError, /does not take this password of alice.*fastchat login alice/);
+    await refused(
+      world.open("alice2", options),
+      WrongPasswordError,
+      /does not take this password of alice.*fastchat login alice/,
+    );
     await refused(
       world.open("alice2", { ...options, password: NEW_PASSWORD }),
       WrongPasswordError,

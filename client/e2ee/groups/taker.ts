@@ -295,7 +295,8 @@ export class Taker {
     added: readonly Omit<Member, "leaf">[],
   ): (() => void)[] {
     const { traces } = this.#context;
-    const present = new Set(after.map(({ device }) => device)), gone = before.filter(({ device }) => !present.has(device));
+    const present = new Set(after.map(({ device }) => device)),
+      gone = before.filter(({ device }) => !present.has(device));
     return [
       ...gone.map(({ device }) => () => traces.restart(here.id, device, undefined)),
       ...added.map(({ device }) => () => traces.restart(here.id, device, 0)),
