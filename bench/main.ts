@@ -7,6 +7,7 @@ const BENCHES: Record<string, string> = {
     "server CPU a message with 10, 1,000 and 100,000 messages stored in each conversation, 10,000 users; in groups of 10 and 1,000",
   receipts:
     "what the receipts of groups of 100 and 1,000 cost whoever wrote, and a server with 100 and 300 of them here",
+  large_row: "one row of 1.2 MB to 200 clients of a server: time, memory and CPU until all have it",
   transport: "CPU of relaying a 200-byte message in bursts of 1, 4 and 16: ours, Deno's QUIC, TLS on TCP",
   loss: "latency of 500 messages a second at 0, 1, 5 and 20 % loss: ours and TLS on TCP over one bad path",
   resume: "200 clients, one of four servers killed: how long until everybody is back, and at what cost",

@@ -9,9 +9,11 @@ import type { Channel } from "../shared/net/channel.ts";
 type Buffered = Pick<Channel, "bufferedBytes">;
 
 export class Unfetched {
-  /** Of large requests that are being answered. */
-  #answeringBytes = 0;
-  /** Of those that were, when they were looked at last. */
+  /** Large requests that are being answered. */
+  #answering = 0;
+  /** What the answer to one of them has, by those of late: most that may be large are not. */
+  #expectedBytes = SMALL_BYTES;
+  /** What waited to be fetched when it was looked at last. */
   #bufferedBytes = 0;
   readonly #channels = new Set<Buffered>();
   /** Beyond the bound there is still one turn a tick: whoever fetches nothing must not keep everybody from reading. */
@@ -19,22 +21,24 @@ export class Unfetched {
 
   /** Whether a request of this weight may be answered now. */
   isFreeFor(weight: number): boolean {
-    return weight < LARGE_BYTES || this.#hasSpare || this.#fits(weight);
+    return weight < LARGE_BYTES || this.#hasSpare || this.#hasRoom;
   }
 
   begin(weight: number): void {
     if (weight < LARGE_BYTES) return;
-    if (!this.#fits(weight)) this.#hasSpare = false;
-    this.#answeringBytes += weight;
+    if (!this.#hasRoom) this.#hasSpare = false;
+    this.#answering++;
   }
 
   /** @param channel Where the answer waits to be fetched. */
   done(weight: number, channel: Buffered): void {
     if (weight < LARGE_BYTES) return;
-    this.#answeringBytes -= weight;
-    if (this.#channels.has(channel) || channel.bufferedBytes < SMALL_BYTES) return;
+    this.#answering--;
+    const { bufferedBytes } = channel;
+    this.#expectedBytes = Math.max(SMALL_BYTES, bufferedBytes, this.#expectedBytes * FORGETTING);
+    if (bufferedBytes < SMALL_BYTES || this.#channels.has(channel)) return;
     this.#channels.add(channel);
-    this.#bufferedBytes += channel.bufferedBytes;
+    this.#bufferedBytes += bufferedBytes;
   }
 
   /** Looks at what was fetched meanwhile. Costs nothing where nobody has anything large waiting. */
@@ -52,13 +56,14 @@ export class Unfetched {
     this.#channels.delete(channel);
   }
 
-  #fits(weight: number): boolean {
-    return this.#answeringBytes + this.#bufferedBytes + weight <= UNFETCHED_BYTES_MAX;
+  get #hasRoom(): boolean {
+    return (this.#answering + 1) * this.#expectedBytes + this.#bufferedBytes <= UNFETCHED_BYTES_MAX;
   }
 }
 
 /** Of all connections of a server together. */
-export const UNFETCHED_BYTES_MAX = 256 << 20;
-/** Smaller answers are never waited with. */
+export const UNFETCHED_BYTES_MAX = 64 << 20;
+/** What cannot be larger is never waited with. */
 const LARGE_BYTES = 256 << 10;
 const SMALL_BYTES = 64 << 10;
+const FORGETTING = 0.9;

@@ -52,36 +52,50 @@ Deno.test("Turns gives none to whoever has not fetched what was answered", () =>
 });
 
 Deno.test("Unfetched lets large answers of all connections wait for one another, one a tick beyond the bound, and small ones never", () => {
-  const unfetched = new Unfetched(), large = 4 * MIB, fits = UNFETCHED_BYTES_MAX / large;
+  const unfetched = new Unfetched(), weight = 4 * MIB, fits = UNFETCHED_BYTES_MAX / MIB;
   const channels = Array.from({ length: fits + 2 }, () => ({ bufferedBytes: 0 }));
   const turnsOf = channels.map((channel) => new Turns(channel, new Set(), unfetched));
-  for (const turns of turnsOf.slice(0, fits)) {
-    assert.ok(turns.isFreeFor(large));
-    turns.begin(large);
-  }
-  const [spare, last] = turnsOf.slice(fits) as [Turns, Turns];
-  assert.ok(spare.isFreeFor(large), "one beyond it");
-  spare.begin(large);
-  assert.ok(!last.isFreeFor(large));
+  const answer = (at: number, bytes: number) => {
+    assert.ok(turnsOf[at]!.isFreeFor(weight));
+    turnsOf[at]!.begin(weight);
+    channels[at]!.bufferedBytes = bytes;
+    turnsOf[at]!.done(weight);
+  };
+  for (let at = 0; at < fits; at++) answer(at, MIB);
+  assert.ok(turnsOf[fits]!.isFreeFor(weight), "one beyond it");
+  turnsOf[fits]!.begin(weight);
+  const last = turnsOf[fits + 1]!;
+  assert.ok(!last.isFreeFor(weight));
   assert.ok(last.isFreeFor(1000));
-  // Answered, and not fetched: as much as is really there.
-  for (const [at, turns] of turnsOf.slice(0, fits + 1).entries()) {
-    channels[at]!.bufferedBytes = MIB;
-    turns.done(large);
-  }
-  assert.ok(last.isFreeFor(large));
-  for (const channel of channels.slice(0, -1)) channel.bufferedBytes = large;
   unfetched.tick();
-  assert.ok(last.isFreeFor(large), "one in each tick");
-  last.begin(large);
-  assert.ok(!last.isFreeFor(large));
-  last.done(large);
-  unfetched.tick();
-  // Fetched, or gone.
+  assert.ok(last.isFreeFor(weight), "one in each tick");
+  last.begin(weight);
+  assert.ok(!turnsOf[fits]!.isFreeFor(weight));
+  turnsOf[fits]!.done(weight);
+  last.done(weight);
+  // Some have fetched it, others are gone.
   for (const [at, turns] of turnsOf.entries()) at % 2 === 0 ? turns.close() : channels[at]!.bufferedBytes = 0;
   unfetched.tick();
-  for (let at = 0; at < fits; at++) {
-    assert.ok(unfetched.isFreeFor(large));
-    unfetched.begin(large);
+  answer(1, MIB);
+  // As many at once as would fit if all were as large as that one was.
+  let begun = 0;
+  for (; unfetched.isFreeFor(weight) && begun < 2 * fits; begun++) unfetched.begin(weight);
+  assert.equal(begun, fits - 1 + 1);
+});
+
+Deno.test("Unfetched lets as many as come be answered at once where answers are small, whatever they might have been", () => {
+  const unfetched = new Unfetched(), channel = { bufferedBytes: 0 };
+  unfetched.begin(4 * MIB);
+  channel.bufferedBytes = 4 * MIB;
+  unfetched.done(4 * MIB, channel);
+  channel.bufferedBytes = 1_000;
+  unfetched.tick();
+  for (let time = 0; time < 50; time++) {
+    unfetched.begin(4 * MIB);
+    unfetched.done(4 * MIB, channel);
+  }
+  for (let at = 0; at < 1_000; at++) {
+    assert.ok(unfetched.isFreeFor(4 * MIB));
+    unfetched.begin(4 * MIB);
   }
 });
