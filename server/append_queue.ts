@@ -30,10 +30,6 @@ export interface AppendQueueOptions {
   /** Waits, between two tries to reach the store. */
   readonly pause: (ms: number) => Promise<void>;
   readonly logger: Logger;
-  /** Has the store commit now, where it is ours: a batch that waited for the end of a turn need not wait for another. */
-  readonly hurry?: () => void;
-  /** A batch was answered. */
-  readonly answered?: () => void;
   /** How long an unreachable store is tried before everything that waits is refused. */
   readonly unavailableMsMax?: number;
 }
@@ -44,8 +40,6 @@ export class AppendQueue {
   #appenders: Appender[] = [];
   #bytes = 0;
   #running = false;
-  /** The batch under way is the first since the end of a turn. */
-  #isFirst = false;
   /** Who reads nothing more from their clients for now. */
   #held: (() => void)[] = [];
 
@@ -90,7 +84,6 @@ export class AppendQueue {
   }
 
   async #run(): Promise<void> {
-    this.#isFirst = true;
     while (this.#records.length > 0) {
       const records = this.#records, appenders = this.#appenders;
       this.#records = [];
@@ -122,7 +115,6 @@ export class AppendQueue {
       if (Array.isArray(results)) owners[i]!.settled(batch[i]!, results[i]!);
       else owners[i]!.refused(batch[i]!, results.code, results.message);
     }
-    this.#options.answered?.();
     if (this.#held.length > 0 && this.#bytes <= CONGESTED_BYTES / 2) {
       for (const resume of this.#held.splice(0)) resume();
     }
@@ -131,15 +123,11 @@ export class AppendQueue {
 
   /** Tries again while the store is changing hands: every append may be repeated. */
   async #append(batch: StoreAppend[]): Promise<AppendResult[] | { code: ErrorCode; message: string }> {
-    const { store, pause, hurry, logger, unavailableMsMax = UNAVAILABLE_MS_MAX } = this.#options;
+    const { store, pause, logger, unavailableMsMax = UNAVAILABLE_MS_MAX } = this.#options;
     const sinceMs = performance.now();
     for (let waitedMs = 0, waitMs = RETRY_MS_FIRST;; waitedMs += waitMs, waitMs = Math.min(2 * waitMs, RETRY_MS_MAX)) {
       try {
-        const results = store.append(batch);
-        // Only the first: what others hand in as soon as they are answered must leave the event loop its turns.
-        if (this.#isFirst) hurry?.();
-        this.#isFirst = false;
-        return await results;
+        return await store.append(batch);
       } catch (error) {
         if (error instanceof StoreFullError) {
           logger.log("error", "disk-full", { records: batch.length });

@@ -209,9 +209,7 @@ export class Runtime {
       onTyping: (hint) => server.presence.typed(hint),
       onGap: () => gaps.start(),
     };
-    // What a batch has to say is all there, deliveries too: a further turn of the event loop would cost more than it gathers.
-    const answered = () => this.#channels.flush(), hurry = () => this.#backend.hurry();
-    const appends = this.#appends = new AppendQueue({ store, defer: setImmediate, pause, logger, hurry, answered });
+    const appends = this.#appends = new AppendQueue({ store, defer: setImmediate, pause, logger });
     this.#undo.push(() => within(STORE_LAST_MS, appends.idle()));
     this.#services = {
       store,

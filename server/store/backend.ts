@@ -23,8 +23,6 @@ export interface Backend {
   role(): Role;
   /** The number of the leadership in force, as this server last knew it. */
   leadership(): number;
-  /** Where this server leads: commits what it was asked for now, and not at the end of this turn of the event loop. */
-  hurry(): void;
   /** A leader answers what it was asked and writes everything back first. */
   close(): Promise<void>;
 }
@@ -99,10 +97,6 @@ class ClusterBackend implements Backend {
 
   leadership(): number {
     return this.#leadership;
-  }
-
-  hurry(): void {
-    this.#calls.hurry();
   }
 
   async close(): Promise<void> {

@@ -52,11 +52,6 @@ export class Calls {
     });
   }
 
-  /** Where we lead: what was called is committed now, and not at the end of this turn of the event loop. */
-  hurry(): void {
-    if (this.#leader !== undefined && "served" in this.#leader) this.#leader.served.hurry?.();
-  }
-
   /** The leader is at the other end of this link: everything that waits goes there. */
   follow(link: CallLink): void {
     this.#leader = { link };

@@ -141,10 +141,6 @@ export class Leader implements Served {
     }
   }
 
-  hurry(): void {
-    this.store.hurry();
-  }
-
   /** Answers everything that arrived, writes the database back, and lets the next one lead. */
   close(): Promise<void> {
     return this.#closing ??= this.#close();

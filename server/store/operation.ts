@@ -7,8 +7,6 @@ import type { Store } from "./store.ts";
 export interface Served {
   readonly store: Store;
   readonly hub: Hub;
-  /** Commits at once what waits for the end of the turn: asked for by who has waited for it already. */
-  hurry?(): void;
 }
 
 export interface Operation<A, R> {

@@ -69,11 +69,6 @@ export class SqliteStore implements Store {
     this.#writer = new GroupWriter(database, { ...options, onFull: () => this.#space?.exhausted() });
   }
 
-  /** Commits at once what waits for the end of this turn of the event loop. */
-  hurry(): void {
-    this.#writer.hurry();
-  }
-
   /** Transactions committed since the start. */
   get transactions(): number {
     return this.#writer.transactions;

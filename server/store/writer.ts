@@ -4,7 +4,7 @@
  *
  * Nobody hears of a change before it is on the disk. After that the callers' promises resolve and the records go out.
  */
-import { clearImmediate, setImmediate } from "node:timers";
+import { setImmediate } from "node:timers";
 import { assert } from "../../shared/assert.ts";
 import type { Logger } from "../../shared/log.ts";
 import type { CommitListener } from "../bus/bus.ts";
@@ -40,8 +40,6 @@ export class GroupWriter {
   #queue: Pending[] = [];
   #queuedBytes = 0;
   #scheduled = false;
-  /** Of a run that waits for the end of the turn, and for nothing else. */
-  #immediate: ReturnType<typeof setImmediate> | undefined;
   #drained: PromiseWithResolvers<void> | undefined;
 
   constructor(database: SqliteDatabase, options: GroupWriterOptions) {
@@ -66,13 +64,6 @@ export class GroupWriter {
     });
   }
 
-  /** Commits at once what waits for the end of this turn. */
-  hurry(): void {
-    if (this.#immediate === undefined) return;
-    clearImmediate(this.#immediate);
-    this.#run();
-  }
-
   /** Resolves once nothing is queued. */
   drain(): Promise<void> {
     if (this.#queue.length === 0) return Promise.resolve();
@@ -83,11 +74,10 @@ export class GroupWriter {
     if (this.#scheduled) return;
     this.#scheduled = true;
     // Behind this turn's input and output, so that all of it shares the transaction; a microtask would come too early.
-    this.#immediate = setImmediate(() => this.#run());
+    setImmediate(() => this.#run());
   }
 
   #run(): void {
-    this.#immediate = undefined;
     const blocked = this.#options.checkpointer?.blocked;
     if (blocked !== undefined) return void blocked.finally(() => this.#run());
     this.#scheduled = false;

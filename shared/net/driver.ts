@@ -41,7 +41,6 @@ export class Driver {
   /** A buffer that was taken and not used. */
   #spare: PacketBuffer | undefined;
   #isFlushScheduled = false;
-  #immediate: ReturnType<typeof setImmediate> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerUs = Infinity;
   #isFailed = false;
@@ -83,14 +82,7 @@ export class Driver {
   schedule(): void {
     if (this.#isFlushScheduled || this.#isClosed) return;
     this.#isFlushScheduled = true;
-    this.#immediate = setImmediate(this.#flush);
-  }
-
-  /** Does now what was scheduled: for who knows that nothing more is said in this turn. Never from within a handler. */
-  flush(): void {
-    if (!this.#isFlushScheduled) return;
-    clearImmediate(this.#immediate);
-    this.#flush();
+    setImmediate(this.#flush);
   }
 
   /** Waits until what was queued has left, as far as it may: for the last words before the end. */

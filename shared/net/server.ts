@@ -119,11 +119,6 @@ export class ChannelServer {
     return new ChannelServer(options, await importOaepPrivate(options.cluster.privateKeyPkcs8));
   }
 
-  /** Sends now what would leave at the end of this turn of the event loop. */
-  flush(): void {
-    this.#driver.flush();
-  }
-
   get address(): Address {
     return this.#driver.sockets.address;
   }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { ErrorCode } from "../../shared/errors.ts";
 import { silentLogger } from "../../shared/log.ts";
 import type { ConversationId, DeviceId, MessageId, UserName } from "../../shared/protocol/mod.ts";
-import { type Appender, AppendQueue, type AppendQueueOptions } from "../../server/append_queue.ts";
+import { type Appender, AppendQueue } from "../../server/append_queue.ts";
 import { type AppendResult, type StoreAppend, StoreUnavailableError } from "../../server/store/store.ts";
 import { until } from "./harness.ts";
 
@@ -34,7 +34,7 @@ class Recorder implements Appender {
 }
 
 /** A store whose batches wait until the test answers them. */
-function manualQueue(options: Partial<AppendQueueOptions> = {}) {
+function manualQueue(options: { unavailableMsMax?: number } = {}) {
   const batches: { records: readonly StoreAppend[]; resolve: (results: AppendResult[]) => void }[] = [];
   let pauses = 0;
   const queue = new AppendQueue({
@@ -61,25 +61,6 @@ Deno.test("AppendQueue has one batch under way; what comes meanwhile is the next
   batches[1]!.resolve(Array(6).fill(stored));
   await queue.idle();
   assert.equal(appender.log.length, 9);
-});
-
-Deno.test("AppendQueue hurries the store with the first batch of a turn only, and says when each was answered", async () => {
-  const told: string[] = [];
-  const { queue, batches } = manualQueue({ hurry: () => told.push("hurry"), answered: () => told.push("answered") });
-  const appender = new Recorder();
-  queue.submit(record(1), appender);
-  await until(() => batches.length === 1);
-  queue.submit(record(2), appender);
-  batches[0]!.resolve([stored]);
-  await until(() => batches.length === 2);
-  batches[1]!.resolve([stored]);
-  await queue.idle();
-  assert.deepEqual(told, ["hurry", "answered", "answered"]);
-  queue.submit(record(3), appender);
-  await until(() => batches.length === 3);
-  batches[2]!.resolve([stored]);
-  await queue.idle();
-  assert.deepEqual(told.slice(3), ["hurry", "answered"]);
 });
 
 Deno.test("AppendQueue hands nothing to the store that stands behind a refusal of its own appender", async () => {

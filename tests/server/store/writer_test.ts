@@ -24,24 +24,6 @@ Deno.test("GroupWriter commits what queues up in one turn as one transaction, in
   });
 });
 
-Deno.test("GroupWriter.hurry() commits what waits for the end of the turn, once", async () => {
-  await inTemporaryFolder(async (path) => {
-    const { store, told } = open(path);
-    await befriend(store);
-    const before = store.transactions;
-    const appends = [1, 2].map((message) => store.append([recordOf("alice", "bob", message)]));
-    store.hurry();
-    assert.equal(told.records.length, 2);
-    store.hurry();
-    await Promise.all(appends);
-    await new Promise((resolve) => setImmediate(resolve));
-    assert.equal(store.transactions, before + 1);
-    await store.append([recordOf("alice", "bob", 3)]);
-    assert.equal(store.transactions, before + 2);
-    await store.close();
-  });
-});
-
 Deno.test("GroupWriter takes what comes a few microtasks later into the same transaction", async () => {
   await inTemporaryFolder(async (path) => {
     const { store } = open(path);

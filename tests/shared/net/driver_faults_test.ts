@@ -85,24 +85,3 @@ Deno.test("Driver hears and answers while RSA is under way, and tells the endpoi
   assert.deepEqual(await completed.promise, [7, new Uint8Array(32)]);
   await Promise.all([driver.close(), sockets.close()]);
 });
-
-Deno.test("Driver.flush() does now what was scheduled, and nothing where nothing was", async () => {
-  let looks = 0;
-  const driver = new Driver({
-    primitives,
-    host: "127.0.0.1",
-    port: 0,
-    clock: monotonicClock,
-    logger: { log() {} },
-    performTask: () => Promise.resolve(undefined),
-    onReady: () => ({ handleEvent() {} }),
-  });
-  driver.start(endpointWith({ takeDirty: () => (looks++, undefined) }));
-  assert.equal(looks, 0);
-  driver.flush();
-  assert.equal(looks, 1);
-  driver.flush();
-  await new Promise((resolve) => setImmediate(resolve));
-  assert.equal(looks, 1);
-  await driver.close();
-});
