@@ -227,7 +227,7 @@ Deno.test("H1: random datagrams never end a handshake or throw", async () => {
 
 Deno.test("H1: an ACCEPT under another cluster's key is ignored", async () => {
   const impostor = await Cluster.create([1], "bob");
-  let client: ClientHandshake, initial: Uint8Array;
+  let client: ReturnType<Cluster["client"]>, initial: Uint8Array;
   do {
     client = cluster.client({ token: impostor.token() });
     initial = await cluster.initial(client);
