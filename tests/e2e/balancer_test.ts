@@ -253,11 +253,13 @@ Deno.test("random and truncated datagrams earn silence, and the balancer goes on
 Deno.test("servers whose start fails again and again end the balancer, with their log and last error", () =>
   inDirectory(async (directory) => {
     const dataDir = join(directory, "data");
-    const failed = await run(["1", "0", "--host", "127.0.0.1", "--data", dataDir, "--registration", "sometimes"]);
+    await Deno.mkdir(dataDir, { mode: 0o700 });
+    await Deno.writeTextFile(join(dataDir, "store.db"), "This is no database\n".repeat(500));
+    const failed = await run(["1", "0", "--host", "127.0.0.1", "--data", dataDir]);
     assert.equal(failed.code, 1, failed.stderr);
     assert.equal(failed.stdout, "");
     assert.ok(failed.stderr.includes(dataPaths(dataDir).server(0).log), failed.stderr);
-    assert.match(failed.stderr, /last error: .*registration/);
+    assert.match(failed.stderr, /last error: .*database/);
     assert.ok(await isFree(dataDir, 0));
   }));
 
