@@ -128,7 +128,7 @@ function serverProgram(dataDir: string, ...paths: string[]): { program: string; 
     "--allow-sys",
   ];
   const config = ["--frozen", "--no-prompt", "--config", join(root, "deno.json")];
-  return { program: here, args: ["run", ...config, ...permissions, join(root, "server", "main.ts")] };
+  return { program: here, args: ["run", V8_FLAGS, ...config, ...permissions, join(root, "server", "main.ts")] };
 }
 
 /** Deno has no way to write a comma in a path of a list: such a path can only be granted together with all others. */
@@ -141,4 +141,9 @@ function environment(): Record<string, string> {
   return Object.fromEntries(Object.entries(Deno.env.toObject()).filter(([name]) => !/PASSWORD/i.test(name)));
 }
 
+/**
+ * After a rush of log-ins V8 gives the system back what they took only when it has been idle for half a minute, and then once
+ * more: with these after some seconds. Binaries have it from the task that compiles them.
+ */
+const V8_FLAGS = "--v8-flags=--gc-memory-reducer-start-delay-ms=5000,--memory-reducer-delay-ms=2000";
 const HEAR_MS_MAX = 5000;
