@@ -98,9 +98,13 @@ export class Driver {
     if (this.#isClosed) return;
     this.#isClosed = true;
     clearTimeout(this.#timer);
+    await this.sockets.close();
+  }
+
+  /** Between two turns nobody keeps a buffer: others of this process may have none. */
+  #giveSpare(): void {
     this.#spare?.release();
     this.#spare = undefined;
-    await this.sockets.close();
   }
 
   #onDatagram(bytes: Uint8Array, from: Route): void {
@@ -131,6 +135,7 @@ export class Driver {
     for (let task = endpoint.pollTask(); task; task = endpoint.pollTask()) void this.#perform(endpoint, task);
     this.#sendAnswers(endpoint);
     this.#sendLinks(endpoint);
+    this.#giveSpare();
     this.#arm(endpoint);
     if (endpoint.failure !== undefined) this.#fail(endpoint.failure);
   };
@@ -228,19 +233,21 @@ export class Driver {
   }
 }
 
-/** Receive buffers out of the pool; plain ones where it is used up, which only costs a copy. */
+/** Receive buffers out of the pool; plain ones where there are none, which only costs a copy. */
 function receiveBuffers(pool: PacketBuffers): { buffer(): Uint8Array; onBufferFree(bytes: Uint8Array): void } {
   const taken = new Map<Uint8Array, PacketBuffer>();
   return {
     buffer() {
-      const buffer = pool.take();
+      const buffer = pool.takeToReceive();
       if (buffer === undefined) return new Uint8Array(PACKET_BUFFER_BYTES);
       taken.set(buffer.bytes, buffer);
       return buffer.bytes;
     },
     onBufferFree(bytes) {
-      taken.get(bytes)?.release();
+      const buffer = taken.get(bytes);
+      if (buffer === undefined) return;
       taken.delete(bytes);
+      pool.giveReceived(buffer);
     },
   };
 }

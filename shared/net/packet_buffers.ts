@@ -12,6 +12,7 @@ export class PacketBuffers {
   readonly #free: PacketBuffer[] = [];
   readonly #onFree = new Set<() => void>();
   #made = 0;
+  #receiving = 0;
 
   constructor(primitives: Primitives) {
     this.#primitives = primitives;
@@ -34,6 +35,18 @@ export class PacketBuffers {
     if (free !== undefined || this.#made >= BUFFERS_MAX) return free;
     this.#made++;
     return new PacketBuffer(this, this.#primitives.packetBuffer(PACKET_BUFFER_BYTES));
+  }
+
+  /** For a socket that waits for a datagram: a process with very many of them must not wait with all there are. */
+  takeToReceive(): PacketBuffer | undefined {
+    const buffer = this.#receiving < RECEIVING_MAX ? this.take() : undefined;
+    if (buffer !== undefined) this.#receiving++;
+    return buffer;
+  }
+
+  giveReceived(buffer: PacketBuffer): void {
+    this.#receiving--;
+    this.give(buffer);
   }
 
   give(buffer: PacketBuffer): void {
@@ -62,3 +75,5 @@ export class PacketBuffer {
 const pools = new WeakMap<Primitives, PacketBuffers>();
 /** 750 kB: what a few turns of a busy server send. */
 const BUFFERS_MAX = 512;
+/** The rest is for sending. */
+const RECEIVING_MAX = 128;
