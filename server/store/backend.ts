@@ -76,10 +76,12 @@ class ClusterBackend implements Backend {
   /** The first time a fault is the operator's to hear; later ones are tried again. */
   async start(): Promise<void> {
     const patienceMs = this.#options.startMsMax ?? START_MS_MAX;
-    let deadlineMs = performance.now() + patienceMs;
+    let deadlineMs = performance.now() + patienceMs, wasMigrating = false;
     while (!await this.#join()) {
-      // There will be one: it brings the database up to date.
-      if (await readMigration(this.#options.dataDir) !== undefined) deadlineMs = performance.now() + patienceMs;
+      // There will be one: it brings the database up to date, and when it says no more of that it is about to answer.
+      const isMigrating = await readMigration(this.#options.dataDir) !== undefined;
+      if (isMigrating || wasMigrating) deadlineMs = performance.now() + patienceMs;
+      wasMigrating = isMigrating;
       if (performance.now() > deadlineMs) {
         this.#calls.close();
         throw new StoreUnavailableError(
