@@ -236,18 +236,7 @@ export class States {
       first,
       last,
     ).map((row) => row["seq"] as number).map((seq) => ({ seq, was: this.counts(conversation, seq) }));
-    for (const { device, member, delivered, read } of steps) {
-      this.#db.run(
-        `INSERT INTO receipts (conversation, device, member, delivered, read) VALUES (?, ?, ?, ?, ?)
-         ON CONFLICT DO UPDATE SET member = excluded.member, delivered = max(delivered, excluded.delivered),
-           read = max(read, excluded.read)`,
-        conversation,
-        device,
-        member,
-        delivered,
-        read,
-      );
-    }
+    for (const step of steps) this.#tallies.keep(conversation, step);
     return sent.filter(({ seq, was }) => {
       const now = this.counts(conversation, seq);
       return now.delivered !== was.delivered || now.read !== was.read;

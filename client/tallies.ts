@@ -56,6 +56,20 @@ export class Tallies {
     this.#db.run("UPDATE tallies SET members = -1 WHERE conversation = ? AND seq >= ?", conversation, from);
   }
 
+  /** How far a device has come, and no tally with it; never back. */
+  keep(conversation: ConversationId, { device, member, delivered, read }: Step): void {
+    this.#db.run(
+      `INSERT INTO receipts (conversation, device, member, delivered, read) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET member = excluded.member, delivered = max(delivered, excluded.delivered),
+         read = max(read, excluded.read)`,
+      conversation,
+      device,
+      member,
+      delivered,
+      read,
+    );
+  }
+
   /**
    * Devices have come further; never back. Writes `receipts` too.
    *
@@ -73,16 +87,7 @@ export class Tallies {
     for (const row of this.#outdated(conversation, first, last)) this.#count(conversation, row);
     const touched = new Set<number>();
     for (const { before, device, member, delivered, read, since, until } of isNew) {
-      this.#db.run(
-        `INSERT INTO receipts (conversation, device, member, delivered, read) VALUES (?, ?, ?, ?, ?)
-         ON CONFLICT DO UPDATE SET member = excluded.member, delivered = max(delivered, excluded.delivered),
-           read = max(read, excluded.read)`,
-        conversation,
-        device,
-        member,
-        delivered,
-        read,
-      );
+      this.keep(conversation, { device, member, delivered, read });
       if (since === null) continue;
       const range = { conversation, device, member, from: since, before: until ?? Number.MAX_SAFE_INTEGER };
       this.#add("delivered", { ...range, after: before.delivered, upTo: delivered }, touched);
