@@ -15,7 +15,7 @@ import {
   startFastchat,
   TEST_ENV,
 } from "./harness.ts";
-import { Person, withTestStretching } from "./people.ts";
+import { Person } from "./people.ts";
 
 Deno.test("chat: servers killed in mid-send and a dead balancer lose, repeat and reorder nothing", async () => {
   await inDirectory(async (homes) => {
@@ -103,9 +103,7 @@ Deno.test("chat: who is not who they say is told so", async () => {
     const cluster = await startCluster(1);
     const alice = await Person.open({ server: cluster.server, name: "alice", home: join(homes, "alice") });
     const attempt = (options: { name: string; password?: string; register?: "only" }) =>
-      withTestStretching(() =>
-        ChatClient.open({ server: cluster.server, home: join(homes, "new"), password: PASSWORD, ...options })
-      );
+      ChatClient.open({ server: cluster.server, home: join(homes, "new"), password: PASSWORD, ...options });
     try {
       await assert.rejects(attempt({ name: "alice", password: "not the password 1" }), NotAuthenticatedError);
       await assert.rejects(attempt({ name: "nobody" }), NotAuthenticatedError);
@@ -123,9 +121,7 @@ Deno.test("chat: another cluster at the same address is refused until it is trus
     const port = freePort(), home = join(folder, "alice"), server = `127.0.0.1:${port}`;
     const one = await startBalancer(port, join(folder, "one"));
     const open = () =>
-      withTestStretching(() =>
-        ChatClient.open({ server, home, name: "alice", password: PASSWORD, register: true, timeoutMs: 8_000 })
-      );
+      ChatClient.open({ server, home, name: "alice", password: PASSWORD, register: true, timeoutMs: 8_000 });
     await (await open()).close();
     await stopBalancer(one, join(folder, "one"));
     const two = await startBalancer(port, join(folder, "two"));

@@ -2,13 +2,13 @@
 import { type HomeParts, openHome } from "../../client/local_home.ts";
 import { unlock } from "../../client/unlock.ts";
 import { PASSWORD } from "./harness.ts";
-import { withTestStretching } from "./people.ts";
+import "./people.ts";
 
 /** Opens and unlocks a home, and closes it. */
 export async function inHome<T>(home: string, use: (parts: HomeParts) => T | Promise<T>): Promise<T> {
   const parts = openHome(home);
   try {
-    await withTestStretching(() => unlock(parts.credentials, { password: PASSWORD }));
+    await unlock(parts.credentials, { password: PASSWORD });
     return await use(parts);
   } finally {
     parts.database.close();

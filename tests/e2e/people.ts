@@ -7,7 +7,11 @@ import {
   type OpenOptions,
   type RefusedEvent,
 } from "../../client/mod.ts";
-import { PASSWORD, TEST_ENV } from "./harness.ts";
+import { PASSWORD, STRETCHING, TEST_ENV } from "./harness.ts";
+
+// Clients in this process stretch as cheaply as those the harness starts. For good: threads share the environment, and whoever
+// took it away again would do so under the others.
+Deno.env.set(STRETCHING, TEST_ENV[STRETCHING]!);
 
 /** Everything that somebody has heard. */
 export class Ears {
@@ -76,11 +80,9 @@ export class Person extends Ears {
   }
 }
 
-/** Signs up where the name is new, else logs in; with the tests' cheap stretching. */
+/** Signs up where the name is new, else logs in. */
 export function openClient(options: OpenOptions): Promise<ChatClient> {
-  return withTestStretching(() =>
-    ChatClient.open({ password: PASSWORD, register: true, timeoutMs: 30_000, ...options })
-  );
+  return ChatClient.open({ password: PASSWORD, register: true, timeoutMs: 30_000, ...options });
 }
 
 /** Everything a client hears until it is closed, and what came while it was opening. */
@@ -91,17 +93,4 @@ export async function listen(client: ChatClient, hear: (event: ChatEvent) => voi
   for await (const event of events) hear(event);
 }
 
-let openings = 0;
-
-/** Lets clients in this process stretch as cheaply as those the harness starts; only for as long as it takes. */
-export async function withTestStretching<T>(run: () => Promise<T>): Promise<T> {
-  if (openings++ === 0) Deno.env.set(COST, TEST_ENV[COST]!);
-  try {
-    return await run();
-  } finally {
-    if (--openings === 0) Deno.env.delete(COST);
-  }
-}
-
 const UNSHOWN_MAX = 10_000;
-const COST = "FASTCHAT_TEST_ONLY_SCRYPT_LOG2N";
