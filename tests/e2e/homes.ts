@@ -2,7 +2,6 @@
 import { type HomeParts, openHome } from "../../client/local_home.ts";
 import { unlock } from "../../client/unlock.ts";
 import { PASSWORD } from "./harness.ts";
-import "./people.ts";
 
 /** Opens and unlocks a home, and closes it. */
 export async function inHome<T>(home: string, use: (parts: HomeParts) => T | Promise<T>): Promise<T> {

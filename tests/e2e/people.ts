@@ -7,11 +7,7 @@ import {
   type OpenOptions,
   type RefusedEvent,
 } from "../../client/mod.ts";
-import { PASSWORD, STRETCHING, TEST_ENV } from "./harness.ts";
-
-// Clients in this process stretch as cheaply as those the harness starts. For good: threads share the environment, and whoever
-// took it away again would do so under the others.
-Deno.env.set(STRETCHING, TEST_ENV[STRETCHING]!);
+import { PASSWORD } from "./harness.ts";
 
 /** Everything that somebody has heard. */
 export class Ears {
