@@ -2,7 +2,7 @@
  * What does a direct message cost the servers, and how long does it take, beside Mosquitto? The workload dm200 (workload.ts): 100
  * clients in 50 pairs, bodies of 200 bytes, 2 s of warm-up, 10 s measured.
  *
- * Ours stores every message with `synchronous=FULL` before it is acknowledged, and goes through `client/remote.ts`; with one
+ * Ours stores every message with `synchronous=FULL` before it is acknowledged, and goes through `client/network/remote.ts`; with one
  * server and with four. Mosquitto is Debian's (mosquitto.ts), MQTT with QoS 1 over TLS, once with its default persistence,
  * which survives no power loss, and once saved on every change. Servers are processes of their own, all clients live in this
  * one, and both share the machine. `oursToThis…` is our figure with one server over that of the row, from the same run.

@@ -15,7 +15,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { dialUdp } from "../client/dialer.ts";
+import { dialUdp } from "../client/network/dialer.ts";
 import { dataPaths } from "../shared/cluster/mod.ts";
 import { systemRandom } from "../shared/crypto/mod.ts";
 import { callControl } from "../shared/host/mod.ts";

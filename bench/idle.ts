@@ -3,7 +3,7 @@
  * clients, and the CPU of their keep-alives.
  *
  * One server; people and their sessions are in its store beforehand (population.ts), so that no bcrypt worker was ever started
- * for them. Clients come through `client/remote.ts`, log in with their session and subscribe, in processes of their own.
+ * for them. Clients come through `client/network/remote.ts`, log in with their session and subscribe, in processes of their own.
  * Memory a client is what the process has grown since nobody was there, over the clients, two minutes after the last came: V8
  * gives back what a rush of log-ins took once it was quiet for a while, and what it still keeps then counts as ours.
  * `kibPerFurtherClient` is the growth from the row above. How often a client asks for a sign of life the server tells it

@@ -8,7 +8,7 @@
  * is left out; bytes are counted.
  */
 import { join } from "node:path";
-import { KeyLog } from "../client/key_log.ts";
+import { KeyLog } from "../client/trust/key_log.ts";
 import { openHome } from "../client/local_home.ts";
 import { SqliteDatabase } from "../server/store/sqlite/database.ts";
 import { decode, encode } from "../shared/codec/mod.ts";

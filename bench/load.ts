@@ -1,11 +1,11 @@
 /**
  * A load generator for real servers: a cluster in processes of its own, many users connected from this one. Bodies are opaque
- * and go through `client/remote.ts` under packet protection; sealing is measured on its own (`bench e2ee`).
+ * and go through `client/network/remote.ts` under packet protection; sealing is measured on its own (`bench e2ee`).
  */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { dialUdp } from "../client/dialer.ts";
-import { Remote } from "../client/remote.ts";
+import { dialUdp } from "../client/network/dialer.ts";
+import { Remote } from "../client/network/remote.ts";
 import {
   Ed25519KeyPair,
   generateRsaPkcs8,

@@ -2,7 +2,7 @@
  * How long does a message take over a bad network? 500 messages a second in 50 conversations, 20 ms one-way delay, at 0, 1, 5
  * and 20 % loss in each direction; 200-byte bodies, 100 clients, each with a connection of its own.
  *
- * Ours goes the whole way: `client/remote.ts`, a real server that writes every message to disk before it delivers it, a stream
+ * Ours goes the whole way: `client/network/remote.ts`, a real server that writes every message to disk before it delivers it, a stream
  * for each conversation. The others go through a relay (`bench/relay`) that stores nothing and answers at once, and whose
  * clients answer too: that is generous to them, for packets that follow one another are how TCP finds out what was lost.
  *

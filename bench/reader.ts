@@ -6,12 +6,12 @@ import { join } from "node:path";
 import process from "node:process";
 import { DeviceKeys } from "../client/e2ee/mod.ts";
 import type { NoticeEvent } from "../client/events.ts";
-import type { KeyLog } from "../client/key_log.ts";
-import { Keyring } from "../client/keyring.ts";
-import type { Link } from "../client/link.ts";
+import type { KeyLog } from "../client/trust/key_log.ts";
+import { Keyring } from "../client/trust/keyring.ts";
+import type { Link } from "../client/network/link.ts";
 import { type HomeParts, openHome } from "../client/local_home.ts";
-import { Pins } from "../client/pins.ts";
-import { Receipts } from "../client/receipts.ts";
+import { Pins } from "../client/trust/pins.ts";
+import { Receipts } from "../client/talk/receipts.ts";
 import { encode } from "../shared/codec/mod.ts";
 import {
   Ed25519KeyPair,

@@ -4,7 +4,7 @@
  *
  * `author`: CPU of the client that wrote, from the first receipt to the last, with real certificates, signatures and tables but
  * without a network (reader.ts); how many changes of state it keeps and tells of, and in how many transactions. Receipts come all at
- * once, as after a connection was lost, or over the time that members take (client/receipts.ts).
+ * once, as after a connection was lost, or over the time that members take (client/talk/receipts.ts).
  *
  * `server`: all members here, connected to one server, and one of them writes: once, and then once a second. The others hand in their
  * receipts within 200 ms of each message, as in a small group, or each in its own time, as in a large one. CPU of the server from
@@ -13,7 +13,7 @@
  * `--members 100,1000` (author), `--here 100,300` (server) and `--messages N` (20) choose; an empty list leaves a kind out.
  */
 import { parseArgs } from "node:util";
-import { collectMs } from "../client/receipts.ts";
+import { collectMs } from "../client/talk/receipts.ts";
 import { encode } from "../shared/codec/mod.ts";
 import { systemRandom } from "../shared/crypto/mod.ts";
 import { event as eventSchema, type MessageId } from "../shared/protocol/mod.ts";

@@ -1,7 +1,7 @@
 /** A person who loses servers: the product's link and dialer, with ticket and account in memory. For the bench and a test. */
-import { type DialedServer, dialUdp, type RememberedCluster } from "../client/dialer.ts";
-import { type DialOptions, Link } from "../client/link.ts";
-import { Remote } from "../client/remote.ts";
+import { type DialedServer, dialUdp, type RememberedCluster } from "../client/network/dialer.ts";
+import { type DialOptions, Link } from "../client/network/link.ts";
+import { Remote } from "../client/network/remote.ts";
 import { makeDeviceProof, systemRandom } from "../shared/crypto/mod.ts";
 import type { ResumptionTicket } from "../shared/net/mod.ts";
 import type { ConversationId, MessageId, UserName } from "../shared/protocol/mod.ts";

@@ -4,7 +4,7 @@
  */
 import type { ConversationId, UserName } from "../shared/protocol/mod.ts";
 import { NAME_RULE, parseUserName } from "../shared/protocol/mod.ts";
-import type { Database } from "./database.ts";
+import type { Database } from "./home/database.ts";
 import { UsageError } from "./errors.ts";
 import { sanitizeText } from "./sanitize.ts";
 import { nearest } from "../shared/suggest.ts";

@@ -4,27 +4,27 @@
  */
 import { equalBytes, formatFingerprint, parseLinkCode } from "../shared/crypto/mod.ts";
 import type { ChannelStats } from "../shared/net/mod.ts";
-import type { Delivery } from "./acks.ts";
-import type { SentMessage } from "./confirmations.ts";
+import type { Delivery } from "./talk/acks.ts";
+import type { SentMessage } from "./talk/confirmations.ts";
 import type { Archive } from "./archive/archive.ts";
-import { deliveries, type DeliveriesOptions } from "./deliveries.ts";
-import type { DeviceInfo, Rotated } from "./devices.ts";
-import { provenFingerprint } from "./enquiry.ts";
+import { deliveries, type DeliveriesOptions } from "./talk/deliveries.ts";
+import type { DeviceInfo, Rotated } from "./account/devices.ts";
+import { provenFingerprint } from "./network/enquiry.ts";
 import { KeyLogError, UsageError } from "./errors.ts";
 import { checkGroupName, groupAddress, parseAddress } from "./addresses.ts";
 import type { GroupChange } from "./e2ee/engine.ts";
-import { type Group, type GroupDetails, Groups } from "./groups.ts";
+import { type Group, type GroupDetails, Groups } from "./talk/groups.ts";
 import type { ConversationId, DeviceId, UserName } from "../shared/protocol/mod.ts";
 import type { Shared } from "./copies/giver.ts";
 import type { ChatEvent, LogEvent } from "./events.ts";
-import { timeText } from "./history.ts";
-import { KeyLog } from "./key_log.ts";
+import { timeText } from "./time.ts";
+import { KeyLog } from "./trust/key_log.ts";
 import { checkName, homeExists, type HomeParts, HomeTraces, LocalHome, openHome } from "./local_home.ts";
 import { OPEN_TIMEOUT_MS, type OpenOptions } from "./open_options.ts";
-import { compareNumber, type PeerTrust, type Safety } from "./people.ts";
-import { parseServerAddress } from "./server_address.ts";
+import { compareNumber, type PeerTrust, type Safety } from "./trust/people.ts";
+import { parseServerAddress } from "./network/server_address.ts";
 import { type Presence, Session } from "./session.ts";
-import { show } from "./showing.ts";
+import { show } from "./talk/showing.ts";
 import { checkText } from "./text.ts";
 
 /** For what is done to a group. */

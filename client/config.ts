@@ -4,7 +4,7 @@ import { DATAGRAM_BYTES, DATAGRAM_BYTES_MAX } from "../shared/limits.ts";
 import { type Command, COMMANDS, findCommand } from "./commands.ts";
 import { UsageError } from "./errors.ts";
 import type { Options } from "./options.ts";
-import { parseServerAddress } from "./server_address.ts";
+import { parseServerAddress } from "./network/server_address.ts";
 import { nearest } from "../shared/suggest.ts";
 
 /** What the words of the command line mean. */

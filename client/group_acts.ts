@@ -6,8 +6,8 @@ import { NAME_RULE, parseUserName, type UserName } from "../shared/protocol/mod.
 import { checkGroupName } from "./addresses.ts";
 import type { GroupChange } from "./e2ee/engine.ts";
 import { UsageError } from "./errors.ts";
-import type { Group, GroupDetails, Role } from "./groups.ts";
-import { timeText } from "./history.ts";
+import type { Group, GroupDetails, Role } from "./talk/groups.ts";
+import { timeText } from "./time.ts";
 import { nearest } from "../shared/suggest.ts";
 import { quoteWord } from "./words.ts";
 

@@ -5,7 +5,7 @@ import { join, resolve } from "node:path";
 import { userDataDirectory } from "../shared/host/mod.ts";
 import { parseUserName } from "../shared/protocol/mod.ts";
 import { UsageError } from "./errors.ts";
-import type { ServerAddress } from "./server_address.ts";
+import type { ServerAddress } from "./network/server_address.ts";
 
 /** A home with the account its folder's name tells. */
 export interface Home {

@@ -9,25 +9,25 @@ import {
   parseUserName,
   type UserName,
 } from "../shared/protocol/mod.ts";
-import { Acks, type AckState, type AckTarget } from "./acks.ts";
-import { Credentials } from "./credentials.ts";
-import { Database } from "./database.ts";
+import { Acks, type AckState, type AckTarget } from "./talk/acks.ts";
+import { Credentials } from "./account/credentials.ts";
+import { Database } from "./home/database.ts";
 import { FastChatError, UsageError } from "./errors.ts";
 import { parseAddress } from "./addresses.ts";
 import type { ChangeEvent, MessageEvent, StateEvent } from "./events.ts";
-import { type Group, Groups } from "./groups.ts";
-import { type ConversationSummary, History, type Positioned } from "./history.ts";
-import type { HomeVault } from "./home_vault.ts";
-import { KeyLog } from "./key_log.ts";
-import { KnownServers } from "./known_servers.ts";
-import { LOGIN_LOCK_FILE } from "./login_lock.ts";
-import { Outbox, type OutboxItem } from "./outbox.ts";
-import { compareNumber, type PeerTrust, People, type Safety } from "./people.ts";
-import { Pins } from "./pins.ts";
-import { parseServerAddress } from "./server_address.ts";
-import { Settings } from "./settings.ts";
-import { stateOf, States } from "./states.ts";
-import { unlock, type Unlocking } from "./unlock.ts";
+import { type Group, Groups } from "./talk/groups.ts";
+import { type ConversationSummary, History, type Positioned } from "./talk/history.ts";
+import type { HomeVault } from "./home/home_vault.ts";
+import { KeyLog } from "./trust/key_log.ts";
+import { KnownServers } from "./network/known_servers.ts";
+import { LOGIN_LOCK_FILE } from "./account/login_lock.ts";
+import { Outbox, type OutboxItem } from "./talk/outbox.ts";
+import { compareNumber, type PeerTrust, People, type Safety } from "./trust/people.ts";
+import { Pins } from "./trust/pins.ts";
+import { parseServerAddress } from "./network/server_address.ts";
+import { Settings } from "./home/settings.ts";
+import { stateOf, States } from "./talk/states.ts";
+import { unlock, type Unlocking } from "./account/unlock.ts";
 
 /** The parts of a home, opened. */
 export interface HomeParts {

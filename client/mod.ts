@@ -23,17 +23,17 @@
  */
 export { ChatClient } from "./chat_client.ts";
 export type { OpenOptions } from "./open_options.ts";
-export type { SentMessage } from "./confirmations.ts";
+export type { SentMessage } from "./talk/confirmations.ts";
 export type { Presence } from "./session.ts";
 export { LocalHome } from "./local_home.ts";
-export type { AckState, AckTarget, Delivery } from "./acks.ts";
-export type { DeliveriesOptions } from "./deliveries.ts";
+export type { AckState, AckTarget, Delivery } from "./talk/acks.ts";
+export type { DeliveriesOptions } from "./talk/deliveries.ts";
 export type { Archive, ArchiveOffer, ArchiveState } from "./archive/archive.ts";
 export type { Restored } from "./archive/restorer.ts";
-export { linkDevice, type LinkOptions } from "./linking.ts";
+export { linkDevice, type LinkOptions } from "./account/linking.ts";
 export type { Shared } from "./copies/giver.ts";
-export type { DeviceInfo, Rotated } from "./devices.ts";
-export type { ConversationSummary, Positioned } from "./history.ts";
+export type { DeviceInfo, Rotated } from "./account/devices.ts";
+export type { ConversationSummary, Positioned } from "./talk/history.ts";
 export type {
   ChangeEvent,
   ChatEvent,
@@ -47,10 +47,10 @@ export type {
   StateEvent,
   TypingEvent,
 } from "./events.ts";
-export type { Group, GroupDetails, Role } from "./groups.ts";
+export type { Group, GroupDetails, Role } from "./talk/groups.ts";
 export type { GroupChange } from "./e2ee/engine.ts";
-export type { OutboxItem } from "./outbox.ts";
-export type { PeerTrust, Safety, TrustState } from "./people.ts";
+export type { OutboxItem } from "./talk/outbox.ts";
+export type { PeerTrust, Safety, TrustState } from "./trust/people.ts";
 export {
   ApprovalNeededError,
   CannotReachError,

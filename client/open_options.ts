@@ -1,8 +1,8 @@
 /** What a home is opened and connected with. */
 import type { UserName } from "../shared/protocol/mod.ts";
-import type { DialServer } from "./dialer.ts";
+import type { DialServer } from "./network/dialer.ts";
 import type { NoticeEvent } from "./events.ts";
-import type { ServerAddress } from "./server_address.ts";
+import type { ServerAddress } from "./network/server_address.ts";
 
 /** How to open a home and connect it: who, where, and by which of the ways in. */
 export interface OpenOptions {

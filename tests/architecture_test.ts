@@ -18,6 +18,18 @@ const LAYERS: Record<string, readonly string[]> = {
   cluster: ["codec", "handshake", "crypto", "host"],
 };
 
+/** Folders of `client` that these may import; files directly in `client` are open to all of them. */
+const CLIENT_LAYERS: Record<string, readonly string[]> = {
+  home: [],
+  network: ["home"],
+  trust: ["home", "network", "e2ee"],
+  account: ["home", "network", "trust", "e2ee", "archive"],
+  e2ee: ["home", "network", "trust", "account"],
+  archive: ["home", "network", "trust", "account", "e2ee", "copies", "talk"],
+  copies: ["home", "network", "trust", "account", "e2ee", "talk"],
+  talk: ["home", "network", "trust", "account", "e2ee", "copies", "archive"],
+};
+
 /** Folders and files that decide and never do: see docs/ARCHITECTURE.md. */
 const PURE = [
   "shared/assert.ts",
@@ -100,6 +112,23 @@ Deno.test("architecture: each layer of shared knows only those below it, through
   assert.deepEqual(wrong, []);
 });
 
+Deno.test("architecture: what a client keeps and asks knows nothing of who talks or looks on", async () => {
+  const wrong: string[] = [];
+  for (const source of await sources()) {
+    const [room, folder, ...deeper] = source.path.split("/") as [string, string, ...string[]];
+    const open = room === "client" && deeper.length > 0 ? CLIENT_LAYERS[folder] : undefined;
+    if (open === undefined) continue;
+    for (const target of source.imports.filter(isLocal)) {
+      const [targetRoom, targetFolder, ...rest] = target.split("/") as [string, string, ...string[]];
+      if (targetRoom !== "client" || targetFolder === folder) continue;
+      if (rest.length === 0 ? FACES.has(targetFolder) : !open.includes(targetFolder)) {
+        wrong.push(`${source.path} imports ${target}`);
+      }
+    }
+  }
+  assert.deepEqual(wrong, []);
+});
+
 Deno.test("architecture: no import cycles", async () => {
   const graph = new Map((await sources()).map((source) => [source.path, source.imports.filter(isLocal)]));
   const done = new Set<string>();
@@ -163,7 +192,7 @@ Deno.test("architecture: one file alone opens UDP sockets, two start processes, 
   const users = async (pattern: RegExp): Promise<string[]> =>
     (await sources()).filter((source) => pattern.test(source.code)).map((source) => source.path);
   assert.deepEqual(await users(/Deno\.listenDatagram\(/), ["shared/net/udp_socket.ts"]);
-  assert.deepEqual(await users(/new Deno\.Command\(/), ["balancer/spawner.ts", "client/agent_process.ts"]);
+  assert.deepEqual(await users(/new Deno\.Command\(/), ["balancer/spawner.ts", "client/home/agent_process.ts"]);
   assert.deepEqual((await users(/["']ts-mls/)).filter((path) => !path.startsWith("client/e2ee/")), []);
 });
 
@@ -171,6 +200,9 @@ Deno.test("architecture: nothing is left undone in the code", async () => {
   const left = (await sources()).filter((source) => /\b(?:TODO|FIXME|XXX|HACK)\b/.test(source.text));
   assert.deepEqual(left.map((source) => source.path), []);
 });
+
+/** Of the files directly in `client`, those that stand above its folders. */
+const FACES = new Set(["mod.ts", "main.ts", "commands.ts", "chat_client.ts", "session.ts", "output.ts", "prompt.ts"]);
 
 /** Contracts that other layers need without the layer that implements them: types only. */
 const OPEN_DOORS = new Set(["shared/net/channel.ts", "shared/net/clock.ts"]);

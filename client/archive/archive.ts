@@ -12,12 +12,13 @@ import {
   systemRandom,
 } from "../../shared/crypto/mod.ts";
 import { ErrorCode } from "../../shared/errors.ts";
-import type { Credentials } from "../credentials.ts";
-import type { Database } from "../database.ts";
+import type { Credentials } from "../account/credentials.ts";
+import type { Database } from "../home/database.ts";
 import { FastChatError, RefusedError, UsageError, WrongRecoveryKeyError } from "../errors.ts";
 import type { NoticeEvent } from "../events.ts";
-import { type History, timeText } from "../history.ts";
-import type { Link } from "../link.ts";
+import type { History } from "../talk/history.ts";
+import { timeText } from "../time.ts";
+import type { Link } from "../network/link.ts";
 import { ArchiveBook } from "./archive_book.ts";
 import { Archiver, refuseNoArchives, type ShownArchive } from "./archiver.ts";
 import { readChunk } from "./chunk.ts";

@@ -15,12 +15,12 @@ import {
 } from "../../shared/crypto/mod.ts";
 import { ARCHIVE_STREAMS_MAX } from "../../shared/limits.ts";
 import type { ConversationId, DeviceId, MessageId, UserName } from "../../shared/protocol/mod.ts";
-import { placeOf } from "../adoption.ts";
+import { placeOf } from "../home/adoption.ts";
 import { type CopiedMessage, COPIES_MAX, COPY_OVERHEAD_BYTES } from "../copies/copied_message.ts";
-import type { Credentials } from "../credentials.ts";
-import type { Database, Row } from "../database.ts";
-import { ConversationKind, type History } from "../history.ts";
-import { openText, SEAL_BYTES, VaultError } from "../vault.ts";
+import type { Credentials } from "../account/credentials.ts";
+import type { Database, Row } from "../home/database.ts";
+import { ConversationKind, type History } from "../talk/history.ts";
+import { openText, SEAL_BYTES, VaultError } from "../home/vault.ts";
 import { type ChunkPart, encodeChunk, type StreamHead } from "./chunk.ts";
 
 export interface ArchiveBookOptions {

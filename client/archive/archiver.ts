@@ -8,7 +8,7 @@ import type { ResponseOf } from "../../shared/protocol/mod.ts";
 import { equalBytes } from "../../shared/crypto/mod.ts";
 import { FastChatError, RefusedError } from "../errors.ts";
 import type { NoticeEvent } from "../events.ts";
-import type { Link } from "../link.ts";
+import type { Link } from "../network/link.ts";
 import { systemTimers, type Timers } from "../timers.ts";
 import type { ArchiveBook, PendingChunk } from "./archive_book.ts";
 

@@ -1,9 +1,9 @@
 /** Deleting an archive at the server: the identity says so, so that neither a stolen session nor a passer-by can. */
-import type { Credentials } from "../credentials.ts";
+import type { Credentials } from "../account/credentials.ts";
 import { TimedOutError } from "../errors.ts";
-import { asFastChatError, type Link } from "../link.ts";
-import { askCredentials, openOwnIdentity, stretchOwn } from "../own_identity.ts";
-import { ConnectionLostError } from "../remote.ts";
+import { asFastChatError, type Link } from "../network/link.ts";
+import { askCredentials, openOwnIdentity, stretchOwn } from "../account/own_identity.ts";
+import { ConnectionLostError } from "../network/remote.ts";
 
 export interface DropOptions {
   readonly credentials: Credentials;

@@ -6,9 +6,9 @@ import { type ArchiveOwner, directConversationId, equalBytes, sha256 } from "../
 import { type ConversationId, parseUserName } from "../../shared/protocol/mod.ts";
 import type { CopiedMessage } from "../copies/copied_message.ts";
 import { Copies } from "../copies/copies.ts";
-import type { Database } from "../database.ts";
-import { ConversationKind, type History } from "../history.ts";
-import type { Link } from "../link.ts";
+import type { Database } from "../home/database.ts";
+import { ConversationKind, type History } from "../talk/history.ts";
+import type { Link } from "../network/link.ts";
 import type { ShownArchive } from "./archiver.ts";
 import { type ChunkContent, type ChunkPart, readChunk, type StreamHead } from "./chunk.ts";
 

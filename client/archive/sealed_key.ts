@@ -8,7 +8,7 @@ import {
 } from "../../shared/crypto/mod.ts";
 import { RequestError } from "../../shared/errors.ts";
 import type { RequestOf } from "../../shared/protocol/mod.ts";
-import type { Remote } from "../remote.ts";
+import type { Remote } from "../network/remote.ts";
 
 /** @param key 32 bytes. */
 export function archiveKeyRequest(

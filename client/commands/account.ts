@@ -8,7 +8,7 @@ import { defaultHome, explicitHome } from "../homes.ts";
 import { homeExists } from "../local_home.ts";
 import { printLine } from "../output.ts";
 import { givenPassword, newPassword, passwordFor } from "../password.ts";
-import { parseServerAddress } from "../server_address.ts";
+import { parseServerAddress } from "../network/server_address.ts";
 import { deviceName, printProgress, reach } from "./open.ts";
 import { RecoveryFile, recoveryJson, recoveryLines } from "./recovery_file.ts";
 import { findWayBack, keepUnlocked } from "./unlocked.ts";

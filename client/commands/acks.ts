@@ -1,7 +1,7 @@
 /** `ack`, and the listening that it belongs to. */
 import { TEXT_BYTES_MAX } from "../../shared/limits.ts";
 import type { ConversationId, MessageId } from "../../shared/protocol/mod.ts";
-import type { AckState, AckTarget } from "../acks.ts";
+import type { AckState, AckTarget } from "../talk/acks.ts";
 import type { ChatClient } from "../chat_client.ts";
 import { UsageError } from "../errors.ts";
 import { deliveryJson } from "../faces/json.ts";

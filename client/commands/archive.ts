@@ -7,7 +7,7 @@ import type { Options } from "../options.ts";
 import { printError, printLine } from "../output.ts";
 import { InputLines, passwordFor } from "../password.ts";
 import { ask, canAsk, printNotice } from "../prompt.ts";
-import { readRecoveryKey } from "../recovery.ts";
+import { readRecoveryKey } from "../account/recovery.ts";
 import { printProgress, withClient } from "./open.ts";
 import { RecoveryFile, recoveryJson, recoveryLines } from "./recovery_file.ts";
 import { recoveryKeyFor } from "./recovery_input.ts";

@@ -1,7 +1,7 @@
 /** `fastchat HOST PORT`: finds or makes the account, then hands over to the chat face. */
 import { NAME_RULE, parseUserName, type UserName } from "../../shared/protocol/mod.ts";
 import { ChatClient } from "../chat_client.ts";
-import { isNameTaken } from "../enquiry.ts";
+import { isNameTaken } from "../network/enquiry.ts";
 import { homeExists } from "../local_home.ts";
 import type { Options } from "../options.ts";
 import { NotAuthenticatedError, UsageError, WrongPasswordError } from "../errors.ts";
@@ -9,7 +9,12 @@ import { ChatFace } from "../faces/chat.ts";
 import { chooseHome, defaultHome, explicitHome, listHomes } from "../homes.ts";
 import { givenPassword, newPassword, passwordFor } from "../password.ts";
 import { ask, canAsk, printNotice } from "../prompt.ts";
-import { formatPinnedAddress, formatServerAddress, parseServerAddress, type ServerAddress } from "../server_address.ts";
+import {
+  formatPinnedAddress,
+  formatServerAddress,
+  parseServerAddress,
+  type ServerAddress,
+} from "../network/server_address.ts";
 import { parseName } from "./account.ts";
 import { hintRecovery, RecoveryFile, recoveryLines } from "./recovery_file.ts";
 import { deviceName, printProgress, reach, untilInterrupted } from "./open.ts";

@@ -8,7 +8,7 @@ import type { Options } from "../options.ts";
 import { printLine } from "../output.ts";
 import { givenPassword, InputLines, newPassword, passwordFor } from "../password.ts";
 import { canAsk } from "../prompt.ts";
-import { readRecoveryKey } from "../recovery.ts";
+import { readRecoveryKey } from "../account/recovery.ts";
 import { finish, target } from "./account.ts";
 import { offerArchive, warnOfArchive } from "./archive.ts";
 import { deviceName, printProgress, reach, withClient } from "./open.ts";

@@ -1,19 +1,19 @@
 /** `device list|rename|revoke|approve|policy|share`, `identity rotate`. */
 import { parseLinkCode } from "../../shared/crypto/mod.ts";
 import { ChatClient } from "../chat_client.ts";
-import type { DeviceInfo } from "../devices.ts";
+import type { DeviceInfo } from "../account/devices.ts";
 import { UsageError } from "../errors.ts";
 import { clock, localDay } from "../faces/lines.ts";
 import { qrModules, qrRows } from "../faces/qr.ts";
 import { textWidth } from "../faces/width.ts";
 import { defaultHome, explicitHome } from "../homes.ts";
-import { shortDevice } from "../key_watch.ts";
-import { linkDevice } from "../linking.ts";
+import { shortDevice } from "../trust/key_watch.ts";
+import { linkDevice } from "../account/linking.ts";
 import type { Options } from "../options.ts";
 import { paint, printLine } from "../output.ts";
 import { passwordFor } from "../password.ts";
 import { ask, canAsk, printNotice } from "../prompt.ts";
-import { parseServerAddress } from "../server_address.ts";
+import { parseServerAddress } from "../network/server_address.ts";
 import { warnOfArchive } from "./archive.ts";
 import { deviceName, reach, type Telling, untilInterrupted, withClient } from "./open.ts";
 

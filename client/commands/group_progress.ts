@@ -1,6 +1,6 @@
 /** Tells how far it is while very many people are let into a group, some hundred with each change. */
 import type { UserName } from "../../shared/protocol/mod.ts";
-import type { Group } from "../groups.ts";
+import type { Group } from "../talk/groups.ts";
 
 export interface Letting {
   readonly names: readonly UserName[];

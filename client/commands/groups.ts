@@ -3,7 +3,7 @@ import type { ChatClient } from "../chat_client.ts";
 import { UsageError } from "../errors.ts";
 import { groupJson, groupRows, groupTitle, groupTrust, memberRows } from "../faces/group_view.ts";
 import { type ActOutcome, actWords, type GroupAct, groupAct, type GroupClient } from "../group_acts.ts";
-import type { Group } from "../groups.ts";
+import type { Group } from "../talk/groups.ts";
 import type { LocalHome } from "../local_home.ts";
 import type { Options } from "../options.ts";
 import { printError, printLine } from "../output.ts";

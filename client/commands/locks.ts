@@ -1,7 +1,7 @@
 /** `agent`, `lock`, `token`. */
 import { resolve } from "node:path";
-import { Agent, lockAgent } from "../agent.ts";
-import { startAgentProcess } from "../agent_process.ts";
+import { Agent, lockAgent } from "../home/agent.ts";
+import { startAgentProcess } from "../home/agent_process.ts";
 import { FastChatError, LockedError, UsageError } from "../errors.ts";
 import { chooseHome } from "../homes.ts";
 import { homeExists, type HomeParts, noAccount, openHome } from "../local_home.ts";
@@ -10,8 +10,8 @@ import { printLine } from "../output.ts";
 import { passwordFor } from "../password.ts";
 import { canAsk } from "../prompt.ts";
 import type { Timers } from "../timers.ts";
-import { newToken, parseToken, readTokenFile } from "../token.ts";
-import { unlock } from "../unlock.ts";
+import { newToken, parseToken, readTokenFile } from "../home/token.ts";
+import { unlock } from "../account/unlock.ts";
 import { untilInterrupted } from "./open.ts";
 import { findWayIn, IDLE_SECONDS, runtimeDirectory } from "./unlocked.ts";
 

@@ -1,8 +1,8 @@
 /** Opens the account a command means, and closes it again whatever happens. */
 import type { UserName } from "../../shared/protocol/mod.ts";
 import { ChatClient } from "../chat_client.ts";
-import { checkDeviceName } from "../devices.ts";
-import { type DialServer, dialUdp } from "../dialer.ts";
+import { checkDeviceName } from "../account/devices.ts";
+import { type DialServer, dialUdp } from "../network/dialer.ts";
 import type { NoticeEvent } from "../events.ts";
 import type { Options } from "../options.ts";
 import { chooseHome } from "../homes.ts";

@@ -10,7 +10,7 @@ import { textWidth } from "../faces/width.ts";
 import { chooseHome, listHomes } from "../homes.ts";
 import type { LocalHome } from "../local_home.ts";
 import { paint, printLine } from "../output.ts";
-import { parseServerAddress } from "../server_address.ts";
+import { parseServerAddress } from "../network/server_address.ts";
 import { parseName } from "./account.ts";
 import { aboutKeyOf, reach, timeoutMs, withClient } from "./open.ts";
 

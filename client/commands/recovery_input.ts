@@ -3,7 +3,7 @@ import { NotAuthenticatedError, UsageError } from "../errors.ts";
 import type { Options } from "../options.ts";
 import type { InputLines } from "../password.ts";
 import { ask, canAsk, printNotice } from "../prompt.ts";
-import { readRecoveryKey } from "../recovery.ts";
+import { readRecoveryKey } from "../account/recovery.ts";
 import { readRecoveryFile } from "./recovery_file.ts";
 
 /** The recovery key of an account, as somebody gave it. @throws NotAuthenticatedError where nobody did, and nobody is there. */

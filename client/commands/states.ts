@@ -4,7 +4,7 @@ import { CannotReachError, TimedOutError, UsageError } from "../errors.ts";
 import { eventJson } from "../faces/json.ts";
 import { clock, CONTINUED } from "../faces/lines.ts";
 import { mark, stateLine } from "../faces/marks.ts";
-import { timeText } from "../history.ts";
+import { timeText } from "../time.ts";
 import { chooseHome } from "../homes.ts";
 import type { LocalHome } from "../local_home.ts";
 import type { Options } from "../options.ts";

@@ -1,15 +1,15 @@
 /** How commands get into a sealed home: agent, token file, password, or by asking whoever sits there. */
 import { equalBytes } from "../../shared/crypto/mod.ts";
-import { askAgent, lockAgent } from "../agent.ts";
-import { startAgentProcess } from "../agent_process.ts";
+import { askAgent, lockAgent } from "../home/agent.ts";
+import { startAgentProcess } from "../home/agent_process.ts";
 import { FastChatError, LockedError, WrongPasswordError } from "../errors.ts";
 import { type HomeParts, openHome } from "../local_home.ts";
 import type { Options } from "../options.ts";
 import { printError } from "../output.ts";
 import { givenPassword } from "../password.ts";
 import { askHidden, canAsk, printNotice } from "../prompt.ts";
-import { parseToken, readTokenFile } from "../token.ts";
-import { unlockWithPassword } from "../unlock.ts";
+import { parseToken, readTokenFile } from "../home/token.ts";
+import { unlockWithPassword } from "../account/unlock.ts";
 
 /** What a command goes on with. */
 export interface WayIn {

@@ -10,7 +10,7 @@ import { chooseHome } from "../homes.ts";
 import type { LocalHome } from "../local_home.ts";
 import type { Options } from "../options.ts";
 import { printError, printLine } from "../output.ts";
-import type { Safety } from "../people.ts";
+import type { Safety } from "../trust/people.ts";
 import { ask, canAsk } from "../prompt.ts";
 import { parseName } from "./account.ts";
 import { aboutKeyOf, timeoutMs, withClient, withHome } from "./open.ts";

@@ -4,12 +4,12 @@
  * cursor knows nothing of them. Where the log brings a message itself, the copy of it goes.
  */
 import type { ConversationId, DeviceId, MessageId, UserName } from "../../shared/protocol/mod.ts";
-import { placeOf } from "../adoption.ts";
-import type { Database } from "../database.ts";
-import { ConversationKind, type GroupChanged, type History, Own } from "../history.ts";
+import { placeOf } from "../home/adoption.ts";
+import type { Database } from "../home/database.ts";
+import { ConversationKind, type GroupChanged, type History, Own } from "../talk/history.ts";
 import { pause } from "../pause.ts";
 import { sanitizeText } from "../sanitize.ts";
-import { openText, sealText, VaultError } from "../vault.ts";
+import { openText, sealText, VaultError } from "../home/vault.ts";
 import { type CopiedMessage, COPY_OVERHEAD_BYTES } from "./copied_message.ts";
 
 export interface CopiesOptions {

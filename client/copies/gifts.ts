@@ -3,7 +3,7 @@
  * from the transaction that says that the device is in until the server has the whole bundle, so nothing is forgotten whatever dies.
  */
 import type { ConversationId, DeviceId, MessageId, UserName } from "../../shared/protocol/mod.ts";
-import type { Database, Row } from "../database.ts";
+import type { Database, Row } from "../home/database.ts";
 
 /** A bundle that is due, or will be. */
 export interface Gift {

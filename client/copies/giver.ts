@@ -7,22 +7,22 @@ import { ErrorCode } from "../../shared/errors.ts";
 import { HISTORY_BUNDLE_BYTES_MAX } from "../../shared/limits.ts";
 import type { ConversationId, DeviceId, MessageId } from "../../shared/protocol/mod.ts";
 import { Rounds } from "../../shared/rounds.ts";
-import type { Database } from "../database.ts";
+import type { Database } from "../home/database.ts";
 import { CertificateCache } from "../e2ee/mod.ts";
 import { sealLetter, type Turn } from "../e2ee/groups/mod.ts";
-import type { EngineHost } from "../engine_host.ts";
+import type { EngineHost } from "../talk/engine_host.ts";
 import type { NoticeEvent } from "../events.ts";
-import { ConversationKind, type History } from "../history.ts";
-import type { KeyLog } from "../key_log.ts";
-import { shortDevice } from "../key_watch.ts";
-import type { Keyring, Self } from "../keyring.ts";
-import { type Link, patiently } from "../link.ts";
-import { ServerRefusal } from "../remote.ts";
+import { ConversationKind, type History } from "../talk/history.ts";
+import type { KeyLog } from "../trust/key_log.ts";
+import { shortDevice } from "../trust/key_watch.ts";
+import type { Keyring, Self } from "../trust/keyring.ts";
+import { type Link, patiently } from "../network/link.ts";
+import { ServerRefusal } from "../network/remote.ts";
 import type { Timers } from "../timers.ts";
 import { encodePart, splitEntries } from "./bundle.ts";
 import type { Copies, Wanted } from "./copies.ts";
 import type { Gift, Gifts } from "./gifts.ts";
-import { historyFromMs } from "./quarantine.ts";
+import { historyFromMs } from "../trust/quarantine.ts";
 
 /** What a person's other device was handed. */
 export interface Shared {

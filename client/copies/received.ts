@@ -1,6 +1,6 @@
 /** Which parts of which bundles this home was handed: table `received_parts`. Whether one is whole, only all of its parts can tell. */
 import type { ConversationId, DeviceId, UserName } from "../../shared/protocol/mod.ts";
-import type { Database } from "../database.ts";
+import type { Database } from "../home/database.ts";
 import type { BundlePart } from "./bundle.ts";
 
 /** A bundle of which parts are missing. */

@@ -1,7 +1,7 @@
 /**
  * What the client needs of end-to-end encrypted conversations: the seam between the log (inbox, sender) and the groups behind it.
  *
- * One process of a home uses it at a time (SECURITY M11): whoever holds the home's lock (`client/ownership.ts`). Every method
+ * One process of a home uses it at a time (SECURITY M11): whoever holds the home's lock (`client/home/ownership.ts`). Every method
  * that returns a {@linkcode Step} has changed nothing yet: the caller runs `write` inside its own transaction, together with
  * cursor, message or outbox row, and `done` after that has committed. Where the transaction fails, `undo` is called instead.
  */

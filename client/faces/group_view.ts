@@ -1,7 +1,7 @@
 /** Groups for people: a title, who is in it, how many of them are verified. Also what `--json` prints of one. */
 import { aRole } from "../group_acts.ts";
-import type { Group } from "../groups.ts";
-import type { PeerTrust } from "../people.ts";
+import type { Group } from "../talk/groups.ts";
+import type { PeerTrust } from "../trust/people.ts";
 import { paint, paintName } from "../output.ts";
 import { LOCK, trustMark } from "./marks.ts";
 import { textWidth } from "./width.ts";

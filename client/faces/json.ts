@@ -1,5 +1,5 @@
 /** One JSON object a line, for scripts. The fields are the events' own (client/events.ts). */
-import type { Delivery } from "../acks.ts";
+import type { Delivery } from "../talk/acks.ts";
 import type { ChatEvent } from "../events.ts";
 
 export function eventJson(event: ChatEvent): string {

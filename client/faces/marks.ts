@@ -1,7 +1,7 @@
 /** How far a message has come, in as few signs as possible. */
 import type { MessageState, StateEvent } from "../events.ts";
 import { paint } from "../output.ts";
-import type { TrustState } from "../people.ts";
+import type { TrustState } from "../trust/people.ts";
 
 /** How many of the other members have a message, and have read it. */
 export interface Reach {

@@ -2,7 +2,7 @@
 import { formatFingerprint } from "../../shared/crypto/mod.ts";
 import type { ChatClient } from "../chat_client.ts";
 import { CannotReachError, TimedOutError, UsageError } from "../errors.ts";
-import type { Safety } from "../people.ts";
+import type { Safety } from "../trust/people.ts";
 import { qrModules } from "./qr.ts";
 import { pressSafety, type SafetyEffect, type SafetyPopup, viewSafety } from "./safety_popup.ts";
 import type { SafetyScreen } from "./safety_screen.ts";

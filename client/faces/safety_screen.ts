@@ -1,6 +1,6 @@
 /** Pure: a safety number as rows of text for people, the QR code beside it where there is room. */
 import { formatSafetyNumber } from "../../shared/crypto/mod.ts";
-import type { PeerTrust, Safety } from "../people.ts";
+import type { PeerTrust, Safety } from "../trust/people.ts";
 import { trustMark } from "./marks.ts";
 import { type QrModules, qrRows } from "./qr.ts";
 import { textWidth } from "./width.ts";

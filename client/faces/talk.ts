@@ -6,7 +6,7 @@ import { NAME_RULE, parseUserName } from "../../shared/protocol/mod.ts";
 import type { ChatClient } from "../chat_client.ts";
 import { UsageError } from "../errors.ts";
 import type { LogEvent, TypingEvent } from "../events.ts";
-import type { Group } from "../groups.ts";
+import type { Group } from "../talk/groups.ts";
 import { paint } from "../output.ts";
 import { groupSign, groupTitle, type GroupTrust, groupTrust, groupWords, memberRows } from "./group_view.ts";
 import { trustSign } from "./marks.ts";

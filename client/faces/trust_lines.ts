@@ -1,5 +1,5 @@
 /** How far people's identities are known, as lines and lists. */
-import type { PeerTrust } from "../people.ts";
+import type { PeerTrust } from "../trust/people.ts";
 import { paint } from "../output.ts";
 import { trustMark } from "./marks.ts";
 

@@ -8,7 +8,7 @@ import {
   WrongPasswordError,
   WrongRecoveryKeyError,
 } from "../../client/mod.ts";
-import { readRecoveryKey } from "../../client/recovery.ts";
+import { readRecoveryKey } from "../../client/account/recovery.ts";
 import type { ArchiveChunk, StoredArchive } from "../../server/store/archives.ts";
 import type { Store } from "../../server/store/store.ts";
 import { formatRecoveryKey, generateRecoveryKey, sha256, systemRandom } from "../../shared/crypto/mod.ts";

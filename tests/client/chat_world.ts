@@ -1,6 +1,6 @@
 /** Real clients against a real server core, joined by memory channels: everything but sockets and processes. */
 import { basename, join } from "node:path";
-import type { DialServer } from "../../client/dialer.ts";
+import type { DialServer } from "../../client/network/dialer.ts";
 import { DeviceKeys } from "../../client/e2ee/mod.ts";
 import { CannotReachError } from "../../client/errors.ts";
 import { homeExists, type HomeParts, openHome } from "../../client/local_home.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { COMMANDS, overview } from "../../client/commands.ts";
 import { parseCommandLine } from "../../client/config.ts";
 import { UsageError } from "../../client/errors.ts";
-import { formatPinnedAddress, parseServerAddress } from "../../client/server_address.ts";
+import { formatPinnedAddress, parseServerAddress } from "../../client/network/server_address.ts";
 import { nearest } from "../../shared/suggest.ts";
 import { checkText } from "../../client/text.ts";
 import { TEXT_BYTES_MAX } from "../../shared/limits.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { UsageError } from "../../client/errors.ts";
 import type { GroupChange } from "../../client/e2ee/engine.ts";
 import { GROUP_ACTS, groupAct, type GroupClient } from "../../client/group_acts.ts";
-import type { Group } from "../../client/groups.ts";
+import type { Group } from "../../client/talk/groups.ts";
 import { parseGroupLine, slashUsage } from "../../client/faces/group_line.ts";
 import { helpRows } from "../../client/faces/slash.ts";
 import type { ConversationId, UserName } from "../../shared/protocol/mod.ts";

@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type ChatClient, type ChatEvent, KeyChangedError, type StateEvent, UsageError } from "../../client/mod.ts";
-import { Changes } from "../../client/changes.ts";
-import { Database } from "../../client/database.ts";
+import { Changes } from "../../client/home/changes.ts";
+import { Database } from "../../client/home/database.ts";
 import { CertificateCache, sealFor } from "../../client/e2ee/mod.ts";
-import { Own } from "../../client/history.ts";
+import { Own } from "../../client/talk/history.ts";
 import { openHome } from "../../client/local_home.ts";
 import { directConversationId, NO_PREVIOUS } from "../../shared/crypto/mod.ts";
 import type { DirectoryEntry, MessageId, UserName } from "../../shared/protocol/mod.ts";

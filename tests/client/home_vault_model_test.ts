@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import fc from "fast-check";
-import { Database } from "../../client/database.ts";
+import { Database } from "../../client/home/database.ts";
 import { LockedError, UsageError } from "../../client/errors.ts";
 import { withFolder } from "./homes.ts";
 import { stretched, TEST_OWNER } from "./passwords.ts";

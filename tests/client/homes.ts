@@ -1,7 +1,7 @@
 /** Temporary homes for tests of the client library. */
 import { join } from "node:path";
-import { Database } from "../../client/database.ts";
-import { History, type NewMessage, Own } from "../../client/history.ts";
+import { Database } from "../../client/home/database.ts";
+import { History, type NewMessage, Own } from "../../client/talk/history.ts";
 import type { ConversationId, DeviceId, MessageId, UserName } from "../../shared/protocol/mod.ts";
 
 /** Runs with a folder that is gone afterwards. */

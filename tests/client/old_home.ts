@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { MIGRATIONS } from "../../client/migrations.ts";
+import { MIGRATIONS } from "../../client/home/migrations.ts";
 import { DeviceKeys, Identity } from "../../client/e2ee/mod.ts";
 import type { HomeParts } from "../../client/local_home.ts";
-import { Outbox } from "../../client/outbox.ts";
+import { Outbox } from "../../client/talk/outbox.ts";
 import { encryptPem, pkcs8ToPem } from "../../shared/crypto/mod.ts";
 import type { UserName } from "../../shared/protocol/mod.ts";
 import { Needles } from "../e2e/needles.ts";

@@ -1,5 +1,5 @@
 /** Stretched passwords for tests, at a cost that is for tests only. */
-import type { PasswordOwner } from "../../client/seals.ts";
+import type { PasswordOwner } from "../../client/home/seals.ts";
 import { type StretchedPassword, stretchPassword } from "../../shared/crypto/mod.ts";
 import type { UserName } from "../../shared/protocol/mod.ts";
 

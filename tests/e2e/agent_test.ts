@@ -1,7 +1,7 @@
 /** A sealed home as people and scripts meet it: real programs, a real agent, files on a real disk. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { agentPath, askAgent } from "../../client/agent.ts";
+import { agentPath, askAgent } from "../../client/home/agent.ts";
 import { openHome } from "../../client/local_home.ts";
 import { FileLock } from "../../shared/host/mod.ts";
 import { alive, type Cluster, eventually, fastchat, lines, PASSWORD, startCluster, startFastchat } from "./harness.ts";

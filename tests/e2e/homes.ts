@@ -1,6 +1,6 @@
 /** Looks into the homes of the end-to-end tests' people, as their own programs would. */
 import { type HomeParts, openHome } from "../../client/local_home.ts";
-import { unlock } from "../../client/unlock.ts";
+import { unlock } from "../../client/account/unlock.ts";
 import { PASSWORD } from "./harness.ts";
 
 /** Opens and unlocks a home, and closes it. */

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import bcrypt from "bcryptjs";
 import { ChatClient, NotAuthenticatedError, RefusedError } from "../../client/mod.ts";
-import { readRecoveryKey } from "../../client/recovery.ts";
+import { readRecoveryKey } from "../../client/account/recovery.ts";
 import { Pepper, PepperError } from "../../server/pepper.ts";
 import { type ClusterKeys, dataPaths, loadClusterKeys, TicketKeyFile } from "../../shared/cluster/mod.ts";
 import {

@@ -10,7 +10,7 @@ import { InnerType } from "../../../shared/crypto/mod.ts";
 import { COMMIT_BODY_BYTES_MAX, TREE_BYTES_MAX } from "../../../shared/limits.ts";
 import type { MessageId, RequestOf, UserName } from "../../../shared/protocol/mod.ts";
 import { FastChatError } from "../../errors.ts";
-import { ServerRefusal } from "../../remote.ts";
+import { ServerRefusal } from "../../network/remote.ts";
 import type { CommitNotes, Committed, Group, Intent, Roster } from "../mls/mod.ts";
 import { mlsBody } from "./body.ts";
 import type { Context } from "./context.ts";

@@ -3,8 +3,8 @@
  * which the vault seals. The key goes with its epoch, so nothing that is left of a row in free pages can be read again.
  * Tables `mls_rows`, `mls_keys`; and `mls_past`, by which is found what has past epochs that are over, without opening anything.
  */
-import type { Database } from "../../database.ts";
-import { KeyVault, type Vault } from "../../vault.ts";
+import type { Database } from "../../home/database.ts";
+import { KeyVault, type Vault } from "../../home/vault.ts";
 import type { RandomSource } from "../../../shared/primitives.ts";
 import type { Group, Mls, OwnDevice } from "../mls/mod.ts";
 import type { Library } from "./library.ts";

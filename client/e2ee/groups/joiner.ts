@@ -6,7 +6,7 @@ import { directConversationId, InnerType } from "../../../shared/crypto/mod.ts";
 import { ErrorCode } from "../../../shared/errors.ts";
 import type { ConversationId, MessageId, RequestOf, ResponseOf } from "../../../shared/protocol/mod.ts";
 import { Rounds } from "../../../shared/rounds.ts";
-import { ServerRefusal } from "../../remote.ts";
+import { ServerRefusal } from "../../network/remote.ts";
 import type { Warning } from "../engine.ts";
 import type { Roster } from "../mls/mod.ts";
 import { mlsBody } from "./body.ts";

@@ -1,13 +1,13 @@
 /** What the engine of encrypted conversations needs of its surroundings. */
 import type { ConversationId, DeviceId, DirectoryEntry, Record, UserName } from "../../../shared/protocol/mod.ts";
 import type { RandomSource } from "../../../shared/primitives.ts";
-import type { Database } from "../../database.ts";
-import type { AccountKey } from "../../account_key.ts";
+import type { Database } from "../../home/database.ts";
+import type { AccountKey } from "../../account/account_key.ts";
 import type { KeyChangedError } from "../../errors.ts";
-import type { Self } from "../../keyring.ts";
-import type { Remote } from "../../remote.ts";
+import type { Self } from "../../trust/keyring.ts";
+import type { Remote } from "../../network/remote.ts";
 import type { Timers } from "../../timers.ts";
-import type { Vault } from "../../vault.ts";
+import type { Vault } from "../../home/vault.ts";
 import type { Step, Taken, Warning } from "../engine.ts";
 import type { SuiteName } from "../mls/mod.ts";
 import type { Turn } from "./givers.ts";

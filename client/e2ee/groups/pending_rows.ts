@@ -9,8 +9,8 @@ import {
   request as requestSchema,
   type RequestOf,
 } from "../../../shared/protocol/mod.ts";
-import type { Database } from "../../database.ts";
-import type { Vault } from "../../vault.ts";
+import type { Database } from "../../home/database.ts";
+import type { Vault } from "../../home/vault.ts";
 
 export class PendingRows {
   constructor(private readonly db: Database, private readonly vault: Vault) {}

@@ -2,8 +2,8 @@
  * This device's key packages (SECURITY M10): made, left at the server, kept until they are used or too old. Of a used one only
  * its reference stays, so that a second Welcome to it is known for what it is. Table `mls_key_packages`.
  */
-import type { Database } from "../../database.ts";
-import type { Vault } from "../../vault.ts";
+import type { Database } from "../../home/database.ts";
+import type { Vault } from "../../home/vault.ts";
 import type { OwnDevice, OwnKeyPackage } from "../mls/mod.ts";
 import type { Loaded } from "./library.ts";
 import type { EngineOptions } from "./options.ts";

@@ -13,8 +13,8 @@ import {
   varint,
 } from "../../../shared/codec/mod.ts";
 import { type ConversationId, userName } from "../../../shared/protocol/mod.ts";
-import type { Database } from "../../database.ts";
-import type { Vault } from "../../vault.ts";
+import type { Database } from "../../home/database.ts";
+import type { Vault } from "../../home/vault.ts";
 
 /** Why nothing is sent. */
 export const Trouble = {

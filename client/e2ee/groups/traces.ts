@@ -3,7 +3,7 @@
  * which messages were opened, and how far each device has counted. Tables `mls_history`, `mls_seen`, `mls_chains`, `mls_sent`.
  */
 import type { ConversationId, DeviceId, MessageId } from "../../../shared/protocol/mod.ts";
-import type { Database } from "../../database.ts";
+import type { Database } from "../../home/database.ts";
 
 export class Traces {
   constructor(private readonly db: Database) {}

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { tellingProgress } from "../../../client/commands/group_progress.ts";
-import type { Group } from "../../../client/groups.ts";
+import type { Group } from "../../../client/talk/groups.ts";
 import type { UserName } from "../../../shared/protocol/mod.ts";
 
 const crowd = (count: number) => Array.from({ length: count }, (_, at) => `m${at}` as UserName);

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
-import { Acks } from "../../../client/acks.ts";
+import { Acks } from "../../../client/talk/acks.ts";
 import { Copies } from "../../../client/copies/copies.ts";
 import type { CopiedMessage } from "../../../client/copies/copied_message.ts";
-import type { Database } from "../../../client/database.ts";
+import type { Database } from "../../../client/home/database.ts";
 import { eventLine } from "../../../client/faces/lines.ts";
 import { eventJson } from "../../../client/faces/json.ts";
-import { History, Own } from "../../../client/history.ts";
-import { States } from "../../../client/states.ts";
-import { Subscription } from "../../../client/subscription.ts";
+import { History, Own } from "../../../client/talk/history.ts";
+import { States } from "../../../client/talk/states.ts";
+import { Subscription } from "../../../client/talk/subscription.ts";
 import type { ConversationId, UserName } from "../../../shared/protocol/mod.ts";
 import { ALICE, ALICES_DEVICE, BOB, BOBS_DEVICE, fromBob, historyWithBob, idOf, TALK, withDatabase } from "../homes.ts";
 

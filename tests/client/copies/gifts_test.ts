@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { type Gift, Gifts } from "../../../client/copies/gifts.ts";
-import { historyFromMs, QUARANTINE_MS } from "../../../client/copies/quarantine.ts";
+import { historyFromMs, QUARANTINE_MS } from "../../../client/trust/quarantine.ts";
 import { Received } from "../../../client/copies/received.ts";
 import type { BundlePart } from "../../../client/copies/bundle.ts";
 import type { KeyHistory, LoggedDevice } from "../../../shared/crypto/mod.ts";

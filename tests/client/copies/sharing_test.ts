@@ -1,7 +1,7 @@
 /** What was said before somebody came, handed to them (SECURITY M15): real clients, real server core. */
 import assert from "node:assert/strict";
 import { ChatClient, linkDevice, UsageError } from "../../../client/mod.ts";
-import { QUARANTINE_MS } from "../../../client/copies/quarantine.ts";
+import { QUARANTINE_MS } from "../../../client/trust/quarantine.ts";
 import type { NewHistoryPart } from "../../../server/store/history.ts";
 import { type Store, StoreUnavailableError } from "../../../server/store/store.ts";
 import type { DeviceId, UserName } from "../../../shared/protocol/mod.ts";

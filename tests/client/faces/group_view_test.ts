@@ -9,8 +9,8 @@ import {
 } from "../../../client/faces/group_view.ts";
 import { textWidth } from "../../../client/faces/width.ts";
 import { wrap } from "../../../client/faces/wrap.ts";
-import type { Group } from "../../../client/groups.ts";
-import type { PeerTrust, TrustState } from "../../../client/people.ts";
+import type { Group } from "../../../client/talk/groups.ts";
+import type { PeerTrust, TrustState } from "../../../client/trust/people.ts";
 import type { ConversationId, UserName } from "../../../shared/protocol/mod.ts";
 import { looksLike, plain } from "../../golden.ts";
 

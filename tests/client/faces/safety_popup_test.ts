@@ -4,7 +4,7 @@ import { qrModules } from "../../../client/faces/qr.ts";
 import { pressSafety, type SafetyEffect, type SafetyPopup, viewSafety } from "../../../client/faces/safety_popup.ts";
 import { safetyUri } from "../../../client/e2ee/mod.ts";
 import { textWidth } from "../../../client/faces/width.ts";
-import type { PeerTrust, TrustState } from "../../../client/people.ts";
+import type { PeerTrust, TrustState } from "../../../client/trust/people.ts";
 import { formatFingerprint } from "../../../shared/crypto/mod.ts";
 import type { UserName } from "../../../shared/protocol/mod.ts";
 import { looksLike, plain } from "../../golden.ts";

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import type { ChatClient } from "../../../client/chat_client.ts";
 import type { LogEvent, TypingEvent } from "../../../client/events.ts";
 import { Talk } from "../../../client/faces/talk.ts";
-import type { Group } from "../../../client/groups.ts";
-import type { TrustState } from "../../../client/people.ts";
+import type { Group } from "../../../client/talk/groups.ts";
+import type { TrustState } from "../../../client/trust/people.ts";
 import { plain } from "../../golden.ts";
 
 /** What Talk asks of a client: groups, and who is known how far. */

@@ -1,6 +1,6 @@
 /** A device that comes in while nobody is there, by what another one of its user's has left (SECURITY M5, P9). */
 import assert from "node:assert/strict";
-import { accountKeyOf } from "../../../../client/account_key.ts";
+import { accountKeyOf } from "../../../../client/account/account_key.ts";
 import { openOwnInvitation, sealOwnInvitation } from "../../../../client/e2ee/groups/own_invitation.ts";
 import { NO_KEY_LOG } from "../../../../client/e2ee/groups/mod.ts";
 import { systemRandom } from "../../../../shared/crypto/mod.ts";

@@ -1,7 +1,7 @@
 /** Past epochs end after seven days wherever the home is open, also where nobody says anything (SECURITY M12). */
 import assert from "node:assert/strict";
-import { Database } from "../../../../client/database.ts";
-import { MIGRATIONS } from "../../../../client/migrations.ts";
+import { Database } from "../../../../client/home/database.ts";
+import { MIGRATIONS } from "../../../../client/home/migrations.ts";
 import type { ConversationId } from "../../../../shared/protocol/mod.ts";
 import { assertAgree, assertHealthy, type Home, World } from "./world.ts";
 

@@ -1,9 +1,9 @@
 /** Groups on disk: sealed, epoch by epoch, and gone with their keys (SECURITY M11, M12). */
 import assert from "node:assert/strict";
-import { Database } from "../../../../client/database.ts";
+import { Database } from "../../../../client/home/database.ts";
 import { GroupStore } from "../../../../client/e2ee/groups/group_store.ts";
 import * as lib from "../../../../client/e2ee/mls/mod.ts";
-import { KeyVault } from "../../../../client/vault.ts";
+import { KeyVault } from "../../../../client/home/vault.ts";
 import { systemRandom } from "../../../../shared/crypto/mod.ts";
 import { CONVERSATION, everybodyDoes, mlsFor, Person } from "../mls/people.ts";
 

@@ -3,8 +3,8 @@
  * transactions of its own and sends from an outbox, as a client does.
  */
 import assert from "node:assert/strict";
-import { accountKeyOf } from "../../../../client/account_key.ts";
-import { Database } from "../../../../client/database.ts";
+import { accountKeyOf } from "../../../../client/account/account_key.ts";
+import { Database } from "../../../../client/home/database.ts";
 import { DeviceKeys } from "../../../../client/e2ee/device_keys.ts";
 import { type ChangeLine, NotReadyError, type Taken, type Warning } from "../../../../client/e2ee/engine.ts";
 import { type KeyLogView, makeEngine, NO_KEY_LOG } from "../../../../client/e2ee/groups/mod.ts";
@@ -13,8 +13,8 @@ import { GroupStore } from "../../../../client/e2ee/groups/group_store.ts";
 import { libraryOf, type Loaded } from "../../../../client/e2ee/groups/library.ts";
 import type { Group, OwnDevice, SuiteName } from "../../../../client/e2ee/mls/mod.ts";
 import { FastChatError, KeyChangedError } from "../../../../client/errors.ts";
-import { ConnectionLostError, type Remote, ServerRefusal } from "../../../../client/remote.ts";
-import { KeyVault } from "../../../../client/vault.ts";
+import { ConnectionLostError, type Remote, ServerRefusal } from "../../../../client/network/remote.ts";
+import { KeyVault } from "../../../../client/home/vault.ts";
 import {
   directConversationId,
   Ed25519KeyPair,

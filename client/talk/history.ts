@@ -1,0 +1,705 @@
+/**
+ * What was said: conversations, their messages, and how much of them has been shown. Tables `conversations`, `members`,
+ * `messages`, `chains`.
+ */
+import type { ConversationId, DeviceId, MessageId, UserName } from "../../shared/protocol/mod.ts";
+import { groupAddress } from "../addresses.ts";
+import { placeOf } from "../home/adoption.ts";
+import type { Database, Row } from "../home/database.ts";
+import type { ChangeLine, EngineMember } from "../e2ee/engine.ts";
+import type { ChangeEvent, LogEvent, MessageEvent } from "../events.ts";
+import { sanitizeLine } from "../sanitize.ts";
+import { timeText } from "../time.ts";
+import { openText, sealText, type Vault, VaultError } from "../home/vault.ts";
+
+export const ConversationKind = { direct: 1, group: 2 } as const;
+export type ConversationKind = (typeof ConversationKind)[keyof typeof ConversationKind];
+
+export interface Conversation {
+  readonly id: ConversationId;
+  readonly kind: ConversationKind;
+  /** The other one of a direct conversation; empty for a group. */
+  readonly peer: UserName;
+  /** Of a group; empty until this home has joined it. */
+  readonly name: string;
+  readonly topic: string;
+  /** This device is no longer in it. */
+  readonly ended: boolean;
+  /** Rows of the log up to and including this one are dealt with. */
+  readonly cursor: number;
+  /** Where this device began, or the server's log did when it was read last: nothing up to here is read. */
+  readonly begins: number;
+}
+
+/** A line of the list of conversations. */
+export interface ConversationSummary {
+  /** What one gives to `send` to write there: a name, or a group's `#name`. */
+  readonly name: string;
+  readonly conversation: ConversationId;
+  /** The group's name; absent where it is between two people. */
+  readonly group?: string;
+  /** Messages not yet marked as shown. */
+  readonly unread: number;
+  /** RFC 3339 of the newest message; absent where nothing was said yet. */
+  readonly lastTime?: string;
+}
+
+/** Something to show, and the cursor that says it was. */
+export interface Positioned {
+  readonly event: LogEvent;
+  readonly position: number;
+}
+
+/** A group as its state says that it is. */
+export interface GroupFacts {
+  readonly name: string;
+  readonly topic: string;
+  readonly ended: boolean;
+  readonly members: readonly Pick<EngineMember, "name" | "role">[];
+}
+
+/**
+ * Who sent a row: someone else, this home, or another device of the same person; or nobody can tell, since it came as a copy
+ * (copies/copies.ts), and then nothing becomes of it but that it is shown.
+ */
+export const Own = { no: 0, here: 1, elsewhere: 2, copy: 3 } as const;
+export type Own = (typeof Own)[keyof typeof Own];
+
+/** A row to keep. `text` is already sanitized. */
+export interface NewMessage {
+  readonly conversation: ConversationId;
+  readonly seq: number;
+  readonly id: MessageId;
+  readonly sender: UserName;
+  /** Empty in a group. */
+  readonly recipient: UserName;
+  readonly device: DeviceId;
+  readonly timeMs: number;
+  readonly own: Own;
+  /** Absent where it was refused. */
+  readonly text?: string;
+  readonly reason?: string;
+  /** What changed in a group: in place of text and reason. */
+  readonly change?: GroupChanged;
+  /** Kept only where the row may become readable, or has not been passed by the cursor yet. */
+  readonly body?: Uint8Array;
+  /** SHA-256 of the row's body: 32 bytes. */
+  readonly hash?: Uint8Array;
+}
+
+export interface GroupChanged {
+  readonly lines: readonly ChangeLine[];
+  readonly ended: boolean;
+}
+
+/** The last envelope of one device in one conversation. */
+export interface Chain {
+  readonly counter: number;
+  /** SHA-256 of its body: 32 bytes; empty where the server has removed what came behind it. */
+  readonly hash: Uint8Array;
+}
+
+/** Reads and changes the tables; whoever changes several things at once does it in one transaction of the database. */
+export class History {
+  readonly #db: Database;
+
+  constructor(database: Database) {
+    this.#db = database;
+  }
+
+  conversation(id: ConversationId): Conversation | undefined {
+    return toConversation(this.#db.get("SELECT * FROM conversations WHERE id = ?", id));
+  }
+
+  conversationWith(peer: UserName): Conversation | undefined {
+    return toConversation(this.#db.get("SELECT * FROM conversations WHERE peer = ?", peer));
+  }
+
+  /** Whom there is a conversation with, the newest acquaintances first. */
+  peers(limit: number): UserName[] {
+    return this.#db.all("SELECT peer FROM conversations WHERE kind = 1 ORDER BY rowid DESC LIMIT ?", limit)
+      .map((row) => row["peer"] as UserName);
+  }
+
+  /** The groups that this home has joined, by name; those that have ended among them. */
+  groups(): Conversation[] {
+    return this.#db.all("SELECT * FROM conversations WHERE kind = 2 AND name <> '' ORDER BY name, id")
+      .map((row) => toConversation(row)!);
+  }
+
+  /** Who is in a conversation, by name, as its group last said. */
+  members(id: ConversationId): Pick<EngineMember, "name" | "role">[] {
+    return this.#db.all("SELECT name, role FROM members WHERE conversation = ? ORDER BY name", id).map((row) => ({
+      name: row["name"] as UserName,
+      role: row["role"] as EngineMember["role"],
+    }));
+  }
+
+  /** How many are in a group; 0 for what is none. */
+  countMembers(id: ConversationId): number {
+    return this.#db.get("SELECT count(*) AS count FROM members WHERE conversation = ?", id)!["count"] as number;
+  }
+
+  isMember(id: ConversationId, name: UserName): boolean {
+    return this.#db.get("SELECT 1 FROM members WHERE conversation = ? AND name = ?", id, name) !== undefined;
+  }
+
+  /** Keeps what a group says of itself. Name and topic are somebody else's words. */
+  setGroup(id: ConversationId, { name, topic, ended, members }: GroupFacts): void {
+    this.#db.run(
+      "UPDATE conversations SET name = ?, topic = ?, ended = ? WHERE id = ?",
+      sanitizeLine(name, GROUP_NAME_MAX),
+      sanitizeLine(topic),
+      ended ? 1 : 0,
+      id,
+    );
+    this.#db.run("DELETE FROM members WHERE conversation = ?", id);
+    for (const { name, role } of members) {
+      this.#db.run("INSERT OR REPLACE INTO members (conversation, name, role) VALUES (?, ?, ?)", id, name, role);
+    }
+  }
+
+  /** This device is no longer in it. Who else is, it does not hear any more. */
+  endGroup(id: ConversationId): void {
+    this.#db.run("UPDATE conversations SET ended = 1 WHERE id = ?", id);
+    this.#db.run("DELETE FROM members WHERE conversation = ?", id);
+  }
+
+  /** This device is no longer in it. */
+  setEnded(id: ConversationId): void {
+    this.#db.run("UPDATE conversations SET ended = 1 WHERE id = ?", id);
+  }
+
+  /** What one types to write there. */
+  addressOf({ id, kind, peer }: Pick<Conversation, "id" | "kind" | "peer">): string {
+    return kind === ConversationKind.direct ? peer : groupAddress(this.#db, id);
+  }
+
+  /** Keeps it unless it is known; what is known stands, since the local cursor is never behind what was applied. */
+  addConversation({ id, peer, cursor }: { id: ConversationId; peer: UserName; cursor: number }): void {
+    this.#db.run(
+      "INSERT OR IGNORE INTO conversations (id, peer, cursor, begins) VALUES (?, ?, ?, ?)",
+      id,
+      peer,
+      cursor,
+      cursor,
+    );
+  }
+
+  /** As {@linkcode addConversation}, for a group; without a name until it is joined. */
+  addGroup({ id, cursor }: { id: ConversationId; cursor: number }): void {
+    this.#db.run(
+      "INSERT OR IGNORE INTO conversations (id, kind, peer, cursor, begins) VALUES (?, 2, '', ?, ?)",
+      id,
+      cursor,
+      cursor,
+    );
+  }
+
+  /** @param hash SHA-256 of the body of the row there; without it nothing can be said of that place. */
+  setCursor(id: ConversationId, cursor: number, hash?: Uint8Array): void {
+    this.#db.run("UPDATE conversations SET cursor = ?, cursor_hash = ? WHERE id = ?", cursor, hash ?? null, id);
+  }
+
+  /**
+   * The server has removed everything up to a place, as old messages are: the cursor steps over it. What devices sent before is
+   * not missed, and what they send next follows nothing that we know.
+   *
+   * @returns How many of the rows this home does not have, and the place of the last of them.
+   */
+  passRemoved(id: ConversationId, upTo: number): { readonly count: number; readonly last: number } {
+    const { cursor } = this.conversation(id)!;
+    if (cursor >= upTo) return { count: 0, last: upTo };
+    const held = new Set(
+      this.#db.all("SELECT seq FROM messages WHERE conversation = ? AND seq > ? AND seq <= ?", id, cursor, upTo)
+        .map((row) => row["seq"] as number),
+    );
+    this.setCursor(id, upTo);
+    this.#db.run("UPDATE conversations SET begins = ? WHERE id = ?", upTo, id);
+    this.#db.run("UPDATE chains SET hash = x'' WHERE conversation = ?", id);
+    let last = upTo;
+    while (held.has(last)) last--;
+    return { count: upTo - cursor - held.size, last };
+  }
+
+  /**
+   * The server is a restored backup and goes on behind a place: the cursor steps over numbers that it never gave out. As with
+   * {@linkcode passRemoved} nothing is missed of any device, and what they send next follows nothing that we know.
+   */
+  passRestored(id: ConversationId, upTo: number): void {
+    this.setCursor(id, upTo);
+    this.#db.run("UPDATE conversations SET begins = ? WHERE id = ?", upTo, id);
+    this.#db.run("UPDATE chains SET hash = x'' WHERE conversation = ?", id);
+  }
+
+  /** What this home sent between two places of the log, in order. */
+  sentBetween(id: ConversationId, after: number, upTo: number): MessageEvent[] {
+    return this.#db.all(
+      `SELECT * FROM messages WHERE conversation = ? AND seq > ? AND seq <= ? AND own = ? AND text IS NOT NULL AND kind = 1
+       ORDER BY seq`,
+      id,
+      after,
+      upTo,
+      Own.here,
+    ).map((row) => toEvent(row, this.#db)).filter((event) => event.type === "message");
+  }
+
+  /**
+   * A message of this home that is shown already has another place in the log: it was sent again.
+   *
+   * @returns Whether there is such a message.
+   */
+  moveSent(
+    { conversation, seq, id, hash }: Pick<NewMessage, "conversation" | "seq" | "id"> & { hash: Uint8Array },
+  ): boolean {
+    const row = this.#db.get(
+      "SELECT * FROM messages WHERE id = ? AND conversation = ? AND own = ? AND text IS NOT NULL AND kind = 1",
+      id,
+      conversation,
+      Own.here,
+    );
+    if (row === undefined) return false;
+    this.#db.run("DELETE FROM messages WHERE conversation = ? AND seq = ? AND text IS NULL", conversation, seq);
+    this.#db.run("UPDATE messages SET seq = ?, hash = ? WHERE position = ?", seq, hash, row["position"] as number);
+    return true;
+  }
+
+  /** Conversations of which this home has read something, and how far. */
+  begun(): {
+    readonly id: ConversationId;
+    readonly kind: ConversationKind;
+    readonly peer: UserName;
+    readonly cursor: number;
+  }[] {
+    return this.#db.all("SELECT id, kind, peer, cursor FROM conversations WHERE cursor > 0").map((row) => ({
+      id: row["id"] as ConversationId,
+      kind: row["kind"] as ConversationKind,
+      peer: row["peer"] as UserName,
+      cursor: row["cursor"] as number,
+    }));
+  }
+
+  /** SHA-256 of the body at a place, where this home knows it. */
+  hashAt(id: ConversationId, seq: number): Uint8Array | undefined {
+    const row =
+      this.#db.get("SELECT hash FROM messages WHERE conversation = ? AND seq = ? AND copy_from IS NULL", id, seq) ??
+        this.#db.get("SELECT cursor_hash AS hash FROM conversations WHERE id = ? AND cursor = ?", id, seq);
+    return row?.["hash"] as Uint8Array | null ?? undefined;
+  }
+
+  /** How far this device has come, and what it has told the server of that. */
+  said(
+    id: ConversationId,
+  ): { cursor: number; hash: Uint8Array | undefined; delivered: number; read: number } | undefined {
+    const row = this.#db.get(
+      "SELECT cursor, cursor_hash, said_delivered, said_read FROM conversations WHERE id = ?",
+      id,
+    );
+    return row && {
+      cursor: row["cursor"] as number,
+      hash: row["cursor_hash"] as Uint8Array | null ?? undefined,
+      delivered: row["said_delivered"] as number,
+      read: row["said_read"] as number,
+    };
+  }
+
+  /** Never back. */
+  setSaid(id: ConversationId, { delivered, read }: { delivered: number; read: number }): void {
+    this.#db.run(
+      "UPDATE conversations SET said_delivered = max(said_delivered, ?), said_read = max(said_read, ?) WHERE id = ?",
+      delivered,
+      read,
+      id,
+    );
+  }
+
+  /** Conversations of which the server was not told all. @param withRead Also where only reading is untold. */
+  unsaid(withRead: boolean): ConversationId[] {
+    return this.#db.all(
+      "SELECT id FROM conversations WHERE cursor_hash IS NOT NULL AND (cursor > said_delivered OR (? AND cursor > said_read))",
+      withRead ? 1 : 0,
+    ).map((row) => row["id"] as ConversationId);
+  }
+
+  /** Everything of others up to here was shown to somebody. */
+  readUpTo(id: ConversationId): number {
+    const row = this.#db.get(
+      `SELECT coalesce((SELECT min(seq) - 1 FROM messages NOT INDEXED WHERE conversation = ? AND own = 0 AND position > ?), cursor) AS seq
+       FROM conversations WHERE id = ?`,
+      id,
+      this.shown(),
+      id,
+    );
+    return row?.["seq"] as number ?? 0;
+  }
+
+  /** Conversations with messages of others between two positions. */
+  conversationsShown(from: number, to: number): ConversationId[] {
+    return this.#db.all(
+      "SELECT DISTINCT conversation FROM messages WHERE position > ? AND position <= ? AND own = 0",
+      from,
+      to,
+    ).map((row) => row["conversation"] as ConversationId);
+  }
+
+  /** This device's own last stored envelope. */
+  sent(id: ConversationId): Chain {
+    const row = this.#db.get("SELECT sent_counter, sent_hash FROM conversations WHERE id = ?", id);
+    return {
+      counter: row?.["sent_counter"] as number ?? 0,
+      hash: row?.["sent_hash"] as Uint8Array ?? new Uint8Array(32),
+    };
+  }
+
+  /** Moves forward only: a late answer for an earlier envelope changes nothing. */
+  setSent(id: ConversationId, { counter, hash }: Chain): void {
+    this.#db.run(
+      "UPDATE conversations SET sent_counter = ?, sent_hash = ? WHERE id = ? AND sent_counter < ?",
+      counter,
+      hash,
+      id,
+      counter,
+    );
+  }
+
+  chain(conversation: ConversationId, device: DeviceId): Chain | undefined {
+    const row = this.#db.get(
+      "SELECT counter, hash FROM chains WHERE conversation = ? AND device = ?",
+      conversation,
+      device,
+    );
+    return row && { counter: row["counter"] as number, hash: row["hash"] as Uint8Array };
+  }
+
+  setChain(conversation: ConversationId, device: DeviceId, { counter, hash }: Chain): void {
+    this.#db.run(
+      `INSERT INTO chains (conversation, device, counter, hash) VALUES (?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET counter = excluded.counter, hash = excluded.hash`,
+      conversation,
+      device,
+      counter,
+      hash,
+    );
+  }
+
+  /** Whether a message of that id and device is already there (refused ones and copies do not count: their id is only a claim). */
+  has(conversation: ConversationId, device: DeviceId, id: MessageId): boolean {
+    return this.#db.get(
+      `SELECT 1 FROM messages
+       WHERE id = ? AND conversation = ? AND device = ? AND text IS NOT NULL AND kind = 1 AND copy_from IS NULL`,
+      id,
+      conversation,
+      device,
+    ) !== undefined;
+  }
+
+  /** Whether anything of that device is there from behind a place on. */
+  hasBehind(conversation: ConversationId, device: DeviceId, seq: number): boolean {
+    return this.#db.get(
+      `SELECT 1 FROM messages
+       WHERE conversation = ? AND seq > ? AND device = ? AND text IS NOT NULL AND copy_from IS NULL LIMIT 1`,
+      conversation,
+      seq,
+      device,
+    ) !== undefined;
+  }
+
+  /** Whether the history has this row as one that this home sent. */
+  hasOwn(conversation: ConversationId, seq: number): boolean {
+    return this.#db.get(
+      "SELECT 1 FROM messages WHERE conversation = ? AND seq = ? AND own = ? AND text IS NOT NULL AND kind = 1",
+      conversation,
+      seq,
+      Own.here,
+    ) !== undefined;
+  }
+
+  /** Adds a row; one that has its (conversation, seq) already stays as it is, unless it is somebody's copy. */
+  add(message: NewMessage): void {
+    const { vault } = this.#db, { conversation, seq, change, reason, body } = message;
+    this.#dropCopies(message);
+    const text = change === undefined ? message.text : JSON.stringify(change);
+    const sealed = text !== undefined
+      ? sealText(vault, text, placeOf.text(message))
+      : reason !== undefined
+      ? sealText(vault, reason, placeOf.reason(conversation, seq))
+      : null;
+    this.#db.run(
+      `INSERT OR IGNORE INTO messages
+       (conversation, seq, id, kind, sender, recipient, device, time_ms, own, sealed, text, reason, body, hash)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      conversation,
+      seq,
+      message.id,
+      change === undefined ? RowKind.message : RowKind.change,
+      message.sender,
+      message.recipient,
+      message.device,
+      message.timeMs,
+      message.own,
+      sealed,
+      text === undefined ? null : SEALED,
+      reason === undefined ? null : SEALED,
+      body === undefined ? null : vault.seal(body, placeOf.body(conversation, seq)),
+      message.hash ?? null,
+    );
+  }
+
+  /** The log itself has what somebody's copy told until now. The id of a refused row is only a claim. */
+  #dropCopies({ conversation, seq, id, device, text }: NewMessage): void {
+    this.#db.run(
+      "DELETE FROM messages WHERE conversation = ? AND seq = ? AND copy_from IS NOT NULL",
+      conversation,
+      seq,
+    );
+    if (text === undefined) return;
+    this.#db.run(
+      "DELETE FROM messages WHERE id = ? AND conversation = ? AND device = ? AND copy_from IS NOT NULL",
+      id,
+      conversation,
+      device,
+    );
+  }
+
+  /** A row of this home that the cursor has not passed: it was stored, and its body is not known from the log. */
+  ownBody(conversation: ConversationId, seq: number): (NewMessage & { body: Uint8Array }) | undefined {
+    const row = this.#db.get(
+      `SELECT * FROM messages WHERE conversation = ? AND seq = ? AND own = ? AND text IS NOT NULL AND kind = 1
+       AND body IS NOT NULL`,
+      conversation,
+      seq,
+      Own.here,
+    );
+    return row && this.#withBody(row);
+  }
+
+  /** The cursor has passed it. */
+  dropOwnBody(conversation: ConversationId, seq: number): void {
+    this.#db.run(
+      "UPDATE messages SET body = NULL WHERE conversation = ? AND seq = ? AND own = ? AND body IS NOT NULL",
+      conversation,
+      seq,
+      Own.here,
+    );
+  }
+
+  /** Refused rows of conversations with somebody that kept their body, oldest first. */
+  retryable(peer: UserName): (NewMessage & { body: Uint8Array })[] {
+    return this.#db.all(
+      `SELECT m.* FROM messages m JOIN conversations c ON c.id = m.conversation
+       WHERE m.body IS NOT NULL AND m.text IS NULL
+       AND (c.peer = ? OR EXISTS (SELECT 1 FROM members WHERE conversation = c.id AND name = ?)) ORDER BY m.position`,
+      peer,
+      peer,
+    )
+      .map((row) => this.#withBody(row));
+  }
+
+  /** Puts a readable row in the place of a refused one, at a new position: it has not been shown. */
+  replace(message: NewMessage): void {
+    this.#db.run("DELETE FROM messages WHERE conversation = ? AND seq = ?", message.conversation, message.seq);
+    this.add(message);
+  }
+
+  /** As {@linkcode add}, also where the same place holds a refused row: one of this home's own that it did not recognise. */
+  replaceRefused(message: NewMessage): void {
+    const { conversation, seq } = message;
+    this.#db.run("DELETE FROM messages WHERE conversation = ? AND seq = ? AND text IS NULL", conversation, seq);
+    this.add(message);
+  }
+
+  /** The newest `limit` messages with someone, oldest first. Refused rows are not among them: they are nobody's words. */
+  messages(peer: UserName, limit: number): MessageEvent[] {
+    const conversation = this.conversationWith(peer);
+    return conversation ? this.messagesIn(conversation.id, limit) : [];
+  }
+
+  /** The newest `limit` messages of a conversation, oldest first. */
+  messagesIn(id: ConversationId, limit: number): MessageEvent[] {
+    return this.#newest(id, "kind = 1", limit).filter((event) => event.type === "message");
+  }
+
+  /** {@linkcode messagesIn} with what changed in between, which counts too. */
+  talkIn(id: ConversationId, limit: number): (MessageEvent | ChangeEvent)[] {
+    return this.#newest(id, "kind IN (1, 2)", limit).filter((event) => event.type !== "refused");
+  }
+
+  #newest(id: ConversationId, which: "kind = 1" | "kind IN (1, 2)", limit: number): LogEvent[] {
+    return this.#db.all(
+      `SELECT * FROM (SELECT * FROM messages WHERE conversation = ? AND text IS NOT NULL AND ${which}
+       ORDER BY seq DESC LIMIT ?) ORDER BY seq`,
+      id,
+      limit,
+    ).map((row) => toPositioned(row, this.#db).event);
+  }
+
+  /** What others sent and nobody was shown yet, oldest first. */
+  unshown(limit: number): Positioned[] {
+    return this.#db.all(
+      "SELECT * FROM messages WHERE position > ? AND own = 0 ORDER BY position LIMIT ?",
+      this.shown(),
+      limit,
+    ).map((row) => toPositioned(row, this.#db));
+  }
+
+  /** Everything behind a position, sent or received, in the order it came. */
+  after(position: number, limit: number): (Positioned & { own: Own })[] {
+    return this.#db.all("SELECT * FROM messages WHERE position > ? ORDER BY position LIMIT ?", position, limit)
+      .map((row) => ({ ...toPositioned(row, this.#db), own: row["own"] as Own }));
+  }
+
+  /** The newest position; 0 where there is nothing. */
+  lastPosition(): number {
+    return this.#db.get("SELECT coalesce(max(position), 0) AS last FROM messages")!["last"] as number;
+  }
+
+  /** Everything up to here has been put out. */
+  shown(): number {
+    return Number(this.#db.meta(SHOWN) ?? 0);
+  }
+
+  /** Never back: of two processes that show at once the further one counts. */
+  markShown(position: number): void {
+    this.#db.transaction(() => {
+      if (position > this.shown()) this.#db.setMeta(SHOWN, String(Math.min(position, this.lastPosition())));
+    });
+  }
+
+  /** Conversations with their unread counts, newest first. What changed in a group is nothing to read. */
+  summaries(): ConversationSummary[] {
+    return this.#db.all(
+      `SELECT c.*, max(m.time_ms) AS last, coalesce(sum(m.own = 0 AND m.kind = 1 AND m.position > ?), 0) AS unread
+       FROM conversations c LEFT JOIN messages m ON m.conversation = c.id WHERE c.kind = 1 OR c.name <> ''
+       GROUP BY c.id ORDER BY last DESC, c.peer, c.name`,
+      this.shown(),
+    ).map((row) => {
+      const conversation = toConversation(row)!;
+      return {
+        name: this.addressOf(conversation),
+        conversation: conversation.id,
+        ...(conversation.kind === ConversationKind.group && { group: conversation.name }),
+        unread: row["unread"] as number,
+        ...(row["last"] !== null && { lastTime: timeText(row["last"] as number) }),
+      };
+    });
+  }
+
+  #withBody(row: Row): NewMessage & { body: Uint8Array } {
+    const conversation = row["conversation"] as ConversationId, seq = row["seq"] as number;
+    return {
+      conversation,
+      seq,
+      id: row["id"] as MessageId,
+      sender: row["sender"] as UserName,
+      recipient: row["recipient"] as UserName,
+      device: row["device"] as DeviceId,
+      timeMs: row["time_ms"] as number,
+      own: row["own"] as Own,
+      body: this.#db.vault.open(row["body"] as Uint8Array, placeOf.body(conversation, seq)),
+    };
+  }
+}
+
+function toConversation(row: Row | undefined): Conversation | undefined {
+  return row && {
+    id: row["id"] as ConversationId,
+    kind: row["kind"] as ConversationKind,
+    peer: row["peer"] as UserName,
+    name: row["name"] as string,
+    topic: row["topic"] as string,
+    ended: row["ended"] === 1,
+    cursor: row["cursor"] as number,
+    begins: row["begins"] as number,
+  };
+}
+
+function peerOf(database: Database, conversation: ConversationId): UserName | undefined {
+  return database.get("SELECT peer FROM conversations WHERE id = ?", conversation)?.["peer"] as UserName | undefined;
+}
+
+/** Of rows that no device has written. */
+export const NOBODYS_DEVICE = "0".repeat(32) as DeviceId;
+
+/** A row of `messages` as what is shown of it. @throws LockedError, VaultError */
+export function toPositioned(row: Row, database: Database): Positioned {
+  return { event: toEvent(row, database), position: row["position"] as number };
+}
+
+function toEvent(row: Row, database: Database): LogEvent {
+  const conversation = row["conversation"] as ConversationId, seq = row["seq"] as number;
+  const time = timeText(row["time_ms"] as number), sender = row["sender"] as UserName;
+  const recipient = row["recipient"] as UserName, read = unseal(row, database.vault);
+  const named = recipient === ""
+    ? database.get("SELECT name FROM conversations WHERE id = ?", conversation)
+    : undefined;
+  const group = recipient === "" ? named?.["name"] as string ?? "" : undefined;
+  if ("reason" in read) {
+    return {
+      type: "refused",
+      conversation,
+      seq,
+      to: group === undefined ? peerOf(database, conversation) ?? sender : groupAddress(database, conversation),
+      ...(group !== undefined && { group }),
+      // What became of rows that do not come is said by this home, and by nobody else.
+      ...(row["device"] !== NOBODYS_DEVICE && { claimedFrom: sender }),
+      reason: read.reason,
+      time,
+    };
+  }
+  const device = row["device"] as DeviceId, id = row["id"] as MessageId, { text } = read;
+  const to = group === undefined ? recipient : groupAddress(database, conversation);
+  if (row["kind"] === RowKind.change) {
+    const { lines, ended } = JSON.parse(text) as GroupChanged;
+    return {
+      type: "change",
+      conversation,
+      seq,
+      to,
+      group: group ?? "",
+      by: sender,
+      device,
+      changes: lines,
+      ended,
+      time,
+    };
+  }
+  return {
+    type: "message",
+    id,
+    conversation,
+    from: sender,
+    to,
+    ...(group !== undefined && { group }),
+    device,
+    text,
+    time,
+    seq,
+    ...(row["copy_from"] !== null && { copyFrom: row["copy_from"] as UserName | "" }),
+  };
+}
+
+/** What a row says, or why it says nothing: one that is damaged takes none of the others with it. @throws LockedError */
+function unseal(row: Row, vault: Vault): { readonly text: string } | { readonly reason: string } {
+  const conversation = row["conversation"] as ConversationId, sealed = row["sealed"] as Uint8Array | null;
+  if (sealed === null) return { reason: UNSEALED };
+  try {
+    if (row["text"] === null) {
+      return { reason: openText(vault, sealed, placeOf.reason(conversation, row["seq"] as number)) };
+    }
+    const device = row["device"] as DeviceId, id = row["id"] as MessageId, from = row["copy_from"] as string | null;
+    const place = { conversation, device, id };
+    return { text: openText(vault, sealed, from === null ? placeOf.text(place) : placeOf.copy({ ...place, from })) };
+  } catch (error) {
+    if (error instanceof VaultError) return { reason: error.message };
+    throw error;
+  }
+}
+
+/** A program of before went on while another one brought the home up; or somebody has put it there. */
+const UNSEALED = "It was not written into this home by this version of fastchat";
+
+const RowKind = { message: 1, change: 2 } as const;
+const GROUP_NAME_MAX = 64;
+const SHOWN = "shown";
+/** What stands in place of a text, for queries that only ask whether there is one. */
+const SEALED = "";
