@@ -135,7 +135,7 @@ class ClusterBackend implements Backend {
     if (leader !== undefined) {
       this.#leader = leader;
       this.#leadership = leader.leadership;
-      logger.log("info", "store.leading", { leadership: leader.leadership });
+      logger.log("info", "store.leading", { leadership: leader.leadership, openMs: leader.openMs });
       this.#calls.lead(leader);
       leader.hub.add(this.bus);
       this.bus.attach({

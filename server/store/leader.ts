@@ -61,6 +61,8 @@ export class Leader implements Served {
   readonly hub: Hub;
   /** Rises with every leader of this data directory. */
   readonly leadership: number;
+  /** How long it took from the lock until the others could come, in milliseconds. */
+  readonly openMs: number;
   /** Resolves when a newer leader was found in the database: close, and follow. */
   readonly superseded: Promise<void>;
   readonly #lock: FileLock;
@@ -78,6 +80,7 @@ export class Leader implements Served {
     database: SqliteDatabase,
     path: string,
     reserve: Reserve,
+    lockedMs: number,
     { logger, retention = KEEP_ALL }: LeaderOptions,
   ) {
     const superseded = Promise.withResolvers<void>();
@@ -102,6 +105,7 @@ export class Leader implements Served {
     this.#sweeper.start();
     this.#ticking = setInterval(() => this.hub.presence.tick(monotonicClock.nowUs()), PRESENCE_TICK_MS);
     this.#accept();
+    this.openMs = Math.round(performance.now() - lockedMs);
   }
 
   /**
@@ -114,6 +118,7 @@ export class Leader implements Served {
     const paths = storePaths(options.dataDir);
     const lock = await FileLock.tryAcquire(paths.lock);
     if (lock === undefined) return undefined;
+    const lockedMs = performance.now();
     let database: SqliteDatabase | undefined;
     try {
       await ensurePrivateDirectory(paths.run);
@@ -133,7 +138,8 @@ export class Leader implements Served {
       }
       // A killed leader's socket stays behind; holding the lock, we know that nobody listens on it.
       await removeStaleSocket(paths.socket);
-      return new Leader(lock, await listenLocal(paths.socket), database, paths.database, reserve, options);
+      const listener = await listenLocal(paths.socket);
+      return new Leader(lock, listener, database, paths.database, reserve, lockedMs, options);
     } catch (error) {
       database?.close();
       lock.release();

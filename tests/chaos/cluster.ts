@@ -76,6 +76,11 @@ export class ChaosCluster {
     Deno.kill(pid, "SIGKILL");
   }
 
+  /** Those that have answered that they are ready, and that nobody has killed. */
+  get serving(): ServerStatus[] {
+    return [...this.#seen].filter(([pid]) => !this.#ended.has(pid)).map(([, status]) => status);
+  }
+
   /** The ports of all servers that ever were. */
   get ports(): number[] {
     return [...new Set([...this.#seen.values()].map(({ port }) => port))];

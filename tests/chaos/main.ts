@@ -8,6 +8,7 @@
  *   --kills N            of each kind (by the number of messages)
  *   --people N --servers N           (8, 4)
  *   --seed S             decides who says what to whom, and who is killed when; printed where it is not given
+ *   --trace              also where the time of each takeover went, by the servers' logs
  *   --json               one object on standard output, all else on standard error
  *   --keep               leaves the folder with data, logs and homes; a failure always does
  *
@@ -16,7 +17,7 @@
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { type KillKind, KILLS } from "./plan.ts";
-import { formatResult, resultJson } from "./table.ts";
+import { formatResult, formatTakeovers, resultJson } from "./table.ts";
 import { chaos, type ChaosOptions, killsFor } from "./run.ts";
 
 const text = { type: "string" } as const, flag = { type: "boolean" } as const;
@@ -48,6 +49,7 @@ async function main(): Promise<number> {
   let isClean = false;
   try {
     const result = await chaos(options);
+    if (values.trace) { for (const line of formatTakeovers(result)) say(line); }
     isClean = result.verdict.ok && result.blindTo.length === 0;
     console.log(values.json ? JSON.stringify(resultJson(options, result)) : formatResult(result));
     if (!isClean) {
@@ -86,6 +88,7 @@ function parse() {
         people: { ...text, default: "8" },
         servers: { ...text, default: "4" },
         seed: text,
+        trace: flag,
         json: flag,
         keep: flag,
       },

@@ -12,7 +12,9 @@ import { Person } from "./person.ts";
 import type { Report } from "./person_main.ts";
 import { type Kill, type KillKind, type Line, makePlan, type Plan } from "./plan.ts";
 import { blindTo } from "./planted.ts";
+import { readServerLogs } from "./server_logs.ts";
 import { readStore } from "./store_logs.ts";
+import { type StoreTakeover, takeovers } from "./takeovers.ts";
 import { Times } from "./times.ts";
 
 export interface ChaosOptions {
@@ -40,6 +42,8 @@ export interface ChaosResult {
   readonly shown: number;
   readonly kills: Readonly<Record<KillKind, number>>;
   readonly times: Times;
+  /** One for each of {@linkcode Times.takeovers}, in the same order. */
+  readonly takeovers: readonly StoreTakeover[];
   readonly network: Network["counters"];
   readonly talkSeconds: number;
   readonly seconds: number;
@@ -188,10 +192,11 @@ class Run {
         const cutOff = [...this.#people.values()].filter((person) =>
           this.#network.behind(person.connectedTo) === victim.port
         ).map(({ name }) => name);
-        const nowMs = Date.now();
+        const killedMs = Date.now();
         this.#cluster.killServer(victim);
-        if (wanted) this.#times.leaderKilled(nowMs);
-        this.#times.serverKilled(cutOff, nowMs);
+        const goneMs = Date.now();
+        if (wanted) this.#times.leaderKilled({ killedMs, goneMs, connected: this.#connectedNow() });
+        this.#times.serverKilled(cutOff, this.#cluster.serving.length, killedMs);
         this.#killed(kill.kind, `server ${victim.number}, pid ${victim.pid}, with ${cutOff.join(", ") || "nobody"}`);
         return;
       }
@@ -222,6 +227,13 @@ class Run {
         });
       }
     }
+  }
+
+  /** How many people have a server that lives. */
+  #connectedNow(): number {
+    const ports = new Set(this.#cluster.serving.map(({ port }) => port));
+    return [...this.#people.values()].filter(({ connectedTo }) => ports.has(this.#network.behind(connectedTo) ?? -1))
+      .length;
   }
 
   #killed(kind: KillKind, what: string): void {
@@ -279,6 +291,10 @@ class Run {
       shown: this.#notebook.shownCount,
       kills: this.#kills,
       times: this.#times,
+      takeovers: takeovers(
+        readServerLogs(join(this.#options.directory, "data"), this.#options.servers),
+        this.#times.takeovers.map(({ killedMs }) => killedMs),
+      ),
       network: this.#network.counters,
       talkSeconds: this.#talkMs / 1000,
       seconds: (performance.now() - this.#startMs) / 1000,

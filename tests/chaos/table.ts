@@ -2,6 +2,7 @@
 import { ZEROS } from "./judge.ts";
 import { KILLS } from "./plan.ts";
 import type { ChaosOptions, ChaosResult } from "./run.ts";
+import type { Reconnect, Takeover } from "./times.ts";
 
 export function formatResult(result: ChaosResult): string {
   const { verdict, typed, shown, kills, times, network, talkSeconds, seconds, blindTo } = result;
@@ -10,8 +11,7 @@ export function formatResult(result: ChaosResult): string {
     ["messages", `${typed} typed, ${shown} shown, in ${talkSeconds.toFixed(1)} s of talk (${perSecond}/s)`],
     ["datagrams", `${network.carried}: ${network.lost} lost, ${network.duplicated} doubled, ${network.reordered} late`],
     ["killed", KILLS.map((kind) => `${kind} ${kills[kind]}`).join(", ")],
-    ["takeover ms", spread(times.takeoverMs)],
-    ["reconnect ms", spread(times.reconnectMs)],
+    ...TIMES.map(([title, , pick]) => [title, spread(pick(result))] as [string, string]),
     ["client start ms", spread(times.clientStartMs)],
     ["balancer start ms", spread(times.balancerStartMs)],
     ["drawn again", `${verdict.redrawn} after a kill, at the same place`],
@@ -43,8 +43,7 @@ export function resultJson(options: ChaosOptions, result: ChaosResult): Record<s
     typed,
     shown,
     ...Object.fromEntries(KILLS.map((kind) => [`${kind}Kills`, kills[kind]])),
-    ...percentiles("takeover", times.takeoverMs),
-    ...percentiles("reconnect", times.reconnectMs),
+    ...Object.assign({}, ...TIMES.map(([, name, pick]) => percentiles(name, pick(result)))),
     ...percentiles("clientStart", times.clientStartMs),
     ...percentiles("balancerStart", times.balancerStartMs),
     datagrams: network.carried,
@@ -59,10 +58,69 @@ export function resultJson(options: ChaosOptions, result: ChaosResult): Record<s
   };
 }
 
+/** Where the time of each takeover went, a line for each. */
+export function formatTakeovers({ takeovers, times }: Pick<ChaosResult, "takeovers" | "times">): string[] {
+  return takeovers.map(({ killedMs, noticedMs, leadsMs, openMs, followMs, isCold }, at) => {
+    const { connected, storedMs, heardMs } = times.takeovers[at]!;
+    const store = [
+      `noticed ${inMs(noticedMs)}`,
+      `led ${inMs(leadsMs)}${openMs === undefined ? "" : ` (${openMs} to open)`}${isCold ? " by a new process" : ""}`,
+      `all follow ${inMs(followMs)}`,
+    ];
+    const people = [`${connected} connected elsewhere`, `stored ${inMs(storedMs)}`, `heard ${inMs(heardMs)}`];
+    return `${new Date(killedMs).toISOString()} leader killed: ${[...store, ...people].join(", ")}`;
+  });
+}
+
 /** The value below which the share `p` lies; NaN of none. */
 export function percentile(values: readonly number[], p: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted.length === 0 ? NaN : sorted[Math.min(sorted.length - 1, Math.floor(p * sorted.length))]!;
+}
+
+function inMs(value: number | undefined): string {
+  return value === undefined ? "never" : `${Math.round(value)}`;
+}
+
+/**
+ * What people wait for, and what it is made of: title, name in the JSON, values. How long the store is without a leader is its own
+ * affair; who has lost their server besides has to find another first, and where every server dies within a moment everybody waits
+ * for a process to start.
+ */
+const TIMES: readonly (readonly [string, string, (result: ChaosResult) => number[]])[] = [
+  ["takeover ms", "takeover", ({ times }) => heard(times.takeovers)],
+  [
+    "  someone connected",
+    "takeoverConnected",
+    ({ times }) => heard(times.takeovers.filter((one) => one.connected > 0)),
+  ],
+  ["  everybody cut off", "takeoverCutOff", ({ times }) => heard(times.takeovers.filter((one) => one.connected === 0))],
+  [
+    "store leads ms",
+    "storeLeads",
+    ({ takeovers }) => known(takeovers.map((one) => one.isCold ? undefined : one.leadsMs)),
+  ],
+  ["store, all follow", "storeFollow", ({ takeovers }) => known(takeovers.map((one) => one.followMs))],
+  [
+    "store, cold start",
+    "storeCold",
+    ({ takeovers }) => known(takeovers.map((one) => one.isCold ? one.leadsMs : undefined)),
+  ],
+  ["reconnect ms", "reconnect", ({ times }) => times.reconnects.map(({ ms }) => ms)],
+  ["  one server died", "reconnectOne", ({ times }) => waited(times.reconnects, false)],
+  ["  more died", "reconnectMore", ({ times }) => waited(times.reconnects, true)],
+];
+
+function heard(takeovers: readonly Takeover[]): number[] {
+  return known(takeovers.map(({ heardMs }) => heardMs));
+}
+
+function waited(reconnects: readonly Reconnect[], isDisturbed: boolean): number[] {
+  return reconnects.filter((one) => one.isDisturbed === isDisturbed).map(({ ms }) => ms);
+}
+
+function known(values: readonly (number | undefined)[]): number[] {
+  return values.filter((value) => value !== undefined);
 }
 
 function spread(values: readonly number[]): string {

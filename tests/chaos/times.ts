@@ -1,25 +1,49 @@
 /** How long people wait when something dies. PURE: fed with what happened and when (ms of the wall clock). */
 
+/** A leader was killed. */
+export interface Takeover {
+  readonly killedMs: number;
+  /** When the signal was sent for certain: what was stored before was stored by the one that died. */
+  readonly goneMs: number;
+  /** How many people were connected to other servers then: nobody else can notice before they have found one. */
+  readonly connected: number;
+  /** From the kill until the first message that was handed in later is stored, by the clock of the server that took it. */
+  storedMs?: number;
+  /** From the kill until its sender, or the sender of another one, hears that it is. */
+  heardMs?: number;
+}
+
+/** Somebody's server was killed. */
+export interface Reconnect {
+  /** From the kill until another one serves them. */
+  readonly ms: number;
+  /** More than their server died before they were served, or there was no other. */
+  readonly isDisturbed: boolean;
+}
+
 export class Times {
-  /** A leader was killed → a message that was handed in later is stored, as its sender hears. */
-  readonly takeoverMs: number[] = [];
-  /** A server was killed → a client that was connected to it is served by another. */
-  readonly reconnectMs: number[] = [];
+  readonly takeovers: Takeover[] = [];
+  readonly reconnects: Reconnect[] = [];
   /** A client's process began → it is connected. */
   readonly clientStartMs: number[] = [];
   /** A balancer's process began → every server answers. */
   readonly balancerStartMs: number[] = [];
-  readonly #leaders: number[] = [];
-  readonly #cutOff = new Map<string, number>();
+  readonly #cutOff = new Map<string, { readonly killedMs: number; isDisturbed: boolean }>();
   readonly #starting = new Map<string, number>();
 
-  leaderKilled(atMs: number): void {
-    this.#leaders.push(atMs);
+  leaderKilled(takeover: Takeover): void {
+    this.takeovers.push(takeover);
   }
 
-  /** @param clients Those that were connected to it. */
-  serverKilled(clients: readonly string[], atMs: number): void {
-    for (const name of clients) if (!this.#cutOff.has(name)) this.#cutOff.set(name, atMs);
+  /**
+   * @param clients Those that were connected to it.
+   * @param others How many other servers served then.
+   */
+  serverKilled(clients: readonly string[], others: number, killedMs: number): void {
+    for (const waiting of this.#cutOff.values()) waiting.isDisturbed = true;
+    for (const name of clients) {
+      if (!this.#cutOff.has(name)) this.#cutOff.set(name, { killedMs, isDisturbed: others === 0 });
+    }
   }
 
   clientStarted(name: string, atMs: number): void {
@@ -34,12 +58,13 @@ export class Times {
 
   /** @returns What took how long, in words, where anything was waited for. */
   connected(name: string, atMs: number): string | undefined {
-    const killedMs = this.#cutOff.get(name), startedMs = this.#starting.get(name);
+    const cutOff = this.#cutOff.get(name), startedMs = this.#starting.get(name);
     // What it told before it could know of the kill was still on its way to us.
-    if (killedMs !== undefined && atMs >= killedMs) {
-      this.reconnectMs.push(atMs - killedMs);
+    if (cutOff !== undefined && atMs >= cutOff.killedMs) {
+      const ms = atMs - cutOff.killedMs;
+      this.reconnects.push({ ms, isDisturbed: cutOff.isDisturbed });
       this.#cutOff.delete(name);
-      return `${name} is served again after ${atMs - killedMs} ms`;
+      return `${name} is served again after ${ms} ms`;
     }
     if (startedMs === undefined) return undefined;
     this.clientStartMs.push(atMs - startedMs);
@@ -50,12 +75,14 @@ export class Times {
   /** As {@linkcode connected}. @param storedMs When the server that took it got it. @param atMs When its sender heard that it is stored. */
   acknowledged(storedMs: number, atMs: number): string | undefined {
     const words: string[] = [];
-    for (let at = this.#leaders.length - 1; at >= 0; at--) {
-      const killedMs = this.#leaders[at]!;
-      if (storedMs <= killedMs) continue;
-      this.takeoverMs.push(atMs - killedMs);
-      this.#leaders.splice(at, 1);
-      words.push(`the store goes on after ${atMs - killedMs} ms`);
+    for (const takeover of this.takeovers.toReversed()) {
+      const { killedMs, goneMs } = takeover;
+      if (storedMs <= goneMs) continue;
+      // What was stored first need not be heard of first.
+      takeover.storedMs = Math.min(takeover.storedMs ?? Infinity, storedMs - killedMs);
+      if (takeover.heardMs !== undefined) continue;
+      takeover.heardMs = atMs - killedMs;
+      words.push(`the store goes on after ${takeover.heardMs} ms`);
     }
     return words.join(", ") || undefined;
   }
