@@ -37,7 +37,7 @@ Deno.test("a balancer says ready only when every server answers, and LOCATE lead
 
 Deno.test("every server process has --data DIR among its arguments, and nobody's password in its environment", async () => {
   if (Deno.build.os !== "linux") return;
-  const cluster = await startCluster(1, [], undefined, 0, { FASTCHAT_PASSWORD: "somebody's" });
+  const cluster = await startCluster(1, [], undefined, undefined, { FASTCHAT_PASSWORD: "somebody's" });
   try {
     const [pid] = await cluster.serverPids();
     const words = (await Deno.readTextFile(`/proc/${pid}/cmdline`)).split("\0");

@@ -14,13 +14,14 @@ export async function relayBetween(
 ): Promise<{ readonly relay: Relay; readonly server: string }> {
   // macOS has one loopback address only: there the relay's ports are others, and only LOCATED leads to them.
   const hasMany = Deno.build.os !== "darwin";
-  const relay = hasMany
-    ? new Relay({ host: `127.0.0.${++lastHost}`, ...options })
-    : new Relay({ rewriteLocated: true, ...options });
+  const relay = hasMany ? new Relay({ host: ownHost(), ...options }) : new Relay({ rewriteLocated: true, ...options });
   const ports = [cluster.port, ...(await readServerStates(cluster.dataDir)).map(({ port }) => port)];
   const [front] = ports.map((port) => relay.map("127.0.0.1", port, hasMany ? port : 0));
   return { relay, server: formatHostPort(front!.host, front!.port) };
 }
 
-/** The first is the cluster's, the second is left to strangers. */
-let lastHost = 2;
+/** An address of this machine that no other relay has, in whichever thread or process: else ports would be taken. */
+function ownHost(): string {
+  const [a, b, c] = crypto.getRandomValues(new Uint8Array(3)) as unknown as [number, number, number];
+  return `127.${1 + a % 254}.${b}.${1 + c % 254}`;
+}

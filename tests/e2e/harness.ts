@@ -35,33 +35,36 @@ export interface Cluster {
   stop(): Promise<void>;
 }
 
-/** Starts `fastchat-balancer COUNT PORT` on loopback and waits for its ready line. A given folder is the caller's to remove. */
+/**
+ * Starts `fastchat-balancer COUNT PORT` on loopback and waits for its ready line. A given folder is the caller's to remove.
+ *
+ * @param wantedPort By default one that is still there when somebody comes back to it.
+ */
 export async function startCluster(
   servers = 2,
   args: readonly string[] = [],
   dataDir?: string,
-  wantedPort = 0,
+  wantedPort?: number,
   env: Readonly<Record<string, string>> = {},
 ): Promise<Cluster> {
   const dir = dataDir ?? join(await Deno.makeTempDir({ prefix: "fastchat-test-" }), "data");
-  const balancer = new Deno.Command(Deno.execPath(), {
-    args: [
-      ...runArguments("balancer"),
-      String(servers),
-      String(wantedPort),
-      "--host",
-      "127.0.0.1",
-      "--data",
-      dir,
-      ...args,
-    ],
-    env: { ...TEST_ENV, ...env },
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const errors = new Response(balancer.stderr).text();
-  const line = await firstLine(balancer.stdout);
+  const start = (port: number) => {
+    const balancer = new Deno.Command(Deno.execPath(), {
+      args: [...runArguments("balancer"), String(servers), String(port), "--host", "127.0.0.1", "--data", dir, ...args],
+      env: { ...TEST_ENV, ...env },
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    return { balancer, errors: new Response(balancer.stderr).text(), line: firstLine(balancer.stdout) };
+  };
+  let started = start(wantedPort ?? await steadyPort());
+  // Somebody else has found the same one free, a moment before.
+  for (let tries = 0; tries < 3 && wantedPort === undefined && await started.line === ""; tries++) {
+    if ((await started.balancer.status).code !== PORT_TAKEN) break;
+    started = start(await steadyPort());
+  }
+  const { balancer, errors } = started, line = await started.line;
   const match = /^ready (\S+):(\d+) servers=(\d+) data=(.*) key=(\S+)$/.exec(line);
   if (match === null) throw new Error(`The balancer said ${JSON.stringify(line)} and ${await errors}`);
   const host = match[1]!, port = Number(match[2]);
@@ -80,6 +83,35 @@ export async function startCluster(
     },
   };
 }
+
+/**
+ * A port for a cluster; those behind it are for its servers. The system gives none of them to a socket that asks for any: whoever
+ * was killed or stopped finds its own again, however many clients have opened sockets meanwhile.
+ */
+export async function steadyPort(): Promise<number> {
+  const range = await Deno.readTextFile("/proc/sys/net/ipv4/ip_local_port_range").catch(() => "32768");
+  const end = parseInt(range, 10) - STEADY_PORTS;
+  if (end <= STEADY_PORT_MIN) return 0;
+  for (;;) {
+    const port = STEADY_PORT_MIN + Math.floor(Math.random() * (end - STEADY_PORT_MIN) / STEADY_PORTS) * STEADY_PORTS;
+    if (Array.from({ length: STEADY_PORTS }, (_, at) => port + at).every(isFree)) return port;
+  }
+}
+
+function isFree(port: number): boolean {
+  try {
+    Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port }).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A balancer's exit code. */
+const PORT_TAKEN = 3;
+const STEADY_PORT_MIN = 12_000;
+/** For a balancer and its servers. */
+const STEADY_PORTS = 16;
 
 /** `deno run` with the permissions of deno.json's tasks, for the program in that folder. */
 export function runArguments(program: "client" | "server" | "balancer"): string[] {
@@ -144,11 +176,14 @@ export async function* lines(stream: ReadableStream<Uint8Array>): AsyncGenerator
   if (pending !== "") yield pending;
 }
 
-/** Polls until `check` answers something, at most `seconds`. For what has no event to wait for, such as other processes' files. */
+/**
+ * Polls until `check` answers something, at most `seconds`. For what has no event to wait for, such as other processes' files.
+ * Patience costs nothing where all goes well.
+ */
 export async function eventually<T>(
   check: () => T | undefined | Promise<T | undefined>,
   what: string,
-  seconds = 20,
+  seconds = 60,
 ): Promise<T> {
   const end = performance.now() + seconds * 1000;
   for (;;) {
@@ -159,13 +194,39 @@ export async function eventually<T>(
   }
 }
 
-/** Whether a process of that pid lives. */
+/**
+ * Tries what a moment's stall of a busy machine can spoil, though nobody did anything wrong: once it has to go well.
+ *
+ * @throws What the last attempt has thrown.
+ */
+export async function onceOf<T>(tries: number, attempt: () => Promise<T>): Promise<T> {
+  for (let left = tries - 1;; left--) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (left === 0) throw error;
+      console.log(`    once more: ${(error as Error).message.split("\n")[0]}`);
+    }
+  }
+}
+
+/** Whether a process of that pid lives. One that is dead and that nobody has reaped does not. */
 export function alive(pid: number): boolean {
   try {
+    if (Deno.build.os === "linux") return !/^State:\s+[ZX]/m.test(Deno.readTextFileSync(`/proc/${pid}/status`));
     Deno.kill(pid, "SIGCONT");
     return true;
   } catch {
     return false;
+  }
+}
+
+/** Fine where it has ended meanwhile. */
+export function signal(pid: number, name: Deno.Signal): void {
+  try {
+    Deno.kill(pid, name);
+  } catch (error) {
+    if (alive(pid)) throw error;
   }
 }
 
@@ -208,6 +269,6 @@ async function stopCluster(dir: string, balancer: Deno.ChildProcess): Promise<vo
   for (const pid of pids) {
     if (!alive(pid)) continue;
     await new Promise((resolve) => setTimeout(resolve, 500));
-    if (alive(pid)) Deno.kill(pid, "SIGKILL");
+    signal(pid, "SIGKILL");
   }
 }

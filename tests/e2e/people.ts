@@ -33,7 +33,7 @@ export class Ears {
   }
 
   /** Resolves once `met` holds; looks again at everything that happens. */
-  async until(met: () => boolean, what: string, seconds = 20): Promise<void> {
+  async until(met: () => boolean, what: string, seconds = 60): Promise<void> {
     const deadline = AbortSignal.timeout(seconds * 1000);
     while (!met()) {
       await new Promise<void>((resolve, reject) => {
@@ -78,7 +78,7 @@ export class Person extends Ears {
 
 /** Signs up where the name is new, else logs in. */
 export function openClient(options: OpenOptions): Promise<ChatClient> {
-  return ChatClient.open({ password: PASSWORD, register: true, timeoutMs: 30_000, ...options });
+  return ChatClient.open({ password: PASSWORD, register: true, timeoutMs: 60_000, ...options });
 }
 
 /** Everything a client hears until it is closed, and what came while it was opening. */

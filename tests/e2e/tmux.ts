@@ -72,7 +72,7 @@ export class Terminal implements AsyncDisposable {
   }
 
   /** The screen, once it shows that. */
-  async shows(pattern: RegExp, seconds = 30): Promise<string> {
+  async shows(pattern: RegExp, seconds = 90): Promise<string> {
     let screen = "";
     try {
       return await eventually(async () => pattern.test(screen = await this.screen()) ? screen : undefined, "", seconds);
