@@ -33,7 +33,8 @@ export type { Restored } from "./archive/restorer.ts";
 export { linkDevice, type LinkOptions } from "./account/linking.ts";
 export type { Shared } from "./copies/giver.ts";
 export type { DeviceInfo, Rotated } from "./account/devices.ts";
-export type { ConversationSummary, Positioned } from "./talk/history.ts";
+export type { ConversationSummary } from "./talk/history.ts";
+export type { Positioned } from "./talk/message_row.ts";
 export type {
   ChangeEvent,
   ChatEvent,

@@ -6,7 +6,8 @@
 import type { ConversationId, DeviceId, MessageId, UserName } from "../../shared/protocol/mod.ts";
 import { placeOf } from "../home/adoption.ts";
 import type { Database } from "../home/database.ts";
-import { ConversationKind, type GroupChanged, type History, Own } from "../talk/history.ts";
+import { ConversationKind, type History } from "../talk/history.ts";
+import { type GroupChanged, Own } from "../talk/message_row.ts";
 import { pause } from "../pause.ts";
 import { sanitizeText } from "../sanitize.ts";
 import { openText, sealText, VaultError } from "../home/vault.ts";

@@ -7,7 +7,8 @@
  */
 import type { ConversationId, MessageId } from "../../shared/protocol/mod.ts";
 import type { Database, Row } from "../home/database.ts";
-import { type History, type Positioned, toPositioned } from "./history.ts";
+import type { History } from "./history.ts";
+import { type Positioned, toPositioned } from "./message_row.ts";
 
 /** A message handed out. */
 export interface Delivery extends Positioned {

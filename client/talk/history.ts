@@ -4,13 +4,12 @@
  */
 import type { ConversationId, DeviceId, MessageId, UserName } from "../../shared/protocol/mod.ts";
 import { groupAddress } from "../addresses.ts";
-import { placeOf } from "../home/adoption.ts";
 import type { Database, Row } from "../home/database.ts";
-import type { ChangeLine, EngineMember } from "../e2ee/engine.ts";
+import type { EngineMember } from "../e2ee/engine.ts";
 import type { ChangeEvent, LogEvent, MessageEvent } from "../events.ts";
+import { insertRow, type NewMessage, Own, type Positioned, toEvent, toKept, toPositioned } from "./message_row.ts";
 import { sanitizeLine } from "../sanitize.ts";
 import { timeText } from "../time.ts";
-import { openText, sealText, type Vault, VaultError } from "../home/vault.ts";
 
 export const ConversationKind = { direct: 1, group: 2 } as const;
 export type ConversationKind = (typeof ConversationKind)[keyof typeof ConversationKind];
@@ -44,52 +43,12 @@ export interface ConversationSummary {
   readonly lastTime?: string;
 }
 
-/** Something to show, and the cursor that says it was. */
-export interface Positioned {
-  readonly event: LogEvent;
-  readonly position: number;
-}
-
 /** A group as its state says that it is. */
 export interface GroupFacts {
   readonly name: string;
   readonly topic: string;
   readonly ended: boolean;
   readonly members: readonly Pick<EngineMember, "name" | "role">[];
-}
-
-/**
- * Who sent a row: someone else, this home, or another device of the same person; or nobody can tell, since it came as a copy
- * (copies/copies.ts), and then nothing becomes of it but that it is shown.
- */
-export const Own = { no: 0, here: 1, elsewhere: 2, copy: 3 } as const;
-export type Own = (typeof Own)[keyof typeof Own];
-
-/** A row to keep. `text` is already sanitized. */
-export interface NewMessage {
-  readonly conversation: ConversationId;
-  readonly seq: number;
-  readonly id: MessageId;
-  readonly sender: UserName;
-  /** Empty in a group. */
-  readonly recipient: UserName;
-  readonly device: DeviceId;
-  readonly timeMs: number;
-  readonly own: Own;
-  /** Absent where it was refused. */
-  readonly text?: string;
-  readonly reason?: string;
-  /** What changed in a group: in place of text and reason. */
-  readonly change?: GroupChanged;
-  /** Kept only where the row may become readable, or has not been passed by the cursor yet. */
-  readonly body?: Uint8Array;
-  /** SHA-256 of the row's body: 32 bytes. */
-  readonly hash?: Uint8Array;
-}
-
-export interface GroupChanged {
-  readonly lines: readonly ChangeLine[];
-  readonly ended: boolean;
 }
 
 /** The last envelope of one device in one conversation. */
@@ -416,33 +375,8 @@ export class History {
 
   /** Adds a row; one that has its (conversation, seq) already stays as it is, unless it is somebody's copy. */
   add(message: NewMessage): void {
-    const { vault } = this.#db, { conversation, seq, change, reason, body } = message;
     this.#dropCopies(message);
-    const text = change === undefined ? message.text : JSON.stringify(change);
-    const sealed = text !== undefined
-      ? sealText(vault, text, placeOf.text(message))
-      : reason !== undefined
-      ? sealText(vault, reason, placeOf.reason(conversation, seq))
-      : null;
-    this.#db.run(
-      `INSERT OR IGNORE INTO messages
-       (conversation, seq, id, kind, sender, recipient, device, time_ms, own, sealed, text, reason, body, hash)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-      conversation,
-      seq,
-      message.id,
-      change === undefined ? RowKind.message : RowKind.change,
-      message.sender,
-      message.recipient,
-      message.device,
-      message.timeMs,
-      message.own,
-      sealed,
-      text === undefined ? null : SEALED,
-      reason === undefined ? null : SEALED,
-      body === undefined ? null : vault.seal(body, placeOf.body(conversation, seq)),
-      message.hash ?? null,
-    );
+    insertRow(message, this.#db);
   }
 
   /** The log itself has what somebody's copy told until now. The id of a refused row is only a claim. */
@@ -470,7 +404,7 @@ export class History {
       seq,
       Own.here,
     );
-    return row && this.#withBody(row);
+    return row && toKept(row, this.#db);
   }
 
   /** The cursor has passed it. */
@@ -492,7 +426,7 @@ export class History {
       peer,
       peer,
     )
-      .map((row) => this.#withBody(row));
+      .map((row) => toKept(row, this.#db));
   }
 
   /** Puts a readable row in the place of a refused one, at a new position: it has not been shown. */
@@ -583,21 +517,6 @@ export class History {
       };
     });
   }
-
-  #withBody(row: Row): NewMessage & { body: Uint8Array } {
-    const conversation = row["conversation"] as ConversationId, seq = row["seq"] as number;
-    return {
-      conversation,
-      seq,
-      id: row["id"] as MessageId,
-      sender: row["sender"] as UserName,
-      recipient: row["recipient"] as UserName,
-      device: row["device"] as DeviceId,
-      timeMs: row["time_ms"] as number,
-      own: row["own"] as Own,
-      body: this.#db.vault.open(row["body"] as Uint8Array, placeOf.body(conversation, seq)),
-    };
-  }
 }
 
 function toConversation(row: Row | undefined): Conversation | undefined {
@@ -613,93 +532,5 @@ function toConversation(row: Row | undefined): Conversation | undefined {
   };
 }
 
-function peerOf(database: Database, conversation: ConversationId): UserName | undefined {
-  return database.get("SELECT peer FROM conversations WHERE id = ?", conversation)?.["peer"] as UserName | undefined;
-}
-
-/** Of rows that no device has written. */
-export const NOBODYS_DEVICE = "0".repeat(32) as DeviceId;
-
-/** A row of `messages` as what is shown of it. @throws LockedError, VaultError */
-export function toPositioned(row: Row, database: Database): Positioned {
-  return { event: toEvent(row, database), position: row["position"] as number };
-}
-
-function toEvent(row: Row, database: Database): LogEvent {
-  const conversation = row["conversation"] as ConversationId, seq = row["seq"] as number;
-  const time = timeText(row["time_ms"] as number), sender = row["sender"] as UserName;
-  const recipient = row["recipient"] as UserName, read = unseal(row, database.vault);
-  const named = recipient === ""
-    ? database.get("SELECT name FROM conversations WHERE id = ?", conversation)
-    : undefined;
-  const group = recipient === "" ? named?.["name"] as string ?? "" : undefined;
-  if ("reason" in read) {
-    return {
-      type: "refused",
-      conversation,
-      seq,
-      to: group === undefined ? peerOf(database, conversation) ?? sender : groupAddress(database, conversation),
-      ...(group !== undefined && { group }),
-      // What became of rows that do not come is said by this home, and by nobody else.
-      ...(row["device"] !== NOBODYS_DEVICE && { claimedFrom: sender }),
-      reason: read.reason,
-      time,
-    };
-  }
-  const device = row["device"] as DeviceId, id = row["id"] as MessageId, { text } = read;
-  const to = group === undefined ? recipient : groupAddress(database, conversation);
-  if (row["kind"] === RowKind.change) {
-    const { lines, ended } = JSON.parse(text) as GroupChanged;
-    return {
-      type: "change",
-      conversation,
-      seq,
-      to,
-      group: group ?? "",
-      by: sender,
-      device,
-      changes: lines,
-      ended,
-      time,
-    };
-  }
-  return {
-    type: "message",
-    id,
-    conversation,
-    from: sender,
-    to,
-    ...(group !== undefined && { group }),
-    device,
-    text,
-    time,
-    seq,
-    ...(row["copy_from"] !== null && { copyFrom: row["copy_from"] as UserName | "" }),
-  };
-}
-
-/** What a row says, or why it says nothing: one that is damaged takes none of the others with it. @throws LockedError */
-function unseal(row: Row, vault: Vault): { readonly text: string } | { readonly reason: string } {
-  const conversation = row["conversation"] as ConversationId, sealed = row["sealed"] as Uint8Array | null;
-  if (sealed === null) return { reason: UNSEALED };
-  try {
-    if (row["text"] === null) {
-      return { reason: openText(vault, sealed, placeOf.reason(conversation, row["seq"] as number)) };
-    }
-    const device = row["device"] as DeviceId, id = row["id"] as MessageId, from = row["copy_from"] as string | null;
-    const place = { conversation, device, id };
-    return { text: openText(vault, sealed, from === null ? placeOf.text(place) : placeOf.copy({ ...place, from })) };
-  } catch (error) {
-    if (error instanceof VaultError) return { reason: error.message };
-    throw error;
-  }
-}
-
-/** A program of before went on while another one brought the home up; or somebody has put it there. */
-const UNSEALED = "It was not written into this home by this version of fastchat";
-
-const RowKind = { message: 1, change: 2 } as const;
 const GROUP_NAME_MAX = 64;
 const SHOWN = "shown";
-/** What stands in place of a text, for queries that only ask whether there is one. */
-const SEALED = "";

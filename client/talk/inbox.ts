@@ -11,7 +11,8 @@ import type { ConversationHead, ConversationId, Record, UserName } from "../../s
 import { isStorageError } from "../home/database.ts";
 import type { Engine } from "../e2ee/engine.ts";
 import type { Joined } from "./engine_host.ts";
-import { type Conversation, ConversationKind, Own } from "./history.ts";
+import { type Conversation, ConversationKind } from "./history.ts";
+import { Own } from "./message_row.ts";
 import { InLane } from "./in_lane.ts";
 import type { InboxOptions } from "./inbox_options.ts";
 import { isTransient, patiently } from "../network/link.ts";

@@ -1,6 +1,7 @@
 /** What `events()` gives out: messages of the home from a position on, and what happens to the connection meanwhile. */
 import type { ChatEvent } from "../events.ts";
-import { type History, Own } from "./history.ts";
+import type { History } from "./history.ts";
+import { Own } from "./message_row.ts";
 import type { States } from "./states.ts";
 
 export interface SubscriptionOptions {

@@ -6,7 +6,8 @@ import { envelopeHash, equalBytes } from "../../shared/crypto/mod.ts";
 import type { ConversationId, MessageId, Record, UserName } from "../../shared/protocol/mod.ts";
 import type { ChangeLine, Engine, EngineConversation, Step, Taken, Warning } from "../e2ee/engine.ts";
 import type { Joined } from "./engine_host.ts";
-import { type Conversation, ConversationKind, type NewMessage, Own } from "./history.ts";
+import { type Conversation, ConversationKind } from "./history.ts";
+import { type NewMessage, Own } from "./message_row.ts";
 import type { InboxOptions } from "./inbox_options.ts";
 import { sanitizeLine, sanitizeText } from "../sanitize.ts";
 

@@ -5,7 +5,7 @@ import { type ChatClient, type ChatEvent, KeyChangedError, type StateEvent, Usag
 import { Changes } from "../../client/home/changes.ts";
 import { Database } from "../../client/home/database.ts";
 import { CertificateCache, sealFor } from "../../client/e2ee/mod.ts";
-import { Own } from "../../client/talk/history.ts";
+import { Own } from "../../client/talk/message_row.ts";
 import { openHome } from "../../client/local_home.ts";
 import { directConversationId, NO_PREVIOUS } from "../../shared/crypto/mod.ts";
 import type { DirectoryEntry, MessageId, UserName } from "../../shared/protocol/mod.ts";

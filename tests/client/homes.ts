@@ -1,7 +1,8 @@
 /** Temporary homes for tests of the client library. */
 import { join } from "node:path";
 import { Database } from "../../client/home/database.ts";
-import { History, type NewMessage, Own } from "../../client/talk/history.ts";
+import { History } from "../../client/talk/history.ts";
+import { type NewMessage, Own } from "../../client/talk/message_row.ts";
 import type { ConversationId, DeviceId, MessageId, UserName } from "../../shared/protocol/mod.ts";
 
 /** Runs with a folder that is gone afterwards. */

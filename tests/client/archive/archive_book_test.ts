@@ -5,7 +5,8 @@ import { type ChunkContent, decodeChunk } from "../../../client/archive/chunk.ts
 import { Copies } from "../../../client/copies/copies.ts";
 import { Credentials } from "../../../client/account/credentials.ts";
 import type { Database } from "../../../client/home/database.ts";
-import { type History, Own } from "../../../client/talk/history.ts";
+import type { History } from "../../../client/talk/history.ts";
+import { Own } from "../../../client/talk/message_row.ts";
 import { openChunk, sha256 } from "../../../shared/crypto/mod.ts";
 import { ARCHIVE_CHUNK_BYTES_MAX, TEXT_BYTES_MAX } from "../../../shared/limits.ts";
 import type { ConversationId } from "../../../shared/protocol/mod.ts";

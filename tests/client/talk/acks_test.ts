@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { Acks, type AckState } from "../../../client/talk/acks.ts";
 import { Database } from "../../../client/home/database.ts";
-import { History, Own } from "../../../client/talk/history.ts";
+import { History } from "../../../client/talk/history.ts";
+import { Own } from "../../../client/talk/message_row.ts";
 import type { ConversationId } from "../../../shared/protocol/mod.ts";
 import { BOBS_DEVICE, fromBob, historyWithBob, idOf, withDatabase } from "../homes.ts";
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { NOBODYS_DEVICE, Own } from "../../../client/talk/history.ts";
+import { NOBODYS_DEVICE, Own } from "../../../client/talk/message_row.ts";
 import type { MessageEvent } from "../../../client/events.ts";
 import { ALICE, ALICES_DEVICE, BOB, BOBS_DEVICE, fromBob, historyWithBob, idOf, TALK, withDatabase } from "../homes.ts";
 
