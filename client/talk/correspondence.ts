@@ -6,6 +6,7 @@
 import type { ConversationId, Event, MessageId, RequestOf, UserName } from "../../shared/protocol/mod.ts";
 import { groupAddress } from "../addresses.ts";
 import { Archive } from "../archive/archive.ts";
+import { Chains } from "./chains.ts";
 import { Copies } from "../copies/copies.ts";
 import { Gifts } from "../copies/gifts.ts";
 import { Giver } from "../copies/giver.ts";
@@ -233,7 +234,14 @@ export class Correspondence {
   #makeHost(): EngineHost {
     const { parts, outbox, self, link, server, holdups, onNotice } = this.#options;
     const { database, history, directory, credentials } = parts, { keyring, keyLog } = this;
-    const texts = new TextRows({ history, outbox, keyring, self, ready: () => link.ready() });
+    const texts = new TextRows({
+      history,
+      chains: new Chains(database),
+      outbox,
+      keyring,
+      self,
+      ready: () => link.ready(),
+    });
     return new EngineHost({
       directory,
       database,

@@ -1,9 +1,10 @@
 /**
  * What was said: conversations, their messages, and how much of them has been shown. Tables `conversations`, `members`,
- * `messages`, `chains`.
+ * `messages`.
  */
 import type { ConversationId, DeviceId, MessageId, UserName } from "../../shared/protocol/mod.ts";
 import { groupAddress } from "../addresses.ts";
+import { Chains } from "./chains.ts";
 import type { Database, Row } from "../home/database.ts";
 import type { EngineMember } from "../e2ee/engine.ts";
 import type { ChangeEvent, LogEvent, MessageEvent } from "../events.ts";
@@ -51,19 +52,14 @@ export interface GroupFacts {
   readonly members: readonly Pick<EngineMember, "name" | "role">[];
 }
 
-/** The last envelope of one device in one conversation. */
-export interface Chain {
-  readonly counter: number;
-  /** SHA-256 of its body: 32 bytes; empty where the server has removed what came behind it. */
-  readonly hash: Uint8Array;
-}
-
 /** Reads and changes the tables; whoever changes several things at once does it in one transaction of the database. */
 export class History {
   readonly #db: Database;
+  readonly #chains: Chains;
 
   constructor(database: Database) {
     this.#db = database;
+    this.#chains = new Chains(database);
   }
 
   conversation(id: ConversationId): Conversation | undefined {
@@ -175,7 +171,7 @@ export class History {
     );
     this.setCursor(id, upTo);
     this.#db.run("UPDATE conversations SET begins = ? WHERE id = ?", upTo, id);
-    this.#db.run("UPDATE chains SET hash = x'' WHERE conversation = ?", id);
+    this.#chains.cut(id);
     let last = upTo;
     while (held.has(last)) last--;
     return { count: upTo - cursor - held.size, last };
@@ -188,7 +184,7 @@ export class History {
   passRestored(id: ConversationId, upTo: number): void {
     this.setCursor(id, upTo);
     this.#db.run("UPDATE conversations SET begins = ? WHERE id = ?", upTo, id);
-    this.#db.run("UPDATE chains SET hash = x'' WHERE conversation = ?", id);
+    this.#chains.cut(id);
   }
 
   /** What this home sent between two places of the log, in order. */
@@ -299,46 +295,6 @@ export class History {
       from,
       to,
     ).map((row) => row["conversation"] as ConversationId);
-  }
-
-  /** This device's own last stored envelope. */
-  sent(id: ConversationId): Chain {
-    const row = this.#db.get("SELECT sent_counter, sent_hash FROM conversations WHERE id = ?", id);
-    return {
-      counter: row?.["sent_counter"] as number ?? 0,
-      hash: row?.["sent_hash"] as Uint8Array ?? new Uint8Array(32),
-    };
-  }
-
-  /** Moves forward only: a late answer for an earlier envelope changes nothing. */
-  setSent(id: ConversationId, { counter, hash }: Chain): void {
-    this.#db.run(
-      "UPDATE conversations SET sent_counter = ?, sent_hash = ? WHERE id = ? AND sent_counter < ?",
-      counter,
-      hash,
-      id,
-      counter,
-    );
-  }
-
-  chain(conversation: ConversationId, device: DeviceId): Chain | undefined {
-    const row = this.#db.get(
-      "SELECT counter, hash FROM chains WHERE conversation = ? AND device = ?",
-      conversation,
-      device,
-    );
-    return row && { counter: row["counter"] as number, hash: row["hash"] as Uint8Array };
-  }
-
-  setChain(conversation: ConversationId, device: DeviceId, { counter, hash }: Chain): void {
-    this.#db.run(
-      `INSERT INTO chains (conversation, device, counter, hash) VALUES (?, ?, ?, ?)
-       ON CONFLICT DO UPDATE SET counter = excluded.counter, hash = excluded.hash`,
-      conversation,
-      device,
-      counter,
-      hash,
-    );
   }
 
   /** Whether a message of that id and device is already there (refused ones and copies do not count: their id is only a claim). */

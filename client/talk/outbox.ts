@@ -11,7 +11,8 @@ import { placeOf } from "../home/adoption.ts";
 import type { Database, Row } from "../home/database.ts";
 import { FastChatError, KeyChangedError, KeyLogError, RefusedError, TimedOutError, UsageError } from "../errors.ts";
 import type { KeyChange } from "../errors.ts";
-import type { Chain, History } from "./history.ts";
+import { type Chain, Chains } from "./chains.ts";
+import type { History } from "./history.ts";
 import { Own } from "./message_row.ts";
 import { sanitizeText } from "../sanitize.ts";
 import { States } from "./states.ts";
@@ -69,11 +70,13 @@ export type Fate =
 export class Outbox {
   readonly #db: Database;
   readonly #history: History;
+  readonly #chains: Chains;
   readonly #states: States;
 
   constructor(database: Database, history: History) {
     this.#db = database;
     this.#history = history;
+    this.#chains = new Chains(database);
     this.#states = new States(database);
   }
 
@@ -177,7 +180,7 @@ export class Outbox {
     const { conversation, counter, body } = row.sealed, cursor = this.#history.conversation(conversation)?.cursor ?? 0;
     this.#db.run("DELETE FROM outbox WHERE id = ?", id);
     const hash = sha256(body), read = readEnvelope(body);
-    this.#history.setSent(conversation, { counter, hash });
+    this.#chains.setOwn(conversation, { counter, hash });
     if (!this.#history.moveSent({ conversation, seq, id, hash })) {
       this.#history.replaceRefused({
         conversation,
@@ -326,7 +329,7 @@ export class Outbox {
 
   /** The chain behind which the next envelope of a conversation comes, as far as the log is known to have it. */
   chain(conversation: ConversationId): Chain {
-    return this.#history.sent(conversation);
+    return this.#chains.own(conversation);
   }
 
   /** The highest counter that may be in the log: a further envelope takes a higher one. */
@@ -335,7 +338,7 @@ export class Outbox {
       "SELECT coalesce(max(counter), 0) AS last FROM outbox WHERE conversation = ?",
       conversation,
     );
-    return Math.max(row!["last"] as number, this.#history.sent(conversation).counter);
+    return Math.max(row!["last"] as number, this.#chains.own(conversation).counter);
   }
 
   #addressOf({ peer, target }: OutboxRow): string {

@@ -6,6 +6,7 @@ import { equalBytes, readEnvelope } from "../../shared/crypto/mod.ts";
 import type { Record, UserName } from "../../shared/protocol/mod.ts";
 import type { Step, Taken, Warning } from "../e2ee/engine.ts";
 import type { OpenedRecord } from "../e2ee/mod.ts";
+import type { Chains } from "./chains.ts";
 import type { History } from "./history.ts";
 import type { Keyring, Self } from "../trust/keyring.ts";
 import type { Outbox } from "./outbox.ts";
@@ -14,6 +15,7 @@ import { isOwnRow } from "./taking.ts";
 
 export interface TextRowsOptions {
   readonly history: History;
+  readonly chains: Chains;
   readonly outbox: Outbox;
   readonly keyring: Keyring;
   readonly self: Self;
@@ -52,11 +54,11 @@ export class TextRows {
     { message, chain }: Extract<OpenedRecord, { kind: "message" }>,
     begins: number,
   ): { readonly taken: Taken; readonly step: Step } {
-    const { history } = this.#options, { conversation, id, from, to, device, text, sentMs } = message;
-    const last = history.chain(conversation, device);
+    const { history, chains } = this.#options, { conversation, id, from, to, device, text, sentMs } = message;
+    const last = chains.of(conversation, device);
     const step: Step = {
       write: () => {
-        if (last === undefined || chain.counter > last.counter) history.setChain(conversation, device, chain);
+        if (last === undefined || chain.counter > last.counter) chains.set(conversation, device, chain);
       },
       done: () => {},
       undo: () => {},

@@ -107,17 +107,3 @@ Deno.test("History.summaries() counts what is unshown", async () => {
     ]);
   });
 });
-
-Deno.test("History keeps chains, and its own one moves forward only", async () => {
-  await withDatabase((database) => {
-    const history = historyWithBob(database), hash = new Uint8Array(32).fill(5);
-    assert.deepEqual(history.sent(TALK), { counter: 0, hash: new Uint8Array(32) });
-    history.setSent(TALK, { counter: 3, hash });
-    history.setSent(TALK, { counter: 2, hash: new Uint8Array(32) });
-    assert.deepEqual(history.sent(TALK), { counter: 3, hash });
-    assert.equal(history.chain(TALK, BOBS_DEVICE), undefined);
-    history.setChain(TALK, BOBS_DEVICE, { counter: 1, hash });
-    history.setChain(TALK, BOBS_DEVICE, { counter: 4, hash });
-    assert.equal(history.chain(TALK, BOBS_DEVICE)?.counter, 4);
-  });
-});
