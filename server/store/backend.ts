@@ -12,6 +12,7 @@ import { Leader, storePaths } from "./leader.ts";
 import { operations } from "./operations.ts";
 import { RemoteStore } from "./remote.ts";
 import type { RetentionSettings } from "./retention.ts";
+import { retryMs } from "./retry.ts";
 import { type Store, StoreUnavailableError } from "./store.ts";
 
 export type Role = "leader" | "follower" | "none";
@@ -111,11 +112,11 @@ class ClusterBackend implements Backend {
   async #run(): Promise<void> {
     while (!this.#stop.signal.aborted) {
       await this.#serve();
-      // A leader's connections end a moment before its lock does: at first it is tried often.
-      for (let attempt = 0; !this.#stop.signal.aborted; attempt++) {
+      const lostMs = performance.now();
+      while (!this.#stop.signal.aborted) {
         try {
           if (await this.#join()) break;
-          await this.#pause(Math.min(POLL_MS, POLL_MS_FIRST * 2 ** Math.min(attempt, 10)));
+          await this.#pause(retryMs(performance.now() - lostMs));
         } catch (error) {
           // The lock was ours and the database would not open: somebody else may do better.
           this.#options.logger.log("error", "store.lead", { error });
@@ -203,8 +204,7 @@ class ClusterBackend implements Backend {
   }
 }
 
-/** How often the lock and the socket are tried while there is no leader. */
+/** How often the lock and the socket are tried at the start. */
 const POLL_MS = 50;
-const POLL_MS_FIRST = 2;
 const LEAD_RETRY_MS = 1000;
 const START_MS_MAX = 15_000;
