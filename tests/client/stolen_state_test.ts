@@ -137,7 +137,7 @@ function said(chat: ChatClient): string[] {
 
 /** Sealed ratchets, epochs and keys, as hex: salt and ciphertext are random, so each stands for itself. */
 function secretRows(home: string): string[] {
-  const database = new DatabaseSync(join(home, "fastchat.db"), { readOnly: true });
+  const database = new DatabaseSync(join(home, "fastchat.db"), { readOnly: true, timeout: 10_000 });
   try {
     const rows = database.prepare(
       `SELECT value AS sealed FROM mls_rows WHERE key LIKE 'ratchet/%' OR key LIKE 'epoch/%'

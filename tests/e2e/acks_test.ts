@@ -81,7 +81,7 @@ Deno.test("a script that is killed between reading and acknowledging does everyt
     assert.equal(signal, "SIGKILL", "it dies by its own hand, with everything that belongs to it");
   }
   const script = runScript(work);
-  await eventually(async () => (await read("acked")).length === count || undefined, "all jobs are done", 60);
+  await eventually(async () => (await read("acked")).length === count || undefined, "all jobs are done", 240);
   Deno.kill(-script.pid, "SIGKILL");
   await script.status;
   const seen = await read("seen");
@@ -144,7 +144,7 @@ Deno.test("listen --ack manual repeats after its time, over restarts and to whoe
   await send("carol", "four");
   assert.deepEqual(await second.next(), ["four", 1]);
   await second.end("SIGTERM");
-  const third = new Listener("carol", "--ack-after", "0.5");
+  const third = new Listener("carol", "--ack-after", "3");
   assert.deepEqual([await third.next(), await third.next(), await third.next()], [["one", 3], ["three", 2], [
     "four",
     2,

@@ -68,7 +68,7 @@ Deno.test("an archive, by real programs: what was said is read again in an empty
 });
 
 function chunksIn(dataDir: string): number {
-  const database = new DatabaseSync(join(dataDir, "store.db"), { readOnly: true });
+  const database = new DatabaseSync(join(dataDir, "store.db"), { readOnly: true, timeout: 10_000 });
   try {
     return database.prepare("SELECT count(*) AS count FROM archive_chunks").get()!["count"] as number;
   } finally {

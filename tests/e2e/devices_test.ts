@@ -89,7 +89,7 @@ Deno.test("fastchat device lists, renames, approves and revokes; the revoked one
   const revokedAt = performance.now();
   assert.match(await device("revoke", laptop.id.slice(0, 8)), /The device \w{8} is yours no longer/);
   const { code } = await listening.status;
-  assert(performance.now() - revokedAt < 15_000);
+  assert(performance.now() - revokedAt < 60_000);
   for await (const _ of heard);
   assert.equal(code, 4);
   assert.match(await said, /This device was revoked/);
@@ -101,7 +101,7 @@ Deno.test("fastchat device lists, renames, approves and revokes; the revoked one
   failed(await logIn("laptop", "laptop"), 4, /This device was revoked/);
   assert.doesNotMatch(await device("list"), /laptop/);
   succeeded(await fastchat(["send", "bob", "it is me", ...at("alice")]));
-  assert.match(succeeded(await fastchat(["recv", "--wait", "10", ...at("bob")])), /it is me/);
+  assert.match(succeeded(await fastchat(["recv", "--wait", "60", ...at("bob")])), /it is me/);
 });
 
 Deno.test("fastchat device policy approve keeps who only has the password out, until another device approves", async () => {
@@ -137,7 +137,7 @@ Deno.test("fastchat identity rotate: contacts are warned and stop, other devices
   );
   succeeded(await fastchat(["trust", "alice", ...at("bob")]));
   succeeded(await fastchat(["send", "alice", "welcome", ...at("bob")]));
-  assert.match(succeeded(await fastchat(["recv", "--wait", "10", ...at("alice")])), /welcome/);
+  assert.match(succeeded(await fastchat(["recv", "--wait", "60", ...at("alice")])), /welcome/);
   const withoutPassword = { env: { FASTCHAT_PASSWORD: "" } };
   assert.notEqual((await fastchat(["users", ...at("phone")], withoutPassword)).code, 0);
   succeeded(await logIn("phone", "phone"));

@@ -48,7 +48,7 @@ Deno.test({
           sending.push(sent);
           await Promise.race([
             sent,
-            alice.until(() => told().length > 0, "the message is stored or held up", 60),
+            alice.until(() => told().length > 0, "the message is stored or held up", 120),
           ]);
           assert.ok(texts.length < 400, "The disk never fills");
         }
@@ -59,7 +59,7 @@ Deno.test({
         const { bavail, bsize } = statfsSync(data);
         await Deno.writeFile(join(data, "more"), new Uint8Array(Math.max(0, bavail * bsize - LEFT_BYTES)));
         // A command says why, and with which exit code.
-        const late = await fastchat(["send", "bob", "late", "--timeout", "4", "--home", join(directory, "dave")]);
+        const late = await fastchat(["send", "bob", "late", "--timeout", "10", "--home", join(directory, "dave")]);
         assert.equal(late.code, 7, late.stderr);
         assert.match(late.stderr, /disk is full/);
         const storedWhenFull = stored;

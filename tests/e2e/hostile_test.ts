@@ -307,7 +307,7 @@ async function steadyState({ cluster, alice, bob }: Scene) {
 async function onDisk({ cluster }: Scene): Promise<unknown> {
   // What clients have to tell about what they read they tell within a fifth of a second.
   await new Promise((resolve) => setTimeout(resolve, 400));
-  const database = new DatabaseSync(join(cluster.dataDir, "store.db"), { readOnly: true });
+  const database = new DatabaseSync(join(cluster.dataDir, "store.db"), { readOnly: true, timeout: 10_000 });
   try {
     return ["sessions", "devices", "cursors"].map((table) => database.prepare(`SELECT * FROM ${table}`).all());
   } finally {

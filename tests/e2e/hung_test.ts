@@ -13,7 +13,7 @@ Deno.test({
   fn: () =>
     inDirectory(async (directory) => {
       const dataDir = join(directory, "data");
-      const cluster = await startCluster(3, ["--hung-after", "2"], dataDir);
+      const cluster = await startCluster(3, ["--hung-after", "5"], dataDir);
       const people = await Promise.all(
         ["alice", "bob"].map((name) => Person.open({ name, server: cluster.server, home: join(directory, name) })),
       );
@@ -37,11 +37,12 @@ Deno.test({
         const gapMs = performance.now() - hungMs;
         over = true;
         await talking;
-        assert.ok(gapMs < 10_000, `The talk went on only after ${Math.round(gapMs)} ms`);
+        // Some eight seconds; three times as long before it is ended where the machine let nobody answer.
+        assert.ok(gapMs < 40_000, `The talk went on only after ${Math.round(gapMs)} ms`);
         await bob.until(() => bob.from("alice").length >= sent.length, "the rest arrives");
         assert.deepEqual(bob.from("alice"), sent);
         assert.deepEqual(stored, sent);
-        assert.equal(alive(leader), false);
+        await eventually(() => !alive(leader) || undefined, "it is dead");
         assert.notEqual(await FileLock.holder(join(dataDir, "store.lock")), leader);
         const log = await Deno.readTextFile(dataPaths(dataDir).balancer.log);
         const said = log.split("\n").filter((line) => line.includes(`"server-hung"`)).map((line) => JSON.parse(line));

@@ -53,7 +53,14 @@ export function readTree(directory: string): { readonly path: string; readonly b
   return [...Deno.readDirSync(directory)].flatMap((entry) => {
     const path = join(directory, entry.name);
     if (entry.isDirectory) return readTree(path);
-    return entry.isFile ? [{ path, bytes: Deno.readFileSync(path) }] : [];
+    if (!entry.isFile) return [];
+    try {
+      return [{ path, bytes: Deno.readFileSync(path) }];
+    } catch (error) {
+      // A program at work may have put another file in its place meanwhile.
+      if (error instanceof Deno.errors.NotFound) return [];
+      throw error;
+    }
   });
 }
 

@@ -9,20 +9,28 @@ import { relayBetween } from "./between.ts";
 import { type Cluster, eventually, fastchat, lines, startCluster, startFastchat } from "./harness.ts";
 import { openClient } from "./people.ts";
 
-/** As docs/MANUAL.md says: within so long of a crash somebody who is not back is shown as gone. */
+/**
+ * As docs/MANUAL.md says: within so long of a crash somebody who is not back is shown as gone. A machine that has other things to
+ * do takes some times as long.
+ */
 const GONE_SECONDS = 8;
+/** Whoever is back by then was never shown as gone: less than servers wait. */
+const BACK_MS = 2_000;
 /** Longer than the board waits for anybody: what is not told by then is not told. */
 const QUIET_MS = 6_000;
 
 /** A client in this process, and what it was told of the moment. */
 class Watcher {
   readonly told: (PresenceEvent | TypingEvent)[] = [];
+  /** When it was connected last. */
+  connectedMs = 0;
 
   private constructor(readonly client: Awaited<ReturnType<typeof openClient>>) {
     const events = client.events({ presence: true });
     void (async () => {
       for await (const event of events) {
         if (event.type === "presence" || event.type === "typing") this.told.push(event);
+        if (event.type === "connection" && event.state === "connected") this.connectedMs = performance.now();
       }
     })();
   }
@@ -40,7 +48,6 @@ class Watcher {
     return eventually(
       () => names.every((name) => this.client.presence(name) === online) || undefined,
       `${this.client.name} knows that ${names} ${online ? "are" : "are not"} here`,
-      GONE_SECONDS,
     );
   }
 }
@@ -84,7 +91,8 @@ async function statuses({ dataDir }: Cluster): Promise<ServerStatus[]> {
 
 Deno.test("presence and typing over four servers", async (t) => {
   await inDirectory(async (directory) => {
-    const cluster = await startCluster(4, [], join(directory, "data")), watchers: Watcher[] = [];
+    const cluster = await startCluster(4, ["--strategy", "round-robin"], join(directory, "data")),
+      watchers: Watcher[] = [];
     const lossy = await relayBetween(cluster, { seed: 11, loss: 0.25, delayMs: 10 });
     const mortals: Mortal[] = [];
     try {
@@ -104,12 +112,14 @@ Deno.test("presence and typing over four servers", async (t) => {
         await alice.client.send("listener", "hi");
         const types = async (...options: string[]) => {
           const child = startFastchat(["listen", "--json", ...options, ...home]), seen: string[] = [];
+          let typing: ReturnType<typeof setInterval> | undefined;
           for await (const line of lines(child.stdout)) {
             const event = JSON.parse(line);
             seen.push(event.type === "message" ? event.text : event.type);
             if (event.type === "presence") assert.deepEqual(event, { type: "presence", name: "alice", online: true });
             if (event.type === "typing") assert.deepEqual([event.name, event.typing], ["alice", true]);
-            if (event.type === "presence") alice.client.typing("listener");
+            // With every key, as people type: a hint may get lost.
+            if (event.type === "presence") typing = setInterval(() => alice.client.typing("listener"), 300);
             // Without the option nothing but the message comes, whatever Alice does.
             if (event.text === "hi" && options.length === 0) {
               alice.client.typing("listener");
@@ -117,6 +127,7 @@ Deno.test("presence and typing over four servers", async (t) => {
             }
             if (event.text === "end" || event.type === "typing") child.kill("SIGTERM");
           }
+          clearInterval(typing);
           await Promise.all([child.status, child.stdin.close(), child.stderr.cancel()]);
           return seen.filter((type) => type !== "connection" && type !== "notice");
         };
@@ -129,9 +140,9 @@ Deno.test("presence and typing over four servers", async (t) => {
         const { conversation } = await alice.client.send("bob", "hi");
         alice.client.typing("bob");
         const typing = () => bob.told.filter(({ type }) => type === "typing");
-        await eventually(() => typing().length === 1 || undefined, "Bob is told");
+        await eventually(() => typing().length >= 1 || undefined, "Bob is told");
         assert.deepEqual(typing()[0], { type: "typing", name: "alice", conversation, typing: true });
-        await eventually(() => typing().length === 2 || undefined, "of the end too");
+        await eventually(() => typing().length >= 2 || undefined, "of the end too");
         assert.deepEqual(typing()[1], { type: "typing", name: "alice", conversation, typing: false });
         for (const watcher of watchers.slice(2)) assert.ok(watcher.told.every(({ type }) => type === "presence"));
       });
@@ -143,13 +154,13 @@ Deno.test("presence and typing over four servers", async (t) => {
           far.client.watchPresence(["alice", "frank"]);
           await far.knows(["alice"], true);
           const frank = await Watcher.open("frank", directory, cluster.server);
-          await eventually(() => far.client.presence("frank") || undefined, "Frank is seen", 40);
+          await eventually(() => far.client.presence("frank") || undefined, "Frank is seen");
           for (let count = 0; count < 40; count++) far.client.typing("frank");
           const sent = await Promise.all(Array.from({ length: 20 }, (_, i) => far.client.send("frank", `text ${i}`)));
           assert.deepEqual(sent.map(({ seq }) => seq), Array.from({ length: 20 }, (_, i) => i + 2));
           await eventually(() => frank.client.unshown().length === 20 || undefined, "all of it arrives");
           await frank.client.close();
-          await eventually(() => far.client.presence("frank") === false || undefined, "and that Frank is gone", 40);
+          await eventually(() => far.client.presence("frank") === false || undefined, "and that Frank is gone", 80);
           await far.client.close();
           assert.ok(lossy.relay.down.counters.lost > 5);
         },
@@ -159,7 +170,7 @@ Deno.test("presence and typing over four servers", async (t) => {
         const mortal = await Mortal.open("grace", directory, cluster.server);
         await alice.knows(["grace"], true);
         await mortal.kill();
-        await eventually(() => alice.client.presence("grace") === false || undefined, "Grace is gone", 40);
+        await eventually(() => alice.client.presence("grace") === false || undefined, "Grace is gone", 80);
       });
 
       for (const victim of ["a follower", "the leader"] as const) {
@@ -167,7 +178,7 @@ Deno.test("presence and typing over four servers", async (t) => {
           // The killed are replaced by the balancer, so all four are there for the second round too.
           await eventually(async () => (await statuses(cluster)).length === 4 || undefined, "four servers");
           const isVictim = ({ store }: ServerStatus) => (store === "leader") === (victim === "the leader");
-          // Where the balancer sends a client is its own business: until one is where it can be killed with its server.
+          // In turn: until one is where it can be killed with its server.
           let mortal: Mortal | undefined, server: ServerStatus | undefined;
           for (let attempt = 0; attempt < 16 && server === undefined; attempt++) {
             mortals.push(mortal = await Mortal.open("frank", directory, cluster.server));
@@ -186,11 +197,19 @@ Deno.test("presence and typing over four servers", async (t) => {
           Deno.kill(server.pid, "SIGKILL");
           const killedMs = performance.now();
           await Promise.all([dead, ...watchers.map((watcher) => watcher.knows([name], false))]);
-          console.log(`gone after ${Math.round(performance.now() - killedMs)} ms`);
+          const goneMs = performance.now() - killedMs;
+          console.log(`gone after ${Math.round(goneMs)} ms`);
+          assert.ok(goneMs < 4 * GONE_SECONDS * 1000);
           await new Promise((resolve) => setTimeout(resolve, QUIET_MS));
           for (const watcher of watchers) {
             assert.deepEqual(watcher.of(name), [false], `${watcher.client.name} is told once that ${name} is gone`);
-            for (const other of names) assert.deepEqual(watcher.of(other), [], `${other} never was`);
+            for (const other of names) {
+              const late = away.some(({ client, connectedMs }) =>
+                client.name === other && connectedMs > killedMs + BACK_MS
+              );
+              if (late) assert.notEqual(watcher.of(other).at(-1), false, `${other} is back`);
+              else assert.deepEqual(watcher.of(other), [], `${other} never was`);
+            }
           }
           assert.deepEqual(
             (await alice.client.online()).map(({ name }) => name),

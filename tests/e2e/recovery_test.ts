@@ -148,7 +148,7 @@ async function killedPasswd(cluster: Cluster, home: string): Promise<void> {
   // This home was sealed by the password before the recovery elsewhere.
   ok(await fastchat(["login", "alice", "--server", cluster.server, "--home", `${home}.own`], env(password)));
   home = `${home}.own`;
-  for (let delayMs = 400, killed = 0;; delayMs *= 1.3) {
+  for (let delayMs = 150, killed = 0;; delayMs *= 1.3) {
     const child = startFastchat(["passwd", "--home", home], {
       env: { FASTCHAT_PASSWORD: password, FASTCHAT_NEW_PASSWORD: next },
     });

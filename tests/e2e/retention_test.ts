@@ -35,7 +35,7 @@ Deno.test("retention: old messages go, the new ones come, and what is missing is
     } finally {
       await cluster.stop();
     }
-    const database = new DatabaseSync(`${data}/store.db`, { readOnly: true });
+    const database = new DatabaseSync(`${data}/store.db`, { readOnly: true, timeout: 10_000 });
     const { begins, head } = database.prepare("SELECT begins, head FROM conversations").get()!;
     assert.deepEqual([begins, head, database.prepare("SELECT count(*) AS rows FROM log").get()!["rows"]], [4, 6, 2]);
     database.close();

@@ -259,9 +259,9 @@ function openContent(envelope: Envelope, secret: Uint8Array): Uint8Array | undef
 /** Shakes hands through the relay like any client, except that its ephemeral key is known to the attacker. */
 async function shakeHandsWith(ephemeral: KeyAgreement, server: string): Promise<void> {
   const [host, port] = server.split(":") as [string, string];
-  const located = await locate({ host, port: Number(port), timeoutMs: 5000, primitives });
+  const located = await locate({ host, port: Number(port), timeoutMs: 60_000, primitives });
   const careless: Primitives = { ...primitives, keyAgreement: () => ephemeral };
-  const { channel, ended } = await connect({ located, timeoutMs: 5000, primitives: careless });
+  const { channel, ended } = await connect({ located, timeoutMs: 60_000, primitives: careless });
   channel.close(0, "");
   await ended;
 }
@@ -460,7 +460,7 @@ async function lieAboutStretching(port: number, dataDir: string, keys: ClusterKe
   });
   const front = relay.map("127.0.0.1", port);
   const server = formatHostPort(front.host, front.port), home = join(homes, "alice");
-  const open = () => ChatClient.login({ server, home, name: "alice", password: PASSWORD, timeoutMs: 10_000 });
+  const open = () => ChatClient.login({ server, home, name: "alice", password: PASSWORD, timeoutMs: 60_000 });
   // Her home was made with the tests' cheap stretching: a real client could not unlock it by the password.
   const token = join(homes, "token"), unlocked = ["--token-file", token];
   assert.equal((await fastchat(["token", "create", token, "--home", home])).code, 0);
@@ -541,7 +541,7 @@ function stretch(name: string, password: string, salt: Uint8Array, log2N: number
 
 /** A thief's copy of the database, read while the servers go on. */
 function rows<T>(dataDir: string, sql: string): T[] {
-  const database = new DatabaseSync(join(dataDir, "store.db"), { readOnly: true });
+  const database = new DatabaseSync(join(dataDir, "store.db"), { readOnly: true, timeout: 10_000 });
   try {
     return database.prepare(sql).all() as T[];
   } finally {

@@ -37,7 +37,7 @@ Deno.test("store: appends survive kill -9 of the leader, twice", async () => {
     assert.deepEqual(last!.final, { role: "leader", leadership: 3 });
     assert.equal(last!.gaps, 2);
     assert.deepEqual(processes.flatMap(({ violations }) => violations), []);
-    for (const ms of gapsMs) assert.ok(ms < 5_000, `Appends went on only after ${Math.round(ms)} ms`);
+    for (const ms of gapsMs) assert.ok(ms < 30_000, `Appends went on only after ${Math.round(ms)} ms`);
     await verify(dataDir, processes);
   } finally {
     for (const process of processes) await process.end();
