@@ -21,6 +21,7 @@ import {
   KEY_PACKAGE_BYTES_MAX,
   KEY_PACKAGES_MAX,
   LINK_GRANT_BYTES_MAX,
+  LINK_LETTER_BYTES_MAX,
   LINK_OFFER_BYTES_MAX,
   NAME_CHARS_MAX,
   PAGE_ENTRIES_MAX,
@@ -206,6 +207,13 @@ export const commands: Commands = {
     handle: links.linkGrant,
   },
   linkLogin: { rights: "none", bytesMax: FRAME_BYTES, rate: "request", handle: links.linkLogin },
+  linkMeet: { rights: "any", bytesMax: FRAME_BYTES + NAME_BYTES, rate: "request", handle: links.linkMeet },
+  linkLetter: {
+    rights: "any",
+    bytesMax: FRAME_BYTES + LINK_LETTER_BYTES_MAX,
+    rate: "request",
+    handle: links.linkLetter,
+  },
   setRecovery: {
     rights: "session",
     bytesMax: 1024 + BACKUP_BYTES_MAX,

@@ -73,6 +73,8 @@ export const ErrorCode = {
   deviceRevoked: 18,
   /** Another device of this user must approve this one first. */
   approvalNeeded: 19,
+  /** A request of a kind that this server does not have: whoever asks is newer. */
+  unsupported: 20,
 } as const;
 export type ErrorCode = (typeof ErrorCode)[keyof typeof ErrorCode];
 

@@ -63,6 +63,9 @@ export const LINK_OFFER_BYTES_MAX = 1 << 10;
 export const LINK_GRANT_BYTES_MAX = 12 << 10;
 export const LINKS_MAX = 1_000;
 export const LINK_MS = 10 * 60_000;
+/** Two devices that compare digits: what they leave one another at once, and how long they have. */
+export const LINK_LETTER_BYTES_MAX = 64;
+export const LINK_COMPARE_MS = 2 * 60_000;
 /** One chunk of an archive of history, sealed: one message of the largest size, or many small ones. */
 export const ARCHIVE_CHUNK_BYTES_MAX = TEXT_BYTES_MAX + (64 << 10);
 /** An archive's key, sealed by the recovery key. */

@@ -4,7 +4,7 @@
  *
  * Knows nothing of keys, homes or retries; a lost connection rejects everything that waits, and is not repaired here.
  */
-import { decode, DecodeError, encode } from "../../shared/codec/mod.ts";
+import { decode, DecodeError, encode, unknownTag } from "../../shared/codec/mod.ts";
 import { CloseCode, type CloseReason, ErrorCode, RequestError } from "../../shared/errors.ts";
 import { type Channel, type ChannelStream, Priority, type ResumptionTicket } from "../../shared/net/channel.ts";
 import {
@@ -46,8 +46,13 @@ function whyLost({ code, byPeer, reason }: CloseReason): string {
 /** The server's refusal, with what an append needs of it. */
 export class ServerRefusal extends RequestError {
   constructor(readonly response: ResponseOf<"error">) {
-    super(response.code, sanitizeLine(response.message), response.retryAfterMs);
+    super(response.code, isTooOld(response) ? TOO_OLD : sanitizeLine(response.message), response.retryAfterMs);
   }
+}
+
+/** The server has no such request: this program is of a later version. */
+function isTooOld({ code }: { readonly code: number }): boolean {
+  return code === ErrorCode.unsupported;
 }
 
 export interface RemoteHandler {
@@ -104,6 +109,8 @@ interface Answers {
   linkFind: "linkOffer";
   linkGrant: "ok";
   linkLogin: "session";
+  linkMeet: "linkLetter";
+  linkLetter: "linkLetter";
   setRecovery: "ok";
   recover: "recovery";
   finishRecovery: "session";
@@ -234,7 +241,7 @@ export class Remote {
   #receiveEvents(stream: ChannelStream): void {
     stream.handler = {
       onMessage: (message) => {
-        const event = this.#decode(eventSchema, message);
+        const event = this.#decode(eventSchema, message, "passes over unknown");
         if (event !== undefined && !this.#closed) this.#handler.onEvent(event);
       },
       onFinish: () => stream.finish(),
@@ -255,11 +262,17 @@ export class Remote {
     }
   }
 
-  #decode<T>(schema: Parameters<typeof decode<T>>[0], message: Uint8Array): T | undefined {
+  /** @param manner A newer server may tell of what this version has no use for; it never answers with what was not asked. */
+  #decode<T>(
+    schema: Parameters<typeof decode<T>>[0],
+    message: Uint8Array,
+    manner?: "passes over unknown",
+  ): T | undefined {
     try {
       return decode(schema, message);
     } catch (error) {
       if (!(error instanceof DecodeError)) throw error;
+      if (manner !== undefined && unknownTag(schema, message) !== undefined) return undefined;
       this.#violation(error.message);
       return undefined;
     }
@@ -393,6 +406,8 @@ const ANSWERS: { readonly [K in Askable]: readonly Response["type"][] } = {
   linkFind: ["linkOffer"],
   linkGrant: ["ok"],
   linkLogin: ["session"],
+  linkMeet: ["linkLetter"],
+  linkLetter: ["linkLetter"],
   setRecovery: ["ok"],
   recover: ["recovery"],
   finishRecovery: ["session"],
@@ -409,5 +424,7 @@ const ANSWERS: { readonly [K in Askable]: readonly Response["type"][] } = {
   dropHistory: ["ok"],
 };
 
+const TOO_OLD =
+  "This server is older than this program and does not have what this needs: ask its operator to update it";
 /** Streams for sending that one client keeps open; well under STREAMS_OPEN_MAX, which requests need too. */
 const LANES_MAX = 64;

@@ -1,7 +1,8 @@
 /** Linking a device by a code (docs/PROTOCOL.md §18, SECURITY P10): the server keeps two sealed letters at a place. */
 import { DecodeError } from "../../shared/codec/mod.ts";
-import { decodeCertificate, decodeKeyStatement } from "../../shared/crypto/mod.ts";
+import { decodeCertificate, decodeKeyStatement, hmacSha256 } from "../../shared/crypto/mod.ts";
 import { ErrorCode, RequestError } from "../../shared/errors.ts";
+import { LINK_COMPARE_MS, LINK_LETTER_BYTES_MAX } from "../../shared/limits.ts";
 import type { RequestOf, ResponseOf } from "../../shared/protocol/mod.ts";
 import type { Caller, Services } from "../context.ts";
 import { sessionOf } from "../rights.ts";
@@ -17,7 +18,7 @@ export async function linkOffer(
   throttles.question(caller.address, clock.nowUs());
   const link = await store.offerLink(place, offer, nowMs());
   if (link !== undefined) return { type: "linkGranted", grant: link.grant?.sealed };
-  throw new RequestError(ErrorCode.busy, "Too many devices are being linked: try again later", RETRY_MS);
+  throw tooMany();
 }
 
 /** linkFind = place → linkOffer | error notFound */
@@ -67,6 +68,40 @@ export async function linkLogin(
   return await grant(account.name, device, caller, services);
 }
 
+/**
+ * linkMeet = name, and a commitment in a session of that user → linkLetter, the commitment there | error busy, forbidden, limit
+ *
+ * By the name alone nobody can tell the place, so nobody but its user leaves anything there.
+ */
+export async function linkMeet(
+  { name, commitment }: RequestOf<"linkMeet">,
+  caller: Caller,
+  { store, throttles, clock, nowMs, saltKey }: Services,
+): Promise<ResponseOf<"linkLetter">> {
+  throttles.question(caller.address, clock.nowUs());
+  const user = name.toLowerCase(), place = hmacSha256(saltKey, MEETING_LABEL, TEXT_ENCODER.encode(user));
+  if (commitment === undefined) return { type: "linkLetter", letter: (await store.link(place, nowMs()))?.offer };
+  if (sessionOf(caller).user !== user) throw new RequestError(ErrorCode.forbidden, "That is somebody else's name");
+  if (await store.replaceLink(place, commitment, nowMs() + LINK_COMPARE_MS, nowMs())) {
+    return { type: "linkLetter", letter: commitment };
+  }
+  throw tooMany();
+}
+
+/** linkLetter = place, and a letter for it → linkLetter, the first one left there | error busy, limit */
+export async function linkLetter(
+  { place, letter }: RequestOf<"linkLetter">,
+  caller: Caller,
+  { store, throttles, clock, nowMs }: Services,
+): Promise<ResponseOf<"linkLetter">> {
+  throttles.question(caller.address, clock.nowUs());
+  const link = await (letter === undefined ? store.link(place, nowMs()) : store.offerLink(place, letter, nowMs()));
+  if (letter !== undefined && link === undefined) throw tooMany();
+  // Other things that wait to be linked may lie at a place somebody made up: those are no letters.
+  const isLetter = link !== undefined && link.offer.length <= LINK_LETTER_BYTES_MAX;
+  return { type: "linkLetter", letter: isLetter ? link.offer : undefined };
+}
+
 function deviceIn(certificate: Uint8Array) {
   return wellFormed(() => decodeCertificate(certificate).device);
 }
@@ -92,4 +127,10 @@ function notFound(): RequestError {
   );
 }
 
+function tooMany(): RequestError {
+  return new RequestError(ErrorCode.busy, "Too many devices are being linked: try again later", RETRY_MS);
+}
+
 const RETRY_MS = 10_000;
+const TEXT_ENCODER = new TextEncoder();
+const MEETING_LABEL = TEXT_ENCODER.encode("fastchat/link-meeting/1 ");

@@ -50,7 +50,7 @@ export enum AnswerStatus {
 }
 
 /** Raised with every change of what frames hold. Servers of one cluster run one version; another is turned away. */
-export const LINK_VERSION = 5;
+export const LINK_VERSION = 6;
 
 export interface LinkHandlers {
   /** A frame's kind and the reader behind it, whose bytes are given over. May throw DecodeError. */

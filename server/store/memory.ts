@@ -147,6 +147,10 @@ export class MemoryStore implements Store {
     return this.#now(() => this.#links.offer(place, offer, nowMs));
   }
 
+  replaceLink(place: Uint8Array, offer: Uint8Array, untilMs: number, nowMs: number): Promise<boolean> {
+    return this.#now(() => this.#links.replace(place, offer, untilMs, nowMs));
+  }
+
   link(place: Uint8Array, nowMs: number): Promise<Link | undefined> {
     return this.#now(() => this.#links.of(place, nowMs));
   }

@@ -388,6 +388,13 @@ export const operations = {
     optional(link),
     ({ store }, { place, nowMs }) => store.link(place, nowMs),
   ),
+  replaceLink: operation(
+    65,
+    struct({ place: fixedBytes(32), offer: bytes(LINK_OFFER_BYTES_MAX), untilMs: u48, nowMs: u48 }),
+    struct({ kept: bool }),
+    ({ store }, { place, offer, untilMs, nowMs }) =>
+      store.replaceLink(place, offer, untilMs, nowMs).then((kept) => ({ kept })),
+  ),
   grantLink: operation(
     55,
     struct({ place: fixedBytes(32), grant: linkGranted, nowMs: u48 }),

@@ -98,6 +98,10 @@ export class RemoteStore implements Store {
     return this.#calls.call(operations.offerLink, { place, offer, nowMs });
   }
 
+  async replaceLink(place: Uint8Array, offer: Uint8Array, untilMs: number, nowMs: number): Promise<boolean> {
+    return (await this.#calls.call(operations.replaceLink, { place, offer, untilMs, nowMs })).kept;
+  }
+
   link(place: Uint8Array, nowMs: number): Promise<Link | undefined> {
     return this.#calls.call(operations.link, { place, nowMs });
   }

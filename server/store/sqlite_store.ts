@@ -117,6 +117,10 @@ export class SqliteStore implements Store {
     return this.#write(ROW_BYTES, (database) => database.links.offer(place, offer, nowMs));
   }
 
+  replaceLink(place: Uint8Array, offer: Uint8Array, untilMs: number, nowMs: number): Promise<boolean> {
+    return this.#write(ROW_BYTES, (database) => database.links.replace(place, offer, untilMs, nowMs));
+  }
+
   link(place: Uint8Array, nowMs: number): Promise<Link | undefined> {
     return this.#read(() => this.#database.links.get(place, nowMs));
   }

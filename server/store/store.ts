@@ -72,6 +72,9 @@ export interface Store extends GroupStore, ArchiveStore, HistoryStore {
    */
   offerLink(place: Uint8Array, offer: Uint8Array, nowMs: number): Promise<Link | undefined>;
 
+  /** Keeps it at a place until `untilMs`, in place of what is there. @returns Whether there was room among LINKS_MAX. */
+  replaceLink(place: Uint8Array, offer: Uint8Array, untilMs: number, nowMs: number): Promise<boolean>;
+
   /** What is at a place, and has not expired at `nowMs`. */
   link(place: Uint8Array, nowMs: number): Promise<Link | undefined>;
 

@@ -154,6 +154,21 @@ export function decodeOwn<T>(schema: Schema<T>, input: Uint8Array): T {
   return decodeAll(schema, new Reader(input, 0, input.length, true));
 }
 
+/**
+ * The tag of a message that this union does not have: it may come from a newer version of it. `undefined` where the union has it,
+ * or where there is no tag at all.
+ */
+export function unknownTag(union: Schema<unknown>, input: Uint8Array): number | undefined {
+  assert(union.kind === Kind.Union, "Only a union has tags");
+  try {
+    const tag = new Reader(input).varint();
+    return union.tags.includes(tag) ? undefined : tag;
+  } catch (error) {
+    if (error instanceof DecodeError) return undefined;
+    throw error;
+  }
+}
+
 function decodeAll<T>(schema: Schema<T>, reader: Reader): T {
   const value = read(schema, reader);
   reader.finish();

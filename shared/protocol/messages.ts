@@ -45,6 +45,7 @@ import {
   KEY_PACKAGE_BYTES_MAX,
   KEY_PACKAGES_MAX,
   LINK_GRANT_BYTES_MAX,
+  LINK_LETTER_BYTES_MAX,
   LINK_OFFER_BYTES_MAX,
   PAGE_ENTRIES_MAX,
   READ_RECORDS_MAX,
@@ -454,6 +455,13 @@ export const request = union({
   archiveChunks: [52, struct({ stream: fixedBytes(16), after: varint })],
   /** Ends the archive. The identity's RSA-PSS signature is over "fastchat/drop-archive/1" ‖ bind ‖ key id. */
   dropArchive: [53, struct({ keyId: fixedBytes(16), identityProof: bytes(512) })],
+  /**
+   * Where two devices meet that compare digits (docs/PROTOCOL.md §18.1). With a commitment, in a session of that very user: for two
+   * minutes it is found by the name, and the one before is not. Without: finds it. Answered by `linkLetter`.
+   */
+  linkMeet: [54, struct({ name: nameText, commitment: optional(fixedBytes(32)) })],
+  /** Leaves a letter at a place where none lies, and asks for the one that does. */
+  linkLetter: [55, struct({ place: fixedBytes(32), letter: optional(bytes(LINK_LETTER_BYTES_MAX)) })],
 });
 export type Request = Infer<typeof request>;
 
@@ -607,6 +615,8 @@ export const response = union({
       bytesMax: varint,
     }),
   ],
+  /** What lies there, where something does. */
+  linkLetter: [34, struct({ letter: optional(bytes(LINK_LETTER_BYTES_MAX)) })],
   /** Ascending. */
   archiveChunks: [
     33,

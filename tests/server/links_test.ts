@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { encodeKeyStatement, makeDeviceProof, sha256, signApproval } from "../../shared/crypto/mod.ts";
 import { ErrorCode } from "../../shared/errors.ts";
+import { LINK_COMPARE_MS, LINK_LETTER_BYTES_MAX, LINK_MS } from "../../shared/limits.ts";
 import type { RequestOf, UserName } from "../../shared/protocol/mod.ts";
 import { TEST_CLUSTER, type TestDevice, testKeys } from "../keys.ts";
 import { expectError, expectType, Harness, makeDevice, type TestClient } from "./harness.ts";
@@ -68,6 +69,57 @@ Deno.test("nobody gets in by a place but the device that was granted there, with
   expectError(await stranger.ask(elsewhere), ErrorCode.badCredentials);
   expectError(await stranger.ask({ type: "linkFind", place: PLACE }), ErrorCode.notAuthenticated);
   expectError(await stranger.ask(granting(alice2, alice)), ErrorCode.notAuthenticated);
+});
+
+Deno.test("linkMeet: only a user's own session says where one meets, anybody finds it by the name, for two minutes", async () => {
+  const harness = await Harness.open(), { alice, bob } = await testKeys(), stranger = harness.connect();
+  const client = await harness.signedUp(alice), other = await harness.signedUp(bob);
+  const commitment = new Uint8Array(32).fill(1), another = new Uint8Array(32).fill(2);
+  const find = async (name: string) =>
+    expectType(await stranger.ask({ type: "linkMeet", name, commitment: undefined }), "linkLetter").letter;
+  assert.equal(await find("alice"), undefined);
+  expectError(await stranger.ask({ type: "linkMeet", name: "alice", commitment }), ErrorCode.notAuthenticated);
+  expectError(await other.ask({ type: "linkMeet", name: "alice", commitment }), ErrorCode.forbidden);
+  assert.equal(await find("alice"), undefined);
+  for (const said of [commitment, another]) {
+    expectType(await client.ask({ type: "linkMeet", name: "alice", commitment: said }), "linkLetter");
+    assert.deepEqual(new Uint8Array((await find("Alice"))!), said);
+  }
+  assert.equal(await find("bob"), undefined);
+  assert.equal(await find("nobody"), undefined);
+  harness.nowUs += LINK_COMPARE_MS * 1000;
+  assert.equal(await find("alice"), undefined);
+});
+
+Deno.test("linkLetter: the first letter at a place stays, whoever asks; a device's offer is none", async () => {
+  const harness = await Harness.open(), { alice } = await testKeys(), stranger = harness.connect();
+  const client = await harness.signedUp(alice), letter = new Uint8Array([1]), another = new Uint8Array([2]);
+  const leave = async (by: TestClient, letter?: Uint8Array) => {
+    const found = expectType(await by.ask({ type: "linkLetter", place: PLACE, letter }), "linkLetter").letter;
+    return found && new Uint8Array(found);
+  };
+  assert.equal(await leave(stranger), undefined);
+  assert.deepEqual(await leave(stranger, letter), letter);
+  for (const by of [client, stranger]) assert.deepEqual(await leave(by, another), letter);
+  assert.deepEqual(await leave(client), letter);
+  harness.nowUs += LINK_MS * 1000;
+  assert.equal(await leave(client), undefined);
+  const long = new Uint8Array(LINK_LETTER_BYTES_MAX + 1);
+  expectType(await stranger.ask({ type: "linkOffer", place: PLACE, offer: long }), "linkGranted");
+  assert.equal(await leave(client), undefined);
+});
+
+Deno.test("linkMeet and linkLetter count against the address, as everything before a log-in", async () => {
+  const harness = await Harness.open({ throttles: { signUpRate: 1, logInRate: 1, burst: 1 } }),
+    stranger = harness.connect();
+  const ask = (at: number) =>
+    stranger.ask(
+      at % 2 === 0
+        ? { type: "linkMeet", name: "alice", commitment: undefined }
+        : { type: "linkLetter", place: PLACE, letter: undefined },
+    );
+  for (let at = 0; at < 10; at++) expectType(await ask(at), "linkLetter");
+  for (let at = 0; at < 2; at++) expectError(await ask(at), ErrorCode.busy);
 });
 
 Deno.test("linkGrant takes a device of the caller's own identity, approved by it, at a place where one waits", async () => {

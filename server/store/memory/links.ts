@@ -7,12 +7,16 @@ export class MemoryLinks {
   readonly #links = new Map<string, Link & { readonly expiresMs: number }>();
 
   offer(place: Uint8Array, offer: Uint8Array, nowMs: number): Link | undefined {
+    const known = this.of(place, nowMs);
+    if (known !== undefined) return known;
+    return this.replace(place, offer, nowMs + LINK_MS, nowMs) ? { offer, grant: undefined } : undefined;
+  }
+
+  replace(place: Uint8Array, offer: Uint8Array, expiresMs: number, nowMs: number): boolean {
     for (const [key, { expiresMs }] of this.#links) if (expiresMs <= nowMs) this.#links.delete(key);
-    const known = this.#links.get(place.toHex());
-    if (known !== undefined) return { offer: known.offer, grant: known.grant };
-    if (this.#links.size >= LINKS_MAX) return undefined;
-    this.#links.set(place.toHex(), { offer, grant: undefined, expiresMs: nowMs + LINK_MS });
-    return { offer, grant: undefined };
+    if (!this.#links.has(place.toHex()) && this.#links.size >= LINKS_MAX) return false;
+    this.#links.set(place.toHex(), { offer, grant: undefined, expiresMs });
+    return true;
   }
 
   of(place: Uint8Array, nowMs: number): Link | undefined {

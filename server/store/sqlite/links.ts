@@ -14,10 +14,15 @@ export class Links {
   offer(place: Uint8Array, offer: Uint8Array, nowMs: number): Link | undefined {
     const known = this.get(place, nowMs);
     if (known !== undefined) return known;
+    return this.replace(place, offer, nowMs + LINK_MS, nowMs) ? { offer, grant: undefined } : undefined;
+  }
+
+  replace(place: Uint8Array, offer: Uint8Array, expiresMs: number, nowMs: number): boolean {
     this.#sql.forget.run(nowMs);
-    if (this.#sql.count.get()!["count"] as number >= LINKS_MAX) return undefined;
-    this.#sql.insert.run(place, offer, nowMs + LINK_MS);
-    return this.get(place, nowMs);
+    const isNew = this.get(place, nowMs) === undefined;
+    if (isNew && this.#sql.count.get()!["count"] as number >= LINKS_MAX) return false;
+    this.#sql.insert.run(place, offer, expiresMs);
+    return true;
   }
 
   get(place: Uint8Array, nowMs: number): Link | undefined {

@@ -232,6 +232,17 @@ export function keysContract(test: Test): void {
     assert.deepEqual(plain(await store.offerLink(place, offer, over)), { offer, grant: undefined });
   });
 
+  test("replaceLink() puts something at a place, in place of what is there, until a time", async (store) => {
+    const place = new Uint8Array(32).fill(1), offer = bytesOf("offer"), another = bytesOf("another");
+    assert.equal(await store.replaceLink(place, offer, 2_000, 1_000), true);
+    await store.grantLink(place, { user: ALICE, device: deviceOf("alice", 2), sealed: bytesOf("grant") }, 1_001);
+    assert.equal(await store.replaceLink(place, another, 2_500, 1_002), true);
+    assert.deepEqual(plain(await store.link(place, 2_499)), { offer: another, grant: undefined });
+    assert.deepEqual(plain(await store.offerLink(place, offer, 2_499)), { offer: another, grant: undefined });
+    assert.equal(await store.link(place, 2_500), undefined);
+    assert.deepEqual(plain(await store.offerLink(place, offer, 2_500)), { offer, grant: undefined });
+  });
+
   test("offerLink() takes so many at once", async (store) => {
     const placeOf = (number: number) => {
       const place = new Uint8Array(32);
@@ -243,6 +254,8 @@ export function keysContract(test: Test): void {
     );
     assert.equal(await store.offerLink(placeOf(LINKS_MAX), bytesOf("offer"), 1_001), undefined);
     assert.notEqual(await store.offerLink(placeOf(0), bytesOf("offer"), 1_001), undefined, "one that waits asks again");
+    assert.equal(await store.replaceLink(placeOf(LINKS_MAX), bytesOf("offer"), 2_000, 1_001), false);
+    assert.equal(await store.replaceLink(placeOf(0), bytesOf("offer"), 2_000, 1_001), true);
     assert.notEqual(await store.offerLink(placeOf(LINKS_MAX), bytesOf("offer"), 1_000 + LINK_MS), undefined);
   });
 
