@@ -61,13 +61,13 @@ export function resultJson(options: ChaosOptions, result: ChaosResult): Record<s
 /** Where the time of each takeover went, a line for each. */
 export function formatTakeovers({ takeovers, times }: Pick<ChaosResult, "takeovers" | "times">): string[] {
   return takeovers.map(({ killedMs, noticedMs, leadsMs, openMs, followMs, isCold }, at) => {
-    const { connected, storedMs, heardMs } = times.takeovers[at]!;
+    const { connected, askedMs, heardMs } = times.takeovers[at]!;
     const store = [
       `noticed ${inMs(noticedMs)}`,
       `led ${inMs(leadsMs)}${openMs === undefined ? "" : ` (${openMs} to open)`}${isCold ? " by a new process" : ""}`,
       `all follow ${inMs(followMs)}`,
     ];
-    const people = [`${connected} connected elsewhere`, `stored ${inMs(storedMs)}`, `heard ${inMs(heardMs)}`];
+    const people = [`${connected} connected elsewhere`, `asked ${inMs(askedMs)}`, `heard ${inMs(heardMs)}`];
     return `${new Date(killedMs).toISOString()} leader killed: ${[...store, ...people].join(", ")}`;
   });
 }

@@ -3,14 +3,14 @@
 /** A leader was killed. */
 export interface Takeover {
   readonly killedMs: number;
-  /** When the signal was sent for certain: what was stored before was stored by the one that died. */
+  /** When the signal was sent for certain: what was handed in before may have been stored by the one that died. */
   readonly goneMs: number;
   /** How many people were connected to other servers then: nobody else can notice before they have found one. */
   readonly connected: number;
-  /** From the kill until the first message that was handed in later is stored, by the clock of the server that took it. */
-  storedMs?: number;
-  /** From the kill until its sender, or the sender of another one, hears that it is. */
+  /** From the kill until a sender hears first that a message is stored that was handed in later. */
   heardMs?: number;
+  /** Of that, until a server got the message: so long nobody had asked anything. */
+  askedMs?: number;
 }
 
 /** Somebody's server was killed. */
@@ -77,11 +77,9 @@ export class Times {
     const words: string[] = [];
     for (const takeover of this.takeovers.toReversed()) {
       const { killedMs, goneMs } = takeover;
-      if (storedMs <= goneMs) continue;
-      // What was stored first need not be heard of first.
-      takeover.storedMs = Math.min(takeover.storedMs ?? Infinity, storedMs - killedMs);
-      if (takeover.heardMs !== undefined) continue;
+      if (takeover.heardMs !== undefined || storedMs <= goneMs) continue;
       takeover.heardMs = atMs - killedMs;
+      takeover.askedMs = storedMs - killedMs;
       words.push(`the store goes on after ${takeover.heardMs} ms`);
     }
     return words.join(", ") || undefined;

@@ -12,9 +12,9 @@ Deno.test("Times.takeovers end with the first message that was handed in after t
   times.acknowledged(1_002, 1_060);
   assert.equal(times.takeovers[0]!.heardMs, undefined);
   assert.equal(times.acknowledged(1_150, 1_400), "the store goes on after 400 ms");
-  // Stored earlier, heard of later.
+  // Handed in earlier, heard of later.
   assert.equal(times.acknowledged(1_100, 1_450), undefined);
-  assert.deepEqual(times.takeovers, [{ ...killed(1_000), storedMs: 100, heardMs: 400 }]);
+  assert.deepEqual(times.takeovers, [{ ...killed(1_000), heardMs: 400, askedMs: 150 }]);
 });
 
 Deno.test("Times.takeovers of two leaders killed one after the other are each one's own", () => {
