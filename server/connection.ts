@@ -4,7 +4,7 @@
  * Requests of one stream are answered in order, one after the other; appends alone are pipelined. Streams do not wait for
  * one another.
  */
-import { DecodeError, decodeOwn, write, Writer } from "../shared/codec/mod.ts";
+import { DecodeError, decodeOwn, unknownTag, write, Writer } from "../shared/codec/mod.ts";
 import { CloseCode, type CloseReason, ErrorCode, RequestError } from "../shared/errors.ts";
 import { COMMIT_BYTES_MAX, STRANGER_BYTES_MAX } from "../shared/limits.ts";
 import type { Ticket } from "../shared/handshake/mod.ts";
@@ -238,7 +238,7 @@ class RequestStream implements StreamHandler, Appender, Held {
   readonly #stream: ChannelStream;
   readonly #connection: Connection;
   /** Requests that wait for those before them. */
-  readonly #queue: { readonly request: Request; readonly bytes: number }[] = [];
+  readonly #queue: { readonly request: Asked; readonly bytes: number }[] = [];
   /** A request other than an append is being answered. */
   #busy = false;
   /** Appends that the store has not judged yet. */
@@ -331,7 +331,7 @@ class RequestStream implements StreamHandler, Appender, Held {
     if (this.#appending === 0) this.#advance();
   }
 
-  #decode(message: Uint8Array): Request | undefined {
+  #decode(message: Uint8Array): Asked | undefined {
     try {
       const request = decodeOwn(requestSchema, message);
       const { bytesMax } = commands[request.type];
@@ -339,6 +339,7 @@ class RequestStream implements StreamHandler, Appender, Held {
       this.#connection.malformed(`${request.type} has ${message.length} bytes, at most ${bytesMax}`);
     } catch (error) {
       if (!(error instanceof DecodeError)) throw error;
+      if (unknownTag(requestSchema, message) !== undefined) return UNKNOWN;
       this.#connection.malformed(error.message);
     }
     this.#inputEnded = true;
@@ -408,7 +409,7 @@ class RequestStream implements StreamHandler, Appender, Held {
     }
     const { turns } = this.#connection;
     while (!this.#busy && this.#queue.length > 0) {
-      const { request, bytes } = this.#queue[0]!, weight = bytes + (commands[request.type].answerBytesMax ?? 0);
+      const { request, bytes } = this.#queue[0]!, weight = bytes + answerBytesMax(request);
       if (request.type !== "append" && this.#appending > 0) return;
       if (request.type === "append" ? turns.isBehind : !turns.isFreeFor(weight)) return turns.hold(this);
       this.#queue.shift();
@@ -424,7 +425,7 @@ class RequestStream implements StreamHandler, Appender, Held {
     this.#finishIfDone();
   }
 
-  async #answer(request: Exclude<Request, { type: "append" }>, weight: number): Promise<void> {
+  async #answer(request: Exclude<Asked, { type: "append" }>, weight: number): Promise<void> {
     let response: Response;
     try {
       response = await this.#perform(request);
@@ -442,15 +443,26 @@ class RequestStream implements StreamHandler, Appender, Held {
     this.#advance();
   }
 
-  #perform(request: Exclude<Request, { type: "append" }>): Response | Promise<Response> {
+  #perform(request: Exclude<Asked, { type: "append" }>): Response | Promise<Response> {
+    if (request.type === UNKNOWN.type) return this.#refuseUnknown();
     const command = commands[request.type] as Command<RequestType>;
     checkRights(command.rights, this.#connection.standing);
-    const waitMs = this.#connection.takeToken(command.rate);
-    if (waitMs > 0) throw new RequestError(ErrorCode.busy, "Too many requests: wait a moment", waitMs);
+    this.#takeToken(command.rate);
     return (command.handle as Handler<RequestType>)(request, this.#connection, this.#connection.options.services);
   }
 
-  #explain(type: RequestType, error: unknown): Response {
+  /** Whatever it is, a newer client asks it: it hears so from whoever it is to, logged in or not, and its connection goes on. */
+  #refuseUnknown(): never {
+    this.#takeToken("request");
+    throw new RequestError(ErrorCode.unsupported, "This server is too old for that request");
+  }
+
+  #takeToken(rate: "request" | "append"): void {
+    const waitMs = this.#connection.takeToken(rate);
+    if (waitMs > 0) throw new RequestError(ErrorCode.busy, "Too many requests: wait a moment", waitMs);
+  }
+
+  #explain(type: Asked["type"], error: unknown): Response {
     if (error instanceof RequestError) {
       return errorResponse({ code: error.code, message: error.message, epoch: 0, retryAfterMs: error.retryAfterMs });
     }
@@ -501,6 +513,13 @@ class RequestStream implements StreamHandler, Appender, Held {
   }
 }
 
+/** What came on a stream: a request, or one of a kind that this version does not have. */
+type Asked = Request | typeof UNKNOWN;
+
+function answerBytesMax({ type }: Asked): number {
+  return type === UNKNOWN.type ? 0 : commands[type].answerBytesMax ?? 0;
+}
+
 interface Refusal {
   readonly code: ErrorCode;
   readonly message: string;
@@ -522,6 +541,7 @@ const NOT_LOGGED_IN: Refusal = {
   epoch: 0,
   retryAfterMs: 0,
 };
+const UNKNOWN = { type: "unknown" } as const;
 const NOBODY: Standing = { rights: "none" };
 /** The store itself waits ten seconds for a leader each time. */
 const STORE_ATTEMPTS_MAX = 2;

@@ -290,8 +290,9 @@ export class Link {
         return await this.#connect(signal, ATTEMPT_TIMEOUT_MS - LAST_WORD_MS);
       } catch (error) {
         if (this.#fatal) return;
-        // A server's mistake passes; a refused login, a changed key or a home that cannot be used does not.
-        const passes = isTransient(error) || error instanceof RequestError || signal.aborted;
+        // A server's mistake passes; a refused login, a changed key, a home that cannot be used or a server that is too old does not.
+        const isMistake = error instanceof RequestError && error.code !== ErrorCode.unsupported;
+        const passes = isTransient(error) || isMistake || signal.aborted;
         if (!passes) return this.#end(asFastChatError(error));
         if (attempt > 1) this.#failed = [];
         await pause(retryDelayMs(attempt, error), this.#stop.signal).catch(() => {});

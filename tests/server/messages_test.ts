@@ -484,7 +484,9 @@ Deno.test("a malformed or oversized message ends its connection with malformedMe
   const good = encode(requestSchema, { type: "sync", after: undefined });
   const bad: Uint8Array[] = [
     new Uint8Array(),
-    new Uint8Array([63]),
+    // Half a tag, and one beyond all numbers.
+    new Uint8Array([0x40]),
+    new Uint8Array(8).fill(0xff),
     new Uint8Array([...good, 0]),
     good.subarray(0, good.length - 1),
     new Uint8Array(5000).fill(9),
@@ -497,6 +499,43 @@ Deno.test("a malformed or oversized message ends its connection with malformedMe
     assert.equal(client.closed!.code, CloseCode.malformedMessage);
   }
   expectType(await b.ask({ type: "sync", after: undefined }), "sync");
+});
+
+/** A request of a later version, with things in it that this one cannot read. */
+const NEWER = new Uint8Array([0x7f, 0xff, ...new Uint8Array(300).fill(0xee)]);
+
+Deno.test("a request of a kind that this version does not have is answered as unsupported, and its connection goes on", async () => {
+  const { harness, a, id, epoch } = await twoPeople();
+  const stranger = harness.connect();
+  for (const client of [a, stranger]) {
+    const lane = client.lane();
+    lane.stream.send(NEWER);
+    lane.stream.finish();
+    const [answer] = await lane.answers(1);
+    assert.equal(expectError(answer!, ErrorCode.unsupported).retryAfterMs, 0);
+    await until(() => lane.finished);
+    assert.equal(client.closed, undefined);
+  }
+  expectType(await stranger.ask({ type: "stretch", name: "alice", purpose: 2 }), "stretching");
+  // Among others on one stream it is answered in its place, and stands in nobody's way.
+  const lane = a.lane();
+  lane.append(message(id, 1, epoch));
+  lane.stream.send(NEWER);
+  lane.append(message(id, 2, epoch));
+  lane.stream.finish();
+  const [first, second, third] = await lane.answers(3);
+  assert.equal(expectType(first!, "stored").seq, 1);
+  expectError(second!, ErrorCode.unsupported);
+  assert.equal(expectType(third!, "stored").seq, 2);
+});
+
+Deno.test("requests that nobody knows are bounded like any others", async () => {
+  const harness = await Harness.open({ requestRate: 5 });
+  const client = harness.connect(), lane = client.lane();
+  for (let i = 0; i < 21; i++) lane.stream.send(NEWER);
+  const answers = await lane.answers(21);
+  for (const answer of answers.slice(0, 20)) expectError(answer, ErrorCode.unsupported);
+  expectError(answers[20]!, ErrorCode.busy);
 });
 
 Deno.test("requests are bounded per connection; appends have a bound of their own", async () => {

@@ -160,3 +160,22 @@ Deno.test("Link ends where a reconnection is refused for good", async () => {
   assert.deepEqual(log, ["connected s:1", "reconnecting", "closed KeyChangedError"]);
   assert.equal(pairs[1]!.client.closed, true);
 });
+
+Deno.test("Link ends where the server it comes back to is too old for this program", async () => {
+  let logins = 0;
+  const { link, pairs, log } = world({
+    authenticate: async (remote) => {
+      if (++logins > 1) await remote.ask<"subscribe">({ type: "subscribe" });
+    },
+    answer: ({ type }) => type === "subscribe" ? error(ErrorCode.unsupported) : undefined,
+  });
+  await link.start(10_000);
+  const waiting = link.remote!.ask<"backup">({ type: "backup" }).catch(() => {});
+  pairs[0]!.sever();
+  await waiting;
+  await assert.rejects(
+    link.ready(),
+    (error) => error instanceof RefusedError && /^This server is older than this program/.test(error.message),
+  );
+  assert.deepEqual(log, ["connected s:1", "reconnecting", "closed RefusedError"]);
+});

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { asFastChatError } from "../../../client/network/link.ts";
 import { ConnectionLostError, Remote, ServerRefusal } from "../../../client/network/remote.ts";
 import { decode, encode } from "../../../shared/codec/mod.ts";
 import { CloseCode, type CloseReason, ErrorCode, RequestError } from "../../../shared/errors.ts";
@@ -85,6 +86,34 @@ Deno.test("Remote.ask() ends the connection at an answer of another kind, and at
     assert.equal(closes[0]!.code, CloseCode.malformedMessage);
     await assert.rejects(remote.ask<"subscribe">({ type: "subscribe" }), ConnectionLostError);
   }
+});
+
+Deno.test("Remote.ask() says in plain words that a server is too old, and the connection goes on", async () => {
+  const { remote, asked, answer, closes } = pair();
+  const first = remote.ask<"devices">({ type: "devices" });
+  await settle();
+  answer(asked[0]!.stream, refusal(ErrorCode.unsupported));
+  await assert.rejects(first, (error) => {
+    assert(error instanceof ServerRefusal && error.code === ErrorCode.unsupported);
+    assert.match(error.message, /^This server is older than this program .*: ask its operator to update it$/);
+    const shown = asFastChatError(error);
+    assert.deepEqual([shown.message, shown.exitCode], [error.message, 5]);
+    return true;
+  });
+  assert.deepEqual(closes, []);
+});
+
+Deno.test("Remote passes over events of a kind that this version does not have, and over nothing else", async () => {
+  const { remote, server, events, closes } = pair();
+  const stream = server.openStream(), known: Event = { type: "behind", conversation: TALK, head: 1 };
+  stream.send(new Uint8Array([0x7f, 0xff, 1, 2, 3]));
+  stream.send(encode(eventSchema, known));
+  await settle();
+  assert.deepEqual(events, [known]);
+  assert.equal(remote.closed, undefined);
+  stream.send(new Uint8Array([...encode(eventSchema, known), 0]));
+  await settle();
+  assert.equal(closes[0]?.code, CloseCode.malformedMessage);
 });
 
 Deno.test("Remote.ask() rejects where the server gives the stream up, and where the caller does", async () => {

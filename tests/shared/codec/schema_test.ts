@@ -20,6 +20,7 @@ import {
   u48,
   u8,
   union,
+  unknownTag,
   varint,
 } from "../../../shared/codec/mod.ts";
 
@@ -121,6 +122,18 @@ function survives(schema: Schema<unknown>, input: Uint8Array): void {
   }
   assert.deepEqual(decode(schema, encode(schema, value)), value);
 }
+
+Deno.test("unknownTag() names a tag that the union does not have, and only that", () => {
+  const schema = union({ one: [1, struct({ field: u8 })], many: [300, struct({})] });
+  for (const message of [[1, 7], [1], [1, 7, 7], [0x41, 0x2c]]) {
+    assert.equal(unknownTag(schema, new Uint8Array(message)), undefined);
+  }
+  for (const none of [[], [0x40], new Array(8).fill(0xff)]) {
+    assert.equal(unknownTag(schema, new Uint8Array(none)), undefined);
+  }
+  assert.equal(unknownTag(schema, new Uint8Array([2])), 2);
+  assert.equal(unknownTag(schema, new Uint8Array([0x41, 0x2d, 9, 9])), 301);
+});
 
 Deno.test("bounds: one over is refused, by an assertion when written and a DecodeError when read", () => {
   const cases: readonly [Schema<unknown>, Schema<unknown>, unknown][] = [
