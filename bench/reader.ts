@@ -66,7 +66,7 @@ export class Reader {
 
   /** @param members With the one who reads. */
   static async make(folder: string, members: number): Promise<Reader> {
-    const parts = openHome(join(folder, `home-${members}`)), { database, history, states, settings } = parts;
+    const parts = openHome(join(folder, `home-${members}`)), { database, history, shown, states, settings } = parts;
     const pkcs8 = await generateRsaPkcs8(), identityKey = await spkiFromPkcs8(pkcs8);
     const signing = await importPssPrivate(pkcs8), identity = fingerprint(identityKey);
     const pins = new Pins(database, CLUSTER), others: Other[] = [];
@@ -95,7 +95,7 @@ export class Reader {
     };
     const keyLog = {} as KeyLog, link = { remote: undefined } as unknown as Link;
     const keyring = new Keyring({ database, history, pins, self, keyLog, onNotice });
-    const receipts = new Receipts({ database, history, states, settings, keyring, self, link, onNotice });
+    const receipts = new Receipts({ database, history, shown, states, settings, keyring, self, link, onNotice });
     database.transaction(() => {
       history.addGroup({ id: GROUP, cursor: 1 });
       const everybody = [SELF, ...others.map(({ name }) => name)].map((name) => ({ name, role: "member" as const }));

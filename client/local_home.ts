@@ -16,7 +16,8 @@ import { FastChatError, UsageError } from "./errors.ts";
 import { parseAddress } from "./addresses.ts";
 import type { ChangeEvent, MessageEvent, StateEvent } from "./events.ts";
 import { type Group, Groups } from "./talk/groups.ts";
-import { type ConversationSummary, History } from "./talk/history.ts";
+import { History } from "./talk/history.ts";
+import { type ConversationSummary, Shown } from "./talk/shown.ts";
 import type { Positioned } from "./talk/message_row.ts";
 import type { HomeVault } from "./home/home_vault.ts";
 import { KeyLog } from "./trust/key_log.ts";
@@ -35,6 +36,7 @@ export interface HomeParts {
   readonly directory: string;
   readonly database: Database;
   readonly history: History;
+  readonly shown: Shown;
   readonly servers: KnownServers;
   readonly credentials: Credentials;
   readonly acks: Acks;
@@ -54,7 +56,9 @@ export function openHome(directory: string): HomeParts {
     if (error instanceof FastChatError) throw error;
     throw new UsageError(`Cannot use ${directory} as home: ${(error as Error).message}`, { cause: error });
   }
-  const history = new History(database), credentials = new Credentials(directory, database);
+  const history = new History(database),
+    shown = new Shown(database),
+    credentials = new Credentials(directory, database);
   try {
     credentials.adoptFiles();
   } catch (error) {
@@ -66,7 +70,8 @@ export function openHome(directory: string): HomeParts {
     database,
     vault: database.vault,
     history,
-    acks: new Acks(database, history),
+    shown,
+    acks: new Acks(database, shown),
     states: new States(database),
     settings: new Settings(database),
     servers: new KnownServers(database),
@@ -281,17 +286,17 @@ export class LocalHome {
 
   /** Everybody there is a conversation with, and every group, newest first. */
   conversations(): ConversationSummary[] {
-    return this.parts.history.summaries();
+    return this.parts.shown.summaries();
   }
 
   /** What others sent and no face has put out yet, oldest first. What one sent oneself, here or elsewhere, is not among it. */
   unshown(limit = 100): Positioned[] {
-    return this.parts.history.unshown(limit);
+    return this.parts.shown.unshown(limit);
   }
 
   /** Everything up to `position` has been written out. Call it after the writing, never before. */
   markShown(position: number): void {
-    this.parts.history.markShown(position);
+    this.parts.shown.mark(position);
   }
 
   /**

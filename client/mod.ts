@@ -33,7 +33,7 @@ export type { Restored } from "./archive/restorer.ts";
 export { linkDevice, type LinkOptions } from "./account/linking.ts";
 export type { Shared } from "./copies/giver.ts";
 export type { DeviceInfo, Rotated } from "./account/devices.ts";
-export type { ConversationSummary } from "./talk/history.ts";
+export type { ConversationSummary } from "./talk/shown.ts";
 export type { Positioned } from "./talk/message_row.ts";
 export type {
   ChangeEvent,

@@ -160,8 +160,8 @@ export class Session {
   }
 
   waitForUnshown(timeoutMs: number, signal: AbortSignal | undefined): Promise<boolean> {
-    const { history } = this.#parts;
-    return this.#changeWaits.until(() => history.unshown(1).length > 0, timeoutMs, signal);
+    const { shown } = this.#parts;
+    return this.#changeWaits.until(() => shown.unshown(1).length > 0, timeoutMs, signal);
   }
 
   /** Resolves when something in the home has changed, after a time, or when the signal aborts. */

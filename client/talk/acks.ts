@@ -7,7 +7,7 @@
  */
 import type { ConversationId, MessageId } from "../../shared/protocol/mod.ts";
 import type { Database, Row } from "../home/database.ts";
-import type { History } from "./history.ts";
+import type { Shown } from "./shown.ts";
 import { type Positioned, toPositioned } from "./message_row.ts";
 
 /** A message handed out. */
@@ -42,18 +42,18 @@ export interface TakeOptions {
 
 export class Acks {
   readonly #db: Database;
-  readonly #history: History;
+  readonly #shown: Shown;
 
-  constructor(database: Database, history: History) {
+  constructor(database: Database, shown: Shown) {
     this.#db = database;
-    this.#history = history;
+    this.#shown = shown;
   }
 
   /** A script listens: at the very first time everything from now on is for it, behind what was shown in this home before. */
   begin(): void {
     if (this.#db.meta(HANDED) !== undefined) return;
     this.#db.transaction(() => {
-      if (this.#db.meta(HANDED) === undefined) this.#setHanded(this.#history.shown());
+      if (this.#db.meta(HANDED) === undefined) this.#setHanded(this.#shown.upTo());
     });
   }
 

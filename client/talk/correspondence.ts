@@ -67,12 +67,12 @@ export class Correspondence {
 
   constructor(options: CorrespondenceOptions) {
     const { parts, outbox, self, link, onNotice } = this.#options = options;
-    const { database, history, states, settings, credentials } = parts;
+    const { database, history, shown, states, settings, credentials } = parts;
     this.keyLog = this.#makeKeyLog();
     this.#pins = new Pins(database, self.clusterId, (name) => this.keyLog.history(name));
     const keyring = new Keyring({ database, history, pins: this.#pins, self, keyLog: this.keyLog, onNotice });
     this.keyring = keyring;
-    this.#receipts = new Receipts({ database, history, states, settings, keyring, self, link, onNotice });
+    this.#receipts = new Receipts({ database, history, shown, states, settings, keyring, self, link, onNotice });
     const host = this.host = this.#makeHost();
     this.inbox = new Inbox({
       database,

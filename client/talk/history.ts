@@ -1,7 +1,4 @@
-/**
- * What was said: conversations, their messages, and how much of them has been shown. Tables `conversations`, `members`,
- * `messages`.
- */
+/** What was said: conversations and their messages. Tables `conversations`, `members`, `messages`. */
 import type { ConversationId, DeviceId, MessageId, UserName } from "../../shared/protocol/mod.ts";
 import { groupAddress } from "../addresses.ts";
 import { Chains } from "./chains.ts";
@@ -10,7 +7,6 @@ import type { EngineMember } from "../e2ee/engine.ts";
 import type { ChangeEvent, LogEvent, MessageEvent } from "../events.ts";
 import { insertRow, type NewMessage, Own, type Positioned, toEvent, toKept, toPositioned } from "./message_row.ts";
 import { sanitizeLine } from "../sanitize.ts";
-import { timeText } from "../time.ts";
 
 export const ConversationKind = { direct: 1, group: 2 } as const;
 export type ConversationKind = (typeof ConversationKind)[keyof typeof ConversationKind];
@@ -29,19 +25,6 @@ export interface Conversation {
   readonly cursor: number;
   /** Where this device began, or the server's log did when it was read last: nothing up to here is read. */
   readonly begins: number;
-}
-
-/** A line of the list of conversations. */
-export interface ConversationSummary {
-  /** What one gives to `send` to write there: a name, or a group's `#name`. */
-  readonly name: string;
-  readonly conversation: ConversationId;
-  /** The group's name; absent where it is between two people. */
-  readonly group?: string;
-  /** Messages not yet marked as shown. */
-  readonly unread: number;
-  /** RFC 3339 of the newest message; absent where nothing was said yet. */
-  readonly lastTime?: string;
 }
 
 /** A group as its state says that it is. */
@@ -242,61 +225,6 @@ export class History {
     return row?.["hash"] as Uint8Array | null ?? undefined;
   }
 
-  /** How far this device has come, and what it has told the server of that. */
-  said(
-    id: ConversationId,
-  ): { cursor: number; hash: Uint8Array | undefined; delivered: number; read: number } | undefined {
-    const row = this.#db.get(
-      "SELECT cursor, cursor_hash, said_delivered, said_read FROM conversations WHERE id = ?",
-      id,
-    );
-    return row && {
-      cursor: row["cursor"] as number,
-      hash: row["cursor_hash"] as Uint8Array | null ?? undefined,
-      delivered: row["said_delivered"] as number,
-      read: row["said_read"] as number,
-    };
-  }
-
-  /** Never back. */
-  setSaid(id: ConversationId, { delivered, read }: { delivered: number; read: number }): void {
-    this.#db.run(
-      "UPDATE conversations SET said_delivered = max(said_delivered, ?), said_read = max(said_read, ?) WHERE id = ?",
-      delivered,
-      read,
-      id,
-    );
-  }
-
-  /** Conversations of which the server was not told all. @param withRead Also where only reading is untold. */
-  unsaid(withRead: boolean): ConversationId[] {
-    return this.#db.all(
-      "SELECT id FROM conversations WHERE cursor_hash IS NOT NULL AND (cursor > said_delivered OR (? AND cursor > said_read))",
-      withRead ? 1 : 0,
-    ).map((row) => row["id"] as ConversationId);
-  }
-
-  /** Everything of others up to here was shown to somebody. */
-  readUpTo(id: ConversationId): number {
-    const row = this.#db.get(
-      `SELECT coalesce((SELECT min(seq) - 1 FROM messages NOT INDEXED WHERE conversation = ? AND own = 0 AND position > ?), cursor) AS seq
-       FROM conversations WHERE id = ?`,
-      id,
-      this.shown(),
-      id,
-    );
-    return row?.["seq"] as number ?? 0;
-  }
-
-  /** Conversations with messages of others between two positions. */
-  conversationsShown(from: number, to: number): ConversationId[] {
-    return this.#db.all(
-      "SELECT DISTINCT conversation FROM messages WHERE position > ? AND position <= ? AND own = 0",
-      from,
-      to,
-    ).map((row) => row["conversation"] as ConversationId);
-  }
-
   /** Whether a message of that id and device is already there (refused ones and copies do not count: their id is only a claim). */
   has(conversation: ConversationId, device: DeviceId, id: MessageId): boolean {
     return this.#db.get(
@@ -423,15 +351,6 @@ export class History {
     ).map((row) => toPositioned(row, this.#db).event);
   }
 
-  /** What others sent and nobody was shown yet, oldest first. */
-  unshown(limit: number): Positioned[] {
-    return this.#db.all(
-      "SELECT * FROM messages WHERE position > ? AND own = 0 ORDER BY position LIMIT ?",
-      this.shown(),
-      limit,
-    ).map((row) => toPositioned(row, this.#db));
-  }
-
   /** Everything behind a position, sent or received, in the order it came. */
   after(position: number, limit: number): (Positioned & { own: Own })[] {
     return this.#db.all("SELECT * FROM messages WHERE position > ? ORDER BY position LIMIT ?", position, limit)
@@ -441,37 +360,6 @@ export class History {
   /** The newest position; 0 where there is nothing. */
   lastPosition(): number {
     return this.#db.get("SELECT coalesce(max(position), 0) AS last FROM messages")!["last"] as number;
-  }
-
-  /** Everything up to here has been put out. */
-  shown(): number {
-    return Number(this.#db.meta(SHOWN) ?? 0);
-  }
-
-  /** Never back: of two processes that show at once the further one counts. */
-  markShown(position: number): void {
-    this.#db.transaction(() => {
-      if (position > this.shown()) this.#db.setMeta(SHOWN, String(Math.min(position, this.lastPosition())));
-    });
-  }
-
-  /** Conversations with their unread counts, newest first. What changed in a group is nothing to read. */
-  summaries(): ConversationSummary[] {
-    return this.#db.all(
-      `SELECT c.*, max(m.time_ms) AS last, coalesce(sum(m.own = 0 AND m.kind = 1 AND m.position > ?), 0) AS unread
-       FROM conversations c LEFT JOIN messages m ON m.conversation = c.id WHERE c.kind = 1 OR c.name <> ''
-       GROUP BY c.id ORDER BY last DESC, c.peer, c.name`,
-      this.shown(),
-    ).map((row) => {
-      const conversation = toConversation(row)!;
-      return {
-        name: this.addressOf(conversation),
-        conversation: conversation.id,
-        ...(conversation.kind === ConversationKind.group && { group: conversation.name }),
-        unread: row["unread"] as number,
-        ...(row["last"] !== null && { lastTime: timeText(row["last"] as number) }),
-      };
-    });
   }
 }
 
@@ -489,4 +377,3 @@ function toConversation(row: Row | undefined): Conversation | undefined {
 }
 
 const GROUP_NAME_MAX = 64;
-const SHOWN = "shown";

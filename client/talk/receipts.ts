@@ -16,12 +16,15 @@ import type { Keyring, Self } from "../trust/keyring.ts";
 import { type Link, patiently } from "../network/link.ts";
 import { pause } from "../pause.ts";
 import type { Remote } from "../network/remote.ts";
+import { OwnProgress } from "./own_progress.ts";
+import type { Shown } from "./shown.ts";
 import type { Settings } from "../home/settings.ts";
 import type { States } from "./states.ts";
 
 export interface ReceiptsOptions {
   readonly database: Database;
   readonly history: History;
+  readonly shown: Shown;
   readonly states: States;
   readonly settings: Settings;
   readonly keyring: Keyring;
@@ -32,6 +35,7 @@ export interface ReceiptsOptions {
 
 export class Receipts {
   readonly #options: ReceiptsOptions;
+  readonly #progress: OwnProgress;
   /** Conversations of which there may be something new to say, and when. */
   readonly #due = new Map<ConversationId, number>();
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -56,13 +60,14 @@ export class Receipts {
 
   constructor(options: ReceiptsOptions) {
     this.#options = options;
-    this.#shown = options.history.shown();
+    this.#shown = options.shown.upTo();
+    this.#progress = new OwnProgress(options.database);
   }
 
   /** Sends what was left unsaid and asks what happened while we were away. Call it on every new connection. */
   async catchUp(remote: Remote): Promise<void> {
-    const { history, states, settings } = this.#options;
-    for (const id of history.unsaid(settings.readReceipts)) this.#due.set(id, 0);
+    const { states, settings } = this.#options;
+    for (const id of this.#progress.untold(settings.readReceipts)) this.#due.set(id, 0);
     const open = states.open(), later = open.filter((id) => this.#wasAskedLately(id));
     for (const id of later) this.missed(id);
     await Promise.all([this.flush(), this.#ask(open.filter((id) => !later.includes(id)), remote)]);
@@ -84,13 +89,13 @@ export class Receipts {
 
   /** The home has changed: something may have been read. */
   onChange(): void {
-    const { history, settings } = this.#options;
-    const shown = history.shown();
+    const { settings } = this.#options;
+    const shown = this.#options.shown.upTo();
     if (shown === this.#shown) return;
     const from = this.#shown;
     this.#shown = shown;
     if (!settings.readReceipts) return;
-    for (const id of history.conversationsShown(from, shown)) this.#say(id, this.#collectMs(id));
+    for (const id of this.#options.shown.conversationsBetween(from, shown)) this.#say(id, this.#collectMs(id));
   }
 
   /** Says what there is to say, now rather than in a moment. */
@@ -114,7 +119,7 @@ export class Receipts {
       await patiently(() => remote.ask<"receipts">({ type: "receipts", receipts }));
       if (this.#closed) return;
       this.#options.database.transaction(() => {
-        for (const receipt of receipts) this.#options.history.setSaid(receipt.conversation, receipt);
+        for (const receipt of receipts) this.#progress.told(receipt.conversation, receipt);
       });
     }
     if (this.#due.size > 0) this.#wake(Math.min(...this.#due.values()));
@@ -188,11 +193,11 @@ export class Receipts {
   }
 
   #make(id: ConversationId): OwnReceipt | undefined {
-    const { history, settings, self } = this.#options;
-    const said = history.said(id);
+    const { shown, settings, self } = this.#options;
+    const said = this.#progress.of(id);
     if (said?.hash === undefined) return undefined;
     const { cursor: delivered, hash } = said;
-    const read = Math.min(delivered, Math.max(said.read, settings.readReceipts ? history.readUpTo(id) : 0));
+    const read = Math.min(delivered, Math.max(said.read, settings.readReceipts ? shown.readUpTo(id) : 0));
     if (delivered <= said.delivered && read <= said.read) return undefined;
     const statement = { conversation: id, user: self.name, device: self.keys.id, delivered, hash, read };
     const signature = signReceipt(self.keys.leaf, self.clusterId, statement);

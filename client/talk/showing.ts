@@ -10,19 +10,19 @@ import type { HomeParts } from "../local_home.ts";
 
 /** @returns Whether there was anything. What `put` throws ends it, and leaves what it threw at unshown. */
 export async function show(
-  { directory, history }: Pick<HomeParts, "directory" | "history">,
+  { directory, shown }: Pick<HomeParts, "directory" | "shown">,
   put: (event: Positioned["event"]) => void,
 ): Promise<boolean> {
-  if (history.unshown(1).length === 0) return false;
+  if (shown.unshown(1).length === 0) return false;
   const lock = await claim(join(directory, LOCK_FILE));
   try {
     let any = false;
-    for (let page = history.unshown(PAGE); page.length > 0; page = history.unshown(PAGE)) {
+    for (let page = shown.unshown(PAGE); page.length > 0; page = shown.unshown(PAGE)) {
       for (const { event, position } of page) {
         // Only without the lock can another process have been quicker.
-        if (history.shown() >= position) continue;
+        if (shown.upTo() >= position) continue;
         put(event);
-        history.markShown(position);
+        shown.mark(position);
         any = true;
       }
     }

@@ -6,6 +6,8 @@ import { type Restored, Restorer } from "../../../client/archive/restorer.ts";
 import type { Database } from "../../../client/home/database.ts";
 import { ConversationKind, History } from "../../../client/talk/history.ts";
 import type { Link } from "../../../client/network/link.ts";
+import { OwnProgress } from "../../../client/talk/own_progress.ts";
+import { Shown } from "../../../client/talk/shown.ts";
 import { directConversationId, sealChunk, sha256 } from "../../../shared/crypto/mod.ts";
 import type { ConversationId, RequestOf } from "../../../shared/protocol/mod.ts";
 import { ALICE, BOB, BOBS_DEVICE, idOf, withDatabase } from "../homes.ts";
@@ -20,14 +22,14 @@ Deno.test("Restorer puts what is there into an empty home, conversations with it
     { stream: STREAM, parts: [part([4, 5])] },
     { stream: OTHER, parts: [part([2, 3])] },
   ];
-  await withRestored({ chunks: made(chunks) }, ({ restored, history, seqs }) => {
+  await withRestored({ chunks: made(chunks) }, ({ restored, history, shown, progress, seqs }) => {
     assert.deepEqual(restored, { messages: 6, known: 1, chunks: 3, problems: [] });
     assert.deepEqual(seqs(TALK), [1, 2, 3, 4, 5]);
     const talk = history.conversation(TALK)!, past = history.conversation(GROUP)!;
     assert.deepEqual([talk.kind, talk.peer, talk.ended, talk.cursor], [ConversationKind.direct, BOB, false, 2]);
     assert.deepEqual([past.kind, past.name, past.ended, past.cursor], [ConversationKind.group, "past", true, 7]);
-    assert.deepEqual(history.unshown(10), []);
-    assert.deepEqual(history.unsaid(true), [], "nobody is told that it was read");
+    assert.deepEqual(shown.unshown(10), []);
+    assert.deepEqual(progress.untold(true), [], "nobody is told that it was read");
   });
 });
 
@@ -56,10 +58,10 @@ Deno.test("Restorer refuses a direct conversation that is not the one of these t
     part([1], { kind: 3 }),
     part([2]),
   ];
-  await withRestored({ chunks: made([{ stream: STREAM, parts }]) }, ({ restored, history }) => {
+  await withRestored({ chunks: made([{ stream: STREAM, parts }]) }, ({ restored, shown }) => {
     assert.deepEqual([restored.messages, restored.problems.length], [1, 3]);
     assert.match(restored.problems[0]!, /cannot be one/);
-    assert.equal(history.summaries().length, 1);
+    assert.equal(shown.summaries().length, 1);
   });
 });
 
@@ -235,10 +237,17 @@ async function restore(
 
 function withRestored(
   given: Given,
-  look: (parts: { restored: Restored; history: History; seqs(id: ConversationId): number[] }) => void,
+  look: (parts: {
+    restored: Restored;
+    history: History;
+    shown: Shown;
+    progress: OwnProgress;
+    seqs(id: ConversationId): number[];
+  }) => void,
 ): Promise<void> {
   return withDatabase(async (database) => {
     const restored = await restore(database, given), history = new History(database);
-    look({ restored, history, seqs: (id) => history.messagesIn(id, 100).map(({ seq }) => seq) });
+    const shown = new Shown(database), progress = new OwnProgress(database);
+    look({ restored, history, shown, progress, seqs: (id) => history.messagesIn(id, 100).map(({ seq }) => seq) });
   });
 }

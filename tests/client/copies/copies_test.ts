@@ -9,6 +9,7 @@ import { History } from "../../../client/talk/history.ts";
 import { Own } from "../../../client/talk/message_row.ts";
 import { States } from "../../../client/talk/states.ts";
 import { Subscription } from "../../../client/talk/subscription.ts";
+import { Shown } from "../../../client/talk/shown.ts";
 import type { ConversationId, UserName } from "../../../shared/protocol/mod.ts";
 import { ALICE, ALICES_DEVICE, BOB, BOBS_DEVICE, fromBob, historyWithBob, idOf, TALK, withDatabase } from "../homes.ts";
 
@@ -16,10 +17,10 @@ const CAROL = "carol" as UserName, GROUP = "0b".repeat(16) as ConversationId;
 
 Deno.test("Copies.importCopies() shows them with whose copy they are, at their places, and as nothing that has to be read", async () => {
   await withDatabase((database) => {
-    const history = historyWithBob(database), copies = copiesOf(database, history);
+    const history = historyWithBob(database), shown = new Shown(database), copies = copiesOf(database, history);
     history.setCursor(TALK, 5);
     history.add(fromBob(4));
-    history.markShown(history.lastPosition());
+    shown.mark(history.lastPosition());
     const added = copies.importCopies({
       conversation: TALK,
       entries: [copy(1), copy(2, { sender: ALICE })],
@@ -30,16 +31,16 @@ Deno.test("Copies.importCopies() shows them with whose copy they are, at their p
       history.messages(BOB, 10).map(({ text, from, to, copyFrom }) => [text, from, to, copyFrom]),
       [["copy 1", BOB, ALICE, CAROL], ["copy 2", ALICE, BOB, CAROL], ["text 4", BOB, ALICE, undefined]],
     );
-    assert.deepEqual(history.unshown(10), []);
-    assert.equal(history.summaries()[0]!.unread, 0);
+    assert.deepEqual(shown.unshown(10), []);
+    assert.equal(shown.summaries()[0]!.unread, 0);
     assert.equal(history.conversation(TALK)!.cursor, 5);
-    assert.equal(history.readUpTo(TALK), 5);
-    assert.deepEqual(history.conversationsShown(history.shown(), 100), []);
+    assert.equal(shown.readUpTo(TALK), 5);
+    assert.deepEqual(shown.conversationsBetween(shown.upTo(), 100), []);
     assert.deepEqual(history.sentBetween(TALK, 0, 10), [], "nothing of it is ever sent again");
     const states = new States(database);
     assert.equal(states.status(idOf(2)), undefined, "and nobody has to have received it");
     assert.deepEqual(states.open(), []);
-    const acks = new Acks(database, history);
+    const acks = new Acks(database, shown);
     acks.begin();
     assert.equal(acks.take({ holder: 1, leaseMs: 1_000, window: 9, nowMs: 0 }), undefined);
     assert.deepEqual(acks.acknowledge([{ id: idOf(1) }]), ["unknown"]);
@@ -59,7 +60,7 @@ Deno.test("Copies.importCopies() leaves what stands there, and a second time add
       history.talkIn(TALK, 10).map((event) => event.type === "message" && [event.text, event.copyFrom]),
       [["copy 1", CAROL], ["text 2", undefined]],
     );
-    assert.deepEqual(history.unshown(10).map(({ event }) => event.type), ["message", "refused"]);
+    assert.deepEqual(new Shown(database).unshown(10).map(({ event }) => event.type), ["message", "refused"]);
     // The same message, at the place that a restored server gave it.
     assert.equal(copies.importCopies({ conversation: TALK, entries: [copy(9, { id: idOf(2) })], from: CAROL }), 0);
   });
@@ -82,7 +83,7 @@ Deno.test("History.add() puts what the log itself brings in the place of a copy,
       history.messages(BOB, 10).map(({ seq, text, copyFrom }) => [seq, text, copyFrom]),
       [[1, "text 1", undefined], [3, "copy 3", CAROL], [7, "text 7", undefined]],
     );
-    assert.deepEqual(history.unshown(10).map(({ event }) => event.seq), [1, 7, 8]);
+    assert.deepEqual(new Shown(database).unshown(10).map(({ event }) => event.seq), [1, 7, 8]);
   });
 });
 
@@ -129,7 +130,7 @@ Deno.test("a copy whose mark was taken off or changed in the file is not shown a
       copiesOf(database, history).importCopies({ conversation: TALK, entries: [copy(1)], from: CAROL });
       database.run("UPDATE messages SET copy_from = ?, own = 0", mark);
       assert.deepEqual(history.messages(BOB, 9), []);
-      const [row] = history.unshown(1);
+      const [row] = new Shown(database).unshown(1);
       assert.equal(row!.event.type, "refused");
       assert.match(JSON.stringify(row!.event), /damaged/);
     });

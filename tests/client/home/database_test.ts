@@ -4,6 +4,7 @@ import { Acks } from "../../../client/talk/acks.ts";
 import { Changes } from "../../../client/home/changes.ts";
 import { Database } from "../../../client/home/database.ts";
 import { FastChatError } from "../../../client/errors.ts";
+import { Shown } from "../../../client/talk/shown.ts";
 import { fromBob, historyWithBob, withDatabase } from "../homes.ts";
 
 Deno.test("Database.open() makes a file for its owner alone", async () => {
@@ -85,7 +86,7 @@ Deno.test("Changes tells own changes after the transaction and others' when it l
 
 Deno.test("Database.rewrite() leaves nothing of former content, and everything else as it was", async () => {
   await withDatabase((database, path) => {
-    const history = historyWithBob(database), acks = new Acks(database, history);
+    const history = historyWithBob(database), acks = new Acks(database, new Shown(database));
     for (const seq of [1, 2, 3, 4]) history.add(fromBob(seq));
     acks.begin();
     assert.equal(acks.take({ holder: 1, leaseMs: 1_000, window: 10, nowMs: 0 })?.position, 1);

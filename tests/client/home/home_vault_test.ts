@@ -4,6 +4,7 @@ import { Database } from "../../../client/home/database.ts";
 import { LockedError } from "../../../client/errors.ts";
 import { Outbox } from "../../../client/talk/outbox.ts";
 import { sealText, VaultError } from "../../../client/home/vault.ts";
+import { Shown } from "../../../client/talk/shown.ts";
 import { ALICE, BOB, BOBS_DEVICE, fromBob, historyWithBob, idOf, TALK, withDatabase } from "../homes.ts";
 import { stretched, TEST_OWNER } from "../passwords.ts";
 
@@ -87,7 +88,7 @@ Deno.test("HomeVault.rewrap() wipes what lay open from the file and its log, and
     assert.equal(database.meta("open-traces"), undefined);
     const files = [path, `${path}-wal`].map((file) => Deno.readFileSync(file));
     assert.deepEqual(files.map((bytes) => indexOf(bytes, key)), [-1, -1]);
-    assert.deepEqual(history.unshown(10).length, 1);
+    assert.deepEqual(new Shown(database).unshown(10).length, 1);
   });
 });
 
@@ -154,7 +155,9 @@ Deno.test("HomeVault: a row does not open in another's place, and takes no other
       BOBS_DEVICE,
     );
     history.add(fromBob(5));
-    const shown = history.unshown(10).map(({ event }) => event.type === "message" ? event.text : event.type);
+    const shown = new Shown(database).unshown(10).map(({ event }) =>
+      event.type === "message" ? event.text : event.type
+    );
     assert.deepEqual(shown, ["refused", "the other one", "refused", "refused", "text 5"]);
     assert.deepEqual(history.messages(BOB, 10).map(({ text }) => text), ["the other one", "text 5"]);
   });

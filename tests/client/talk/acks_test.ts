@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { Acks, type AckState } from "../../../client/talk/acks.ts";
 import { Database } from "../../../client/home/database.ts";
-import { History } from "../../../client/talk/history.ts";
+import type { History } from "../../../client/talk/history.ts";
+import { Shown } from "../../../client/talk/shown.ts";
 import { Own } from "../../../client/talk/message_row.ts";
 import type { ConversationId } from "../../../shared/protocol/mod.ts";
 import { BOBS_DEVICE, fromBob, historyWithBob, idOf, withDatabase } from "../homes.ts";
@@ -25,7 +26,7 @@ function ack(acks: Acks, seq: number): AckState {
 /** Runs with Alice's home in which a script has begun to listen. */
 function withAcks(use: (acks: Acks, history: History, database: Database) => void): Promise<void> {
   return withDatabase((database) => {
-    const history = historyWithBob(database), acks = new Acks(database, history);
+    const history = historyWithBob(database), acks = new Acks(database, new Shown(database));
     acks.begin();
     use(acks, history, database);
   });
@@ -46,15 +47,15 @@ Deno.test("Acks.take() hands out each message once, in order, and nothing that o
 
 Deno.test("Acks.take() begins behind what was shown before anybody listened, and not behind what is shown later", () =>
   withDatabase((database) => {
-    const history = historyWithBob(database), acks = new Acks(database, history);
+    const history = historyWithBob(database), shown = new Shown(database), acks = new Acks(database, shown);
     history.add(fromBob(1));
-    history.markShown(1);
+    shown.mark(1);
     acks.begin();
     history.add(fromBob(2));
-    history.markShown(2);
+    shown.mark(2);
     acks.begin();
     assert.deepEqual(taker(acks)(), [2, 1]);
-    assert.equal(history.shown(), 2);
+    assert.equal(shown.upTo(), 2);
     assert.equal(ack(acks, 1), "already");
   }));
 
@@ -148,7 +149,7 @@ Deno.test("Acks forget a refused row whose message can be read now, and hand tha
 
 Deno.test("Acks are still there after a restart, and keep no row of what was acknowledged", () =>
   withDatabase((database, path) => {
-    const history = historyWithBob(database), acks = new Acks(database, history);
+    const history = historyWithBob(database), acks = new Acks(database, new Shown(database));
     acks.begin();
     for (const seq of [1, 2, 3]) history.add(fromBob(seq));
     const take = taker(acks);
@@ -157,7 +158,7 @@ Deno.test("Acks are still there after a restart, and keep no row of what was ack
     const again = Database.open(path);
     try {
       assert.equal(again.all("SELECT * FROM deliveries").length, 2);
-      const later = new Acks(again, new History(again)), takeLater = taker(later, 1);
+      const later = new Acks(again, new Shown(again)), takeLater = taker(later, 1);
       later.begin();
       assert.equal(takeLater(), undefined, "the first listener still has them");
       later.release(0);

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { ChatClient, LockedError, type StateEvent } from "../../../client/mod.ts";
 import { DeviceKeys } from "../../../client/e2ee/mod.ts";
+import { Shown } from "../../../client/talk/shown.ts";
 import { History } from "../../../client/talk/history.ts";
 import type { Keyring } from "../../../client/trust/keyring.ts";
 import type { Link } from "../../../client/network/link.ts";
@@ -325,8 +326,11 @@ Deno.test("Receipts: those of a large group are not all asked for at every conne
         return Promise.resolve({ type: "receipts", receipts: [], more: false });
       },
     } as unknown as Remote;
-    const link = { remote } as unknown as Link, keyring = {} as Keyring, onNotice = () => {};
-    const receipts = new Receipts({ database, history, states, settings, keyring, self, link, onNotice });
+    const shown = new Shown(database),
+      link = { remote } as unknown as Link,
+      keyring = {} as Keyring,
+      onNotice = () => {};
+    const receipts = new Receipts({ database, history, shown, states, settings, keyring, self, link, onNotice });
     try {
       await receipts.catchUp(remote);
       await receipts.catchUp(remote);
