@@ -43,7 +43,7 @@ export interface LinkGrant {
 
 /** 26 characters of Crockford's alphabet: 130 bits of the hash of an offer. */
 export function linkCode(offer: LinkOffer): string {
-  return toBase32(sha256(CODE_LABEL, encode(OFFER, offer)));
+  return toBase32(sha256(CODE_LABEL, encodeLinkOffer(offer)));
 }
 
 /** Reads a code that a person typed: in any case, with dashes or blanks, O for 0, I or L for 1. `undefined` where it is none. */
@@ -64,13 +64,13 @@ export function linkPlace(code: string): Uint8Array {
 
 export function sealLinkOffer(offer: LinkOffer): Uint8Array {
   const code = linkCode(offer);
-  return aeadSeal({ ...offerKey(code), aad: OFFER_LABEL, plaintext: encode(OFFER, offer) });
+  return aeadSeal({ ...offerKey(code), aad: OFFER_LABEL, plaintext: encodeLinkOffer(offer) });
 }
 
 /** `undefined` unless it is the very offer whose code this is. */
 export function openLinkOffer(sealed: Uint8Array, code: string): LinkOffer | undefined {
   const plain = aeadOpen({ ...offerKey(code), aad: OFFER_LABEL, sealed });
-  const offer = plain && read(OFFER, plain);
+  const offer = plain && decodeLinkOffer(plain);
   return offer !== undefined && linkCode(offer) === code ? offer : undefined;
 }
 
@@ -82,7 +82,7 @@ export function sealLinkGrant(
   const own = x25519(random), shared = own.agree(offer.ephemeral);
   if (shared === undefined) return undefined;
   const keys = grantKey(linkCode(offer), shared, own.publicKey);
-  return concatBytes(own.publicKey, aeadSeal({ ...keys, aad: GRANT_LABEL, plaintext: encode(GRANT, grant) }));
+  return concatBytes(own.publicKey, aeadSeal({ ...keys, aad: GRANT_LABEL, plaintext: encodeLinkGrant(grant) }));
 }
 
 /** @param ephemeral The pair whose public half is in the offer. */
@@ -92,7 +92,7 @@ export function openLinkGrant(sealed: Uint8Array, offer: LinkOffer, ephemeral: K
   if (shared === undefined) return undefined;
   const keys = grantKey(linkCode(offer), shared, theirs);
   const plain = aeadOpen({ ...keys, aad: GRANT_LABEL, sealed: sealed.subarray(32) });
-  return plain && read(GRANT, plain);
+  return plain && decodeLinkGrant(plain);
 }
 
 function offerKey(code: string) {
@@ -110,7 +110,24 @@ function derive(code: string, what: string, length: number): Uint8Array {
   return hkdfExpand(secret, `fastchat/link/1 ${what}`, length);
 }
 
-function read<T>(schema: Parameters<typeof decode<T>>[0], plain: Uint8Array): T | undefined {
+/** For {@linkcode file://./link_comparison.ts}, which hands over the same things in another way. */
+export function encodeLinkOffer(offer: LinkOffer): Uint8Array {
+  return encode(OFFER, offer);
+}
+
+export function decodeLinkOffer(plain: Uint8Array): LinkOffer | undefined {
+  return read(OFFER, plain);
+}
+
+export function encodeLinkGrant(grant: LinkGrant): Uint8Array {
+  return encode(GRANT, grant);
+}
+
+export function decodeLinkGrant(plain: Uint8Array): LinkGrant | undefined {
+  return read(GRANT, plain);
+}
+
+export function read<T>(schema: Parameters<typeof decode<T>>[0], plain: Uint8Array): T | undefined {
   try {
     return decode(schema, plain);
   } catch (error) {

@@ -72,6 +72,15 @@ export {
   sealLinkGrant,
   sealLinkOffer,
 } from "./linking.ts";
+export {
+  compareLink,
+  type LinkComparison,
+  linkCommitment,
+  type LinkGranter,
+  linkLetterPlace,
+  newLinkOpening,
+  oldLinkOpening,
+} from "./link_comparison.ts";
 export { directConversationId } from "./direct_id.ts";
 export { formatSafetyNumber, parseSafetyNumber, safetyNumber, type SafetyPerson } from "./safety_number.ts";
 export {
