@@ -139,15 +139,20 @@ export class Committer {
     wish: Wish,
   ): Promise<{ committed: Committed; request: RequestOf<"commit"> }> {
     const { lib, mls } = this.#loaded, { options: { keyLog, random } } = this.#context, { state } = here;
+    const cited = new Set(wish.leaves);
+    const proofs = state.leaves.flatMap(({ seq, device, proof }) =>
+      cited.has(seq) && proof.length > 0 ? [{ device, signature: proof }] : []
+    );
     const notes: CommitNotes = {
       skipped: [...state.skipped],
-      leaves: [...wish.leaves ?? []],
+      leaves: [...cited],
       keyLogEntries: keyLog.length,
+      proofs,
     };
     const before = lib.rosterOf(group);
     const committed = await lib.commitChange(mls, group, wish, {
       notes,
-      grounds: groundsOf(notes, state, keyLog),
+      grounds: groundsOf(notes, state, keyLog, lib.leaversBy(group, proofs)),
       identityOf: identitiesOf(notes, keyLog),
     });
     if (committed.body.length + 2 > COMMIT_BODY_BYTES_MAX) {

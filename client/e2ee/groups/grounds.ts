@@ -7,16 +7,19 @@ import type { ConversationState } from "./state_row.ts";
 /**
  * The grounds that the notes of a commit give.
  *
- * A leave notice before this device came in is one that it cannot read. It is believed: who cites one that is none is alone
- * with it, and with whoever came in later; they find out at the next message of anybody else.
+ * A leave notice before this device came in is one that it cannot read: then what the leaver has signed counts, which the commit
+ * repeats. A number alone would let anybody put out anybody, for all who came in behind that row.
+ *
+ * @param leavers Who has signed that they leave, by the notes' proofs.
  */
 export function groundsOf(
   { leaves: cited, keyLogEntries }: CommitNotes,
-  { leaves, joined }: ConversationState,
-  keyLog: KeyLogView,
+  { leaves }: Pick<ConversationState, "leaves">,
+  keyLog: Pick<KeyLogView, "isRevoked">,
+  leavers: ReadonlySet<UserName>,
 ): Grounds {
   return ({ user, device }) =>
-    cited.some((seq) => seq < joined || leaves.some((leave) => leave.seq === seq && leave.user === user)) ||
+    leavers.has(user) || leaves.some((leave) => leave.user === user && cited.includes(leave.seq)) ||
     (keyLogEntries > 0 && keyLog.isRevoked(user, device, keyLogEntries));
 }
 

@@ -26,16 +26,17 @@ export class Leaving {
 
   /** @throws UsageError for the last admin while others are there, ServerRefusal, ConnectionLostError. */
   async leave(here: Conversation): Promise<void> {
-    const { options: { database, ask, random, nowMs }, pending, traces } = this.#context, { lib } = this.#loaded;
+    const { options: { database, ask, random, nowMs, self }, pending, traces } = this.#context, { lib } = this.#loaded;
     const id = random.bytes(16).toHex() as MessageId;
     await here.making.run(async () => {
       for (;;) {
         this.#requireAnotherHead(here);
+        const group = here.sound;
         const { body, epoch, step } = await this.#sealing.seal(here, {
           id,
           timeMs: nowMs(),
           type: lib.ContentType.leaveNotice,
-          content: new Uint8Array(),
+          content: group === undefined ? new Uint8Array() : lib.signLeave(group, self.keys.leaf),
         });
         try {
           database.transaction(() => step.write());

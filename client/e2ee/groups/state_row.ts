@@ -2,17 +2,19 @@
 import {
   array,
   bool,
+  bytes,
   decode,
   encode,
   fixedBytes,
   type Infer,
+  type Schema,
   struct,
   text,
   u48,
   u8,
   varint,
 } from "../../../shared/codec/mod.ts";
-import { type ConversationId, userName } from "../../../shared/protocol/mod.ts";
+import { type ConversationId, type DeviceId, deviceId, userName } from "../../../shared/protocol/mod.ts";
 import type { Database } from "../../home/database.ts";
 import type { Vault } from "../../home/vault.ts";
 
@@ -32,7 +34,17 @@ export const Trouble = {
 /** Rows that are remembered of a kind: the newest. */
 export const LISTED_MAX = 256;
 
-const STATE = struct({
+/** What a leave notice said in homes of earlier versions. */
+const FORMER_LEAVE = struct({ seq: varint, user: userName });
+const LEAVE = struct({
+  seq: varint,
+  user: userName,
+  device: deviceId,
+  /** What it has signed (see `mls/leave_proof.ts`); empty where it has signed nothing that holds. */
+  proof: bytes(64),
+});
+
+const fieldsWith = <T>(leave: Schema<T>) => ({
   version: u8,
   /** The newest row that was taken. */
   seq: varint,
@@ -51,7 +63,7 @@ const STATE = struct({
   /** Rows with commits for this epoch that did not count. */
   skipped: array(varint, LISTED_MAX),
   /** Whose leave notice stands in which row. */
-  leaves: array(struct({ seq: varint, user: userName }), LISTED_MAX),
+  leaves: array(leave, LISTED_MAX),
   /** Of this epoch and the last ones. */
   authenticators: array(struct({ epoch: varint, value: fixedBytes(16) }), 8),
   /** When this device's keys were new, and what it has sealed under them. */
@@ -68,6 +80,8 @@ const STATE = struct({
   /** Up to here nothing counts any more: the server was restored from a backup, and groups are made again behind it. */
   base: varint,
 });
+const STATE = struct(fieldsWith(LEAVE));
+const FORMER_STATE = struct(fieldsWith(FORMER_LEAVE));
 
 export type ConversationState = Omit<Infer<typeof STATE>, "version">;
 
@@ -98,8 +112,16 @@ export class StateRows {
   load(id: ConversationId): ConversationState | undefined {
     const row = this.db.get("SELECT state FROM mls_conversations WHERE id = ?", id);
     if (row === undefined) return undefined;
-    const { version: _, ...state } = decode(STATE, this.vault.open(row["state"] as Uint8Array, context(id)));
-    return state;
+    const encoded = this.vault.open(row["state"] as Uint8Array, context(id));
+    if (encoded[0] !== FORMER_VERSION) {
+      const { version: _, ...state } = decode(STATE, encoded);
+      return state;
+    }
+    const { version: _, ...state } = decode(FORMER_STATE, encoded);
+    return {
+      ...state,
+      leaves: state.leaves.map((leave) => ({ ...leave, device: NO_DEVICE, proof: new Uint8Array() })),
+    };
   }
 
   /** Inside the caller's transaction. */
@@ -127,4 +149,6 @@ function context(id: ConversationId): string {
   return `mls_conversations.state ${id}`;
 }
 
-const VERSION = 1;
+const VERSION = 2;
+const FORMER_VERSION = 1;
+const NO_DEVICE = "0".repeat(32) as DeviceId;

@@ -141,7 +141,7 @@ export class Taker {
     const outcome = await lib.receive(mls, here.group, bytes, {
       nowMs: nowMs(),
       ...(notes === undefined ? {} : {
-        grounds: groundsOf(notes, state, keyLog),
+        grounds: groundsOf(notes, state, keyLog, lib.leaversBy(here.group, notes.proofs ?? [])),
         identityOf: identitiesOf(notes, keyLog),
         mayComeIn: comersOf(notes, keyLog),
       }),
@@ -217,7 +217,10 @@ export class Taker {
         warnings,
       };
       if (user === self.name) return { taken, next: this.#gone(here, record) };
-      const leaves = [...state.leaves, { seq: record.seq, user }].slice(-LISTED_MAX);
+      const { seq } = record, signature = plaintext.content;
+      const isProof = signature.length === 64 && lib.leaversBy(here.group!, [{ device, signature }]).has(user);
+      const leave = { seq, user, device, proof: isProof ? signature : new Uint8Array() };
+      const leaves = [...state.leaves, leave].slice(-LISTED_MAX);
       return { taken, next: { state: { ...after, leaves }, group, wipe, writes } };
     }
     const next: Next = { state: after, group, wipe, writes };

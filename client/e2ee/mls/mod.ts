@@ -44,6 +44,7 @@ export {
   type OwnKeyPackage,
   readKeyPackage,
 } from "./key_packages.ts";
+export { leaversBy, signLeave } from "./leave_proof.ts";
 export { ContentType, type Plaintext } from "./plaintext.ts";
 export {
   allowed,
