@@ -7,7 +7,7 @@ import { createPrimitives, formatFingerprint, parseFingerprint } from "../../sha
 import { callControl, FileLock } from "../../shared/host/mod.ts";
 import { locate, type Located, openUdp } from "../../shared/net/mod.ts";
 import { inDirectory } from "../temporary.ts";
-import { eventually, lines, type Result, runArguments, startCluster, TEST_ENV } from "./harness.ts";
+import { eventually, lines, onceOf, type Result, runArguments, startCluster, TEST_ENV } from "./harness.ts";
 
 const primitives = await createPrimitives();
 
@@ -29,7 +29,9 @@ Deno.test("a balancer says ready only when every server answers, and LOCATE lead
     for (let count = 0; count < 10; count++) {
       assert.equal((await ask(cluster.port, [0, 2])).serverNumber, 1);
     }
-    assert.equal((await statusOf(cluster.dataDir)).located, 70);
+    // Whoever waits long for an answer asks once more.
+    const { located } = await statusOf(cluster.dataDir);
+    assert.ok(located >= 70 && located < 140, `${located}`);
   } finally {
     await cluster.stop();
   }
@@ -102,6 +104,33 @@ Deno.test({
       await third.stop();
       assert.ok(await isFree(dataDir, 0));
     }),
+});
+
+Deno.test({
+  name: "the end of a server that was adopted, and is nobody's child, is heard of sooner than by the next question",
+  ignore: Deno.build.os === "windows",
+  fn: () =>
+    // Questions are asked every second: on a busy machine one may come first, though nobody waited for it.
+    onceOf(5, () =>
+      inDirectory(async (directory) => {
+        const dataDir = join(directory, "data"), { socket } = dataPaths(dataDir).balancer;
+        const first = await startCluster(1, [], dataDir), [pid] = await first.serverPids();
+        first.balancer.kill("SIGKILL");
+        await first.balancer.status;
+        const second = await startCluster(1, [], dataDir);
+        try {
+          assert.deepEqual(await second.serverPids(), [pid]);
+          const killedMs = performance.now();
+          Deno.kill(pid!, "SIGKILL");
+          await eventually(async () => {
+            const { servers } = await callControl(socket, { command: "status" }) as unknown as BalancerStatus;
+            return servers[0]!.pid !== pid || undefined;
+          }, "it is gone");
+          assert.ok(performance.now() - killedMs < 500, `${Math.round(performance.now() - killedMs)} ms`);
+        } finally {
+          await second.stop();
+        }
+      })),
 });
 
 Deno.test({
@@ -277,7 +306,7 @@ async function statusOf(dataDir: string): Promise<BalancerStatus> {
 }
 
 function ask(port: number, excluded: readonly number[] = []): Promise<Located> {
-  return locate({ host: "127.0.0.1", port, excluded, timeoutMs: 5000, primitives });
+  return locate({ host: "127.0.0.1", port, excluded, timeoutMs: 60_000, primitives });
 }
 
 /** Whether no process holds this server number: the only thing that tells a dead process from one nobody has reaped. */

@@ -157,13 +157,25 @@ export async function fastchat(args: readonly string[], options: CommandOptions 
 /** Starts `fastchat ARGS`; the caller ends it. */
 export function startFastchat(args: readonly string[], options: CommandOptions = {}): Deno.ChildProcess {
   return new Deno.Command(Deno.execPath(), {
-    args: [...runArguments("client"), ...args],
+    args: [...runArguments("client"), ...patient(args)],
     env: { ...TEST_ENV, FASTCHAT_PASSWORD: PASSWORD, ...options.env },
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",
   }).spawn();
 }
+
+/** Commands give up after 20 s where they are not told otherwise: a machine with other things to do may need longer to sign somebody up. */
+function patient([command, ...rest]: readonly string[]): string[] {
+  if (command === undefined) return [];
+  const connects = CONNECTING.has(command) && !rest.includes("--timeout");
+  return [command, ...(connects ? ["--timeout", "90"] : []), ...rest];
+}
+
+const CONNECTING = new Set(
+  "register login recover recovery passwd send recv listen group groups device identity verify users online archive"
+    .split(" "),
+);
 
 /** Whole lines of a stream as they come. */
 export async function* lines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {

@@ -31,7 +31,7 @@ import { Prng } from "../sim/prng.ts";
 import { inDirectory } from "../temporary.ts";
 import { Attacker, mangled } from "./attacker.ts";
 import { relayBetween } from "./between.ts";
-import { type Cluster, startCluster } from "./harness.ts";
+import { type Cluster, eventually, startCluster } from "./harness.ts";
 import { Person } from "./people.ts";
 
 const primitives = await createPrimitives();
@@ -87,10 +87,13 @@ async function flood({ relay, targets, alice, bob }: Scene): Promise<void> {
   // The first one's address is the victims', whose tokens prove it; the second one's is nobody's.
   const attackers = [new Attacker(victimsHost(relay, targets)), new Attacker()];
   const everybody = [targets.balancer, ...targets.servers];
-  const talking = new AbortController();
-  const latencies = keepTalking(alice, bob, talking.signal);
+  const talking = new AbortController(), measured: number[] = [];
+  let sent = 0, isOver = false;
+  const talk = keepTalking(alice, bob, talking.signal, measured).finally(() => isOver = true);
+  talk.catch(() => {});
   try {
-    for (let sent = 0; sent < FLOOD_DATAGRAMS;) {
+    // Until enough was said meanwhile to tell, however slow the machine is.
+    while (!isOver && (sent < FLOOD_DATAGRAMS || measured.length <= MESSAGES_MIN)) {
       const burst: Promise<void>[] = [];
       for (; burst.length < FLOOD_BURST; sent++) {
         const attacker = attackers[sent % attackers.length]!, target = everybody[sent % everybody.length]!;
@@ -104,8 +107,8 @@ async function flood({ relay, targets, alice, bob }: Scene): Promise<void> {
   } finally {
     talking.abort();
   }
-  const measured = await latencies, slowest = Math.max(...measured);
-  const [received, sent] = [attackers.reduce((sum, a) => sum + a.bytesReceived, 0), FLOOD_DATAGRAMS];
+  await talk;
+  const slowest = Math.max(...measured), received = attackers.reduce((sum, a) => sum + a.bytesReceived, 0);
   console.log(
     `    ${measured.length} messages during ${sent} hostile datagrams: ${median(measured).toFixed(1)} ms, ` +
       `at most ${slowest.toFixed(0)} ms; ${received} bytes answered to ${
@@ -116,8 +119,8 @@ async function flood({ relay, targets, alice, bob }: Scene): Promise<void> {
     attacker.close();
     assert.deepEqual(attacker.amplifiers, [], "Somebody answered with more bytes than they got");
   }
-  assert.ok(measured.length > 20, `Only ${measured.length} messages were exchanged meanwhile`);
-  assert.ok(slowest < 2000, `A message took ${slowest} ms`);
+  // A hundredth of a second where nothing else runs. Whoever is kept out waits longer than this.
+  assert.ok(slowest < 10_000, `A message took ${slowest} ms`);
   assert.ok(received > 0, "Not even a RETRY came: was anything attacked?");
 }
 
@@ -175,6 +178,8 @@ async function sendVictimsIds(scene: Scene): Promise<void> {
     const unknown = packets[0]!.slice();
     unknown.set(primitives.random.bytes(4), 5);
     for (const target of targets.servers) await attacker.send(unknown, target);
+    const { host, port } = targets.servers[own]!, expected = formatHostPort(host, port);
+    await eventually(() => attacker.answers.some(({ from }) => from === expected) || undefined, "a reset");
     await new Promise((resolve) => setTimeout(resolve, 200));
     const resets = targets.servers.map((target) => attacker.take(target).length);
     assert.deepEqual(resets, targets.servers.map((_, number) => number === own ? 1 : 0));
@@ -196,11 +201,11 @@ async function stripVersions({ cluster }: Scene): Promise<void> {
   });
   const { host, port } = relay.map("127.0.0.1", cluster.port);
   try {
-    const located = () => locate({ host, port, timeoutMs: 2000, primitives });
+    const located = () => locate({ host, port, timeoutMs: 30_000, primitives });
     await assert.rejects(connect({ located: await located(), timeoutMs: 1200, primitives }), ConnectTimeoutError);
     assert.ok(changed > 0, "No INITIAL was changed");
     change = false;
-    const { channel, ended } = await connect({ located: await located(), timeoutMs: 5000, primitives });
+    const { channel, ended } = await connect({ located: await located(), timeoutMs: 30_000, primitives });
     channel.close(0, "");
     await ended;
   } finally {
@@ -240,11 +245,11 @@ async function swapKeys({ cluster, directory, bob }: Scene): Promise<void> {
   };
   try {
     const began = performance.now();
-    await assert.rejects(open(`${server}#${cluster.fingerprint}`, 2500), isKeyChanged);
+    await assert.rejects(open(`${server}#${cluster.fingerprint}`, 6_000), isKeyChanged);
     assert.ok(performance.now() - began > 1000, "It was said before the true balancer had time to answer");
     // Whoever is quicker than the true answer only costs time.
     answersToSwap = 2;
-    const client = await open(`${server}#${cluster.fingerprint}`, 20_000);
+    const client = await open(`${server}#${cluster.fingerprint}`, 60_000);
     assert.ok(answersToSwap <= 0, "No answer was swapped");
     assert.deepEqual(client.serverFingerprint, await fingerprintOf(cluster));
     await client.close();
@@ -255,7 +260,7 @@ async function swapKeys({ cluster, directory, bob }: Scene): Promise<void> {
     assert.equal(caught, 0);
     // The trap works: who knows no key goes there.
     const { host, port } = relay.map("127.0.0.1", cluster.port);
-    const located = await locate({ host, port, timeoutMs: 2000, primitives });
+    const located = await locate({ host, port, timeoutMs: 30_000, primitives });
     assert.deepEqual(located.fingerprint, fingerprint(spki));
   } finally {
     relay.close();
@@ -268,15 +273,15 @@ async function exchange({ alice, bob }: Scene, label: string): Promise<void> {
   for (const [from, to] of [[alice, bob], [bob, alice]] as const) {
     const heard = to.from(from.name).length, texts = [1, 2, 3].map((number) => `${label} ${number}`);
     await Promise.all(texts.map((text) => from.client.send(to.name, text)));
-    await to.until(() => to.from(from.name).length >= heard + texts.length, `${label} arrives`, 5);
+    await to.until(() => to.from(from.name).length >= heard + texts.length, `${label} arrives`);
     assert.deepEqual(to.from(from.name).slice(heard), texts);
   }
 }
 
-/** Both talk, one message after the other. @returns How long each took from sending to being heard, in milliseconds. */
-async function keepTalking(alice: Person, bob: Person, signal: AbortSignal): Promise<number[]> {
+/** Both talk, one message after the other; notes how long each took from sending to being heard, in milliseconds. */
+async function keepTalking(alice: Person, bob: Person, signal: AbortSignal, latencies: number[]): Promise<void> {
   const talk = async (from: Person, to: Person) => {
-    const latencies: number[] = [], texts: string[] = [], heard = to.from(from.name).length;
+    const texts: string[] = [], heard = to.from(from.name).length;
     while (!signal.aborted) {
       const text = `meanwhile ${texts.length} of ${from.name}`,
         count = heard + texts.push(text),
@@ -287,9 +292,8 @@ async function keepTalking(alice: Person, bob: Person, signal: AbortSignal): Pro
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     assert.deepEqual(to.from(from.name).slice(heard), texts);
-    return latencies;
   };
-  return (await Promise.all([talk(alice, bob), talk(bob, alice)])).flat();
+  await Promise.all([talk(alice, bob), talk(bob, alice)]);
 }
 
 /** What no attack may change. */
@@ -305,10 +309,14 @@ async function steadyState({ cluster, alice, bob }: Scene) {
 
 /** Sessions and how far each device has read, on the servers' disk. */
 async function onDisk({ cluster }: Scene): Promise<unknown> {
-  // What clients have to tell about what they read they tell within a fifth of a second.
-  await new Promise((resolve) => setTimeout(resolve, 400));
   const database = new DatabaseSync(join(cluster.dataDir, "store.db"), { readOnly: true, timeout: 10_000 });
   try {
+    // What clients have to tell about what they read they tell a moment later.
+    const behind = database.prepare(
+      `SELECT 1 FROM conversations LEFT JOIN cursors ON cursors.conversation = conversations.id
+       WHERE cursors.seq IS NOT conversations.head`,
+    );
+    await eventually(() => behind.get() === undefined || undefined, "everybody has told what they have");
     return ["sessions", "devices", "cursors"].map((table) => database.prepare(`SELECT * FROM ${table}`).all());
   } finally {
     database.close();
@@ -360,3 +368,4 @@ function median(values: readonly number[]): number {
 
 const FLOOD_DATAGRAMS = 10_000;
 const FLOOD_BURST = 30;
+const MESSAGES_MIN = 20;

@@ -1,23 +1,30 @@
 /** What was said before somebody came, handed to them (SECURITY M15): real programs over several servers, one of them killed. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import type { Relay } from "../relay.ts";
+import { relayBetween } from "./between.ts";
 import { type Cluster, eventually, fastchat, type Result, startCluster, startFastchat } from "./harness.ts";
 import { inHome } from "./homes.ts";
 import { Person } from "./people.ts";
 
 let cluster: Cluster;
+/** Between everybody and the cluster. */
+let relay: Relay;
+let server: string;
 let folder: string;
 
 Deno.test.beforeAll(async () => {
   folder = await Deno.makeTempDir({ prefix: "fastchat-shared-" });
   cluster = await startCluster(2);
+  ({ relay, server } = await relayBetween(cluster));
   const registered = await Promise.all(
-    ["alice", "bob", "carol"].map((name) => fastchat(["register", name, "--server", cluster.server, ...at(name)])),
+    ["alice", "bob", "carol"].map((name) => fastchat(["register", name, "--server", server, ...at(name)])),
   );
   for (const result of registered) succeeded(result);
 });
 
 Deno.test.afterAll(async () => {
+  relay?.close();
   await cluster?.stop();
   await Deno.remove(folder, { recursive: true });
 });
@@ -57,9 +64,11 @@ Deno.test("a newcomer is given what a group shares, though who let them in was k
     /is given what was said since 20.* UTC, as the copy/,
   );
   assert.match(await run("alice", "group", "members", "#team"), /is given what was said since 20/);
-  const alice = await Person.open({ server: cluster.server, home: join(folder, "alice"), name: "alice" });
+  const alice = await Person.open({ server, home: join(folder, "alice"), name: "alice" });
   for (let number = 1; number <= MESSAGES; number++) await alice.client.send("#team", textOf(number));
   await alice.close();
+  // Over a slow line, so that there is a midst to be killed in.
+  Object.assign(relay.up.faults, SLOW);
   const adding = startFastchat(["group", "add", "#team", "carol", ...at("alice")]);
   await adding.stdin.close();
   const output = Promise.all([new Response(adding.stdout).text(), new Response(adding.stderr).text()]);
@@ -72,6 +81,7 @@ Deno.test("a newcomer is given what a group shares, though who let them in was k
   adding.kill("SIGKILL");
   await Promise.all([adding.status, output]);
   assert.notEqual(await gift(), undefined, "it was killed before all was given");
+  Object.assign(relay.up.faults, FAST);
   await run("carol", "recv", "--wait", "1");
   assert(copies(await said("carol", "#team")).length < MESSAGES);
   // Whatever this home does next, it gives the rest.
@@ -92,7 +102,7 @@ Deno.test("a newcomer is given what a group shares, though who let them in was k
 Deno.test("fastchat device share hands what two people said to another device, when it is approved", async () => {
   await run("alice", "send", "bob", "before the laptop");
   assert.match(await run("bob", "recv", "--wait", "20"), /before the laptop/);
-  succeeded(await fastchat(["login", "alice", "--server", cluster.server, "--device-name", "laptop", ...at("laptop")]));
+  succeeded(await fastchat(["login", "alice", "--server", server, "--device-name", "laptop", ...at("laptop")]));
   const refused = await fastchat(["device", "share", "laptop", ...at("alice")]);
   assert.equal(refused.code, 2);
   assert.match(refused.stderr, /added with your password alone.*fastchat device approve \w{8}, or try again in 24 h/);
@@ -125,3 +135,6 @@ function textOf(number: number): string {
 }
 
 const MESSAGES = 24;
+/** What there is to give takes seven seconds. */
+const SLOW = { rateBits: 4_000_000, queue: 50 };
+const FAST = { rateBits: 0 };

@@ -335,12 +335,20 @@ Deno.test({
     await jan.shows(/ina: hello\n[^]*\[ina\]$/);
     await ina.type("/to jan", "Enter");
     await ina.shows(/\[jan\]$/);
+    // Without a key for some seconds one has stopped: who types goes on until it was seen.
+    const whileTyping = async (typist: Terminal, see: Promise<unknown>) => {
+      let isSeen = false;
+      const seen = see.finally(() => isSeen = true);
+      seen.catch(() => {});
+      for (; !isSeen; await new Promise((resolve) => setTimeout(resolve, 1_000))) await typist.type(" ", "BSpace");
+      await seen;
+    };
     await ina.type("wait, I am looking for");
     // Jan's own text and cursor are where they were.
     await jan.type("take your");
-    await jan.shows(/\n\[ina\] take your +typing: ina$/);
+    await whileTyping(ina, jan.shows(/\n\[ina\] take your +typing: ina$/));
     assert.equal((await jan.cursor()).x, "[ina] take your".length);
-    await ina.shows(/\n\[jan\] wait, I am looking for +typing: jan$/);
+    await whileTyping(jan, ina.shows(/\n\[jan\] wait, I am looking for +typing: jan$/));
     await tidy(jan, "[ina] ");
     // A long line takes its place; a message or silence ends it.
     await jan.type(" time, ".repeat(9));
