@@ -78,13 +78,14 @@ export class Liveness {
   }
 
   #handleSilence(nowUs: number): void {
-    const { timers, ping, events } = this.#parts;
+    const { timers, ping, events, rtt } = this.#parts;
     const dueUs = timers.get(Timer.Silence);
     if (!timers.take(Timer.Silence, nowUs)) return;
-    // Whoever looks this late was away itself: answers may lie unread. We ask again, and listen.
+    // Whoever looks this late was away itself: answers may lie unread. We ask again and listen, for as long as an answer takes at
+    // least; all the patience anew would find a dead server late where a busy machine looks late each time.
     if (nowUs - dueUs > SILENCE_US_MIN) {
       ping();
-      timers.set(Timer.Silence, nowUs + this.#patienceUs);
+      timers.set(Timer.Silence, nowUs + Math.max(SILENCE_US_MIN, rtt.probeTimeoutUs));
     } else if (!this.#silent) {
       this.#silent = true;
       events.push({ type: "silent" });

@@ -74,6 +74,23 @@ Deno.test("Liveness that looks late asks again before it says that nobody answer
   assert.deepEqual(told(), ["silent"]);
 });
 
+Deno.test("Liveness that looks late listens as long as an answer takes, however patient it has become", () => {
+  const { liveness, timers, rtt, told } = make();
+  liveness.onSpoken(0);
+  liveness.onHeard(900_000);
+  liveness.onSpoken(1_000_000);
+  const lateUs = timers.get(Timer.Silence) + 500_000;
+  assert.equal(lateUs, 1_000_000 + 1_800_000 + 500_000);
+  liveness.handleTimeout(lateUs);
+  assert.deepEqual(told(), ["ping"]);
+  const listensUs = timers.get(Timer.Silence) - lateUs;
+  assert.ok(listensUs >= rtt.probeTimeoutUs && listensUs < 400_000, `${listensUs} µs`);
+  // What lay unread is read: all the patience again.
+  liveness.onHeard(lateUs + 1_000);
+  liveness.onSpoken(lateUs + 2_000);
+  assert.ok(timers.get(Timer.Silence) - lateUs > 1_000_000);
+});
+
 Deno.test("Liveness is more patient for a while where a long silence meant nothing, and never for long", () => {
   const { liveness, timers } = make();
   const patienceUs = (nowUs: number) => {
