@@ -28,6 +28,7 @@ import type { Member, Roster } from "../mls/mod.ts";
 import { Asks } from "./asks.ts";
 import { Changes, groupName, readable } from "./changes.ts";
 import { ASK_LINK, Chores } from "./chores.ts";
+import { disbelieved } from "./claims.ts";
 import { Committer } from "./committer.ts";
 import { type Context, makeContext } from "./context.ts";
 import { Conversation } from "./conversation.ts";
@@ -42,7 +43,7 @@ import { ROLES } from "./lines.ts";
 import { formatLink, linkProof, parseLink } from "./link.ts";
 import { Newcomers } from "./newcomers.ts";
 import type { EngineOptions } from "./options.ts";
-import { BLOCKED, DISMISSED, PUT_OUT, WAITING } from "./reasons.ts";
+import { blockedBy, DISMISSED, NOT_IN_IT, PUT_OUT, WAITING } from "./reasons.ts";
 import { Sealing } from "./sealing.ts";
 import { Served } from "./served.ts";
 import { Trouble } from "./state_row.ts";
@@ -121,15 +122,15 @@ class GroupEngine implements OwnEngine {
     const here = await this.#here(id);
     if (here.state.trouble !== Trouble.removed) await here.caughtUp();
     if (here.state.trouble === Trouble.removed) {
-      throw new FastChatError(this.#context.options.peerOf(id) === undefined ? BLOCKED[Trouble.removed]! : PUT_OUT);
+      throw new FastChatError(this.#context.options.peerOf(id) === undefined ? NOT_IN_IT : PUT_OUT);
     }
     if (here.group === undefined || here.isFounding) await founder.enter(here);
     const { trouble } = here.state;
     if (trouble === Trouble.withheld || trouble === Trouble.rolledBack) {
       await joiner.seek(here);
-      throw new NotReadyError(BLOCKED[trouble]!, joiner.whenIn(here));
+      throw new NotReadyError(blockedBy(here.state)!, joiner.whenIn(here));
     }
-    if (trouble !== Trouble.none) throw new FastChatError(BLOCKED[trouble]!);
+    if (trouble !== Trouble.none) throw new FastChatError(blockedBy(here.state)!);
     const group = here.sound;
     if (group === undefined) throw new NotReadyError(WAITING, joiner.whenIn(here));
     const roster = lib.rosterOf(group);
@@ -138,20 +139,18 @@ class GroupEngine implements OwnEngine {
       this.#compared.add(id);
       chores.devicesChanged(here, founder.usersOf(id));
     }
-    await chores.run(here);
-    await this.#requireIdentities(lib.rosterOf(here.group ?? group), lib);
+    await this.#orWhenIn(here, joiner, async () => {
+      await chores.run(here);
+      await this.#requireIdentities(lib.rosterOf(here.group ?? group), lib);
+    });
   }
 
   async seal(id: ConversationId, message: { id: MessageId; timeMs: number; text: string }): Promise<Sealed> {
-    const { sealing, loaded: { lib } } = await this.#load(), here = await this.#here(id);
+    const { sealing, joiner, loaded: { lib } } = await this.#load(), here = await this.#here(id);
     const content = TEXT_ENCODER.encode(message.text);
     if (content.length > TEXT_BYTES_MAX) throw new UsageError(`A message has at most ${TEXT_BYTES_MAX} bytes`);
-    return await sealing.seal(here, {
-      id: message.id,
-      timeMs: message.timeMs,
-      type: lib.ContentType.text,
-      content,
-    });
+    const { id: messageId, timeMs } = message, type = lib.ContentType.text;
+    return await this.#orWhenIn(here, joiner, () => sealing.seal(here, { id: messageId, timeMs, type, content }));
   }
 
   async stale(id: ConversationId, epoch: number): Promise<void> {
@@ -161,8 +160,12 @@ class GroupEngine implements OwnEngine {
   accept(id: ConversationId): Promise<void> {
     return this.#context.background.run(async () => {
       const here = await this.#here(id);
+      const { joiner } = await this.#load();
       await here.exclusive(() => {
-        if (here.state.trouble === Trouble.fork) here.change({ state: { ...here.state, trouble: Trouble.none } });
+        const { state } = here, isFork = state.trouble === Trouble.fork;
+        const after = isFork ? { ...state, trouble: Trouble.none, troubleText: "" } : disbelieved(state);
+        // Whoever waited to be let in is in.
+        if (after !== undefined) here.change({ state: after, ...(!isFork && { after: () => joiner.isIn(here) }) });
         return Promise.resolve();
       });
       this.#context.options.onChanged(id);
@@ -256,7 +259,7 @@ class GroupEngine implements OwnEngine {
     const devicesOf = Map.groupBy(roster.members, ({ user }) => user);
     const roles = new Map(roster.info.roles.map(({ user, role }) => [user, role]));
     const roleOf = (name: UserName) => ROLES[roles.get(name) ?? 0] ?? "member";
-    const blocked = BLOCKED[here.state.trouble];
+    const blocked = blockedBy(here.state);
     return {
       id,
       isGroup: roster.info.kind === lib.Kind.group,
@@ -350,7 +353,7 @@ class GroupEngine implements OwnEngine {
       await joiner.seek(here);
       if (here.sound === undefined) throw new NotReadyError(WAITING, joiner.whenIn(here));
     }
-    if (trouble !== Trouble.none) throw new FastChatError(BLOCKED[trouble]!);
+    if (trouble !== Trouble.none) throw new FastChatError(blockedBy(here.state)!);
     return here;
   }
 
@@ -410,6 +413,17 @@ class GroupEngine implements OwnEngine {
   async #settle(here: Conversation): Promise<void> {
     const { committer } = await this.#load();
     await here.making.run(() => committer.settle(here));
+  }
+
+  /** A row that is taken meanwhile may stop this conversation: what was to be sent waits then, and is not given up. */
+  async #orWhenIn<T>(here: Conversation, joiner: Joiner, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      const { trouble } = here.state, isPassing = trouble === Trouble.withheld || trouble === Trouble.rolledBack;
+      if (!isPassing || !(error instanceof FastChatError) || error instanceof NotReadyError) throw error;
+      throw new NotReadyError(blockedBy(here.state)!, joiner.whenIn(here));
+    }
   }
 
   #end(reason: Error): void {

@@ -3,10 +3,11 @@
  * later than it knows (SECURITY M4, M11). One placeholder stands for all that it cannot read, and it looks for a way in.
  */
 import type { Record } from "../../../shared/protocol/mod.ts";
+import { claimedBy, isDisbelieved } from "./claims.ts";
 import type { Context } from "./context.ts";
 import type { Conversation, Next } from "./conversation.ts";
 import type { Joiner } from "./joiner.ts";
-import { REFUSED, ROLLED_BACK, WITHHELD } from "./reasons.ts";
+import { REFUSED, ROLLED_BACK, withheld } from "./reasons.ts";
 import { nothing, refused, type Result, wait } from "./result.ts";
 import { type ConversationState, Trouble } from "./state_row.ts";
 
@@ -54,20 +55,16 @@ export class Outside {
   }
 
   /** Written in an epoch that this device was not shown. */
-  behind(here: Conversation, { device }: Record, state: ConversationState): Result {
+  behind(here: Conversation, { device, sender }: Record, state: ConversationState): Result {
     // By this very device, it says: then nobody withheld anything, but this home is an older copy of itself.
     if (device === this.#context.options.self.keys.id) return this.rolledBack(here, state);
-    const isNew = state.trouble === Trouble.none || state.trouble === Trouble.fork;
-    this.#joiner.wantsIn(here);
-    const next: Next = {
-      state: {
-        ...state,
-        trouble: isNew ? Trouble.withheld : state.trouble,
-        gapShown: true,
-        missed: state.missed + 1,
-      },
-    };
-    const warnings = isNew ? [WITHHELD] : [];
+    const isMadeUp = isDisbelieved(state, sender);
+    const isNew = !isMadeUp && (state.trouble === Trouble.none || state.trouble === Trouble.fork);
+    if (!isMadeUp) this.#joiner.wantsIn(here);
+    const isWithheld = isNew || state.trouble === Trouble.withheld;
+    const claimed = isWithheld ? claimedBy(state, sender) : state;
+    const next: Next = { state: { ...claimed, gapShown: true, missed: state.missed + 1 } };
+    const warnings = isNew ? [withheld(sender)] : [];
     if (state.gapShown) return { taken: nothing(warnings), next };
     return { taken: { kind: "refused", reason: REFUSED.behind, retryable: false, warnings }, next };
   }

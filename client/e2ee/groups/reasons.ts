@@ -4,7 +4,7 @@ import type { UserName } from "../../../shared/protocol/mod.ts";
 import { KeyChangedError } from "../../errors.ts";
 import type { Warning } from "../engine.ts";
 import type { RefusalReason } from "../mls/mod.ts";
-import { Trouble } from "./state_row.ts";
+import { type ConversationState, Trouble } from "./state_row.ts";
 
 export const REFUSALS: Readonly<{ [reason in RefusalReason]: string }> = {
   "malformed": "It is damaged",
@@ -25,7 +25,7 @@ export const REFUSED = {
 } as const;
 
 /** Why nothing is sent, for people. */
-export const BLOCKED: Readonly<Record<number, string>> = {
+const BLOCKED: Readonly<Record<number, string>> = {
   [Trouble.withheld]:
     "A change of this conversation was withheld from this device: nothing is sent until it has been let in again",
   [Trouble.rolledBack]:
@@ -34,6 +34,18 @@ export const BLOCKED: Readonly<Record<number, string>> = {
     "(fastchat trust NAME, or trust '#GROUP')",
   [Trouble.removed]: "You are no longer in this conversation",
 };
+
+/** Why nothing is sent in a conversation; `undefined` where something may be. */
+export function blockedBy(
+  { trouble, troubleText }: Pick<ConversationState, "trouble" | "troubleText">,
+): string | undefined {
+  const why = BLOCKED[trouble];
+  if (trouble !== Trouble.withheld || troubleText === "") return why;
+  const names = troubleText.split(" ").join(", ");
+  return `${why}. It is the word of ${names}: if that is made up, accept it (fastchat trust NAME, or trust '#GROUP') and put them out`;
+}
+
+export const NOT_IN_IT = BLOCKED[Trouble.removed]!;
 
 /** In a direct conversation nobody removes the other one, but for another key of the same name. */
 export const PUT_OUT =
@@ -55,10 +67,11 @@ export function fork(name: UserName, of: string): Warning {
   return { code: "fork", name, text: `${name} is shown another ${of} than this device: the server may be lying` };
 }
 
-export const WITHHELD: Warning = {
-  code: "withheld",
-  text: "A change of this conversation was withheld from this device; it asks to be let in again",
-};
+export function withheld(name: UserName): Warning {
+  const text =
+    `A change of this conversation was withheld from this device, or ${name} makes that up; it asks to be let in again`;
+  return { code: "withheld", name, text };
+}
 export const ROLLED_BACK: Warning = {
   code: "rolled-back",
   text: "This home was put back to an earlier state: it joins this conversation again with new keys",

@@ -8,7 +8,7 @@ import { mlsBody } from "./body.ts";
 import type { Context } from "./context.ts";
 import type { Conversation } from "./conversation.ts";
 import type { Loaded } from "./library.ts";
-import { BLOCKED } from "./reasons.ts";
+import { blockedBy } from "./reasons.ts";
 
 export interface ToSeal {
   readonly id: MessageId;
@@ -32,7 +32,7 @@ export class Sealing {
     try {
       const { lib, mls } = this.#loaded, { options: { self, keyLog }, traces } = this.#context, { state } = here;
       const group = here.sound;
-      if (group === undefined) throw new FastChatError(BLOCKED[state.trouble] ?? "This conversation is not ready yet");
+      if (group === undefined) throw new FastChatError(blockedBy(state) ?? "This conversation is not ready yet");
       if (!here.isCaughtUp) throw new NotReadyError("Rows of this conversation are still to be read", here.caughtUp());
       const counter = traces.sentUnder(here.id, id) ?? state.counter + 1;
       const sealed = await lib.sealMessage(mls, group, {

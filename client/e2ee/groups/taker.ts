@@ -8,6 +8,7 @@ import type { Step, Taken, Warning } from "../engine.ts";
 import type { Member, Outcome } from "../mls/mod.ts";
 import type { Asks } from "./asks.ts";
 import { Kind, readBody } from "./body.ts";
+import { inNextEpoch } from "./claims.ts";
 import type { Context } from "./context.ts";
 import type { Conversation, Next } from "./conversation.ts";
 import { comersOf, groundsOf, identitiesOf } from "./grounds.ts";
@@ -253,8 +254,10 @@ export class Taker {
     for (const { device } of change.added) this.#asks.drop(here.id, device);
     const isFounded = here.isFounding;
     const lines = linesOf({ before, after, change, left, identityOf: currentIdentity(this.#context) });
+    const entered = inNextEpoch(this.#inEpoch(here.state, record.seq, group), after.members);
+    const isCleared = entered.trouble !== here.state.trouble;
     const state: ConversationState = {
-      ...this.#inEpoch(here.state, record.seq, group),
+      ...entered,
       joined: isFounded ? record.seq : here.state.joined,
       leaves: here.state.leaves.filter(({ user }) => after.members.some((member) => member.user === user)),
       ...(own ? { keysMs: this.#context.options.nowMs(), keysUsed: 0, keysDue: false } : {}),
@@ -283,6 +286,9 @@ export class Taker {
         after: () => {
           meet(this.#context, after, lib);
           this.#inviter.soon(here);
+          if (!isCleared) return;
+          this.#joiner.isIn(here);
+          this.#context.options.onChanged(here.id);
         },
         ...(own ? { counted: record.messageId } : {}),
       },

@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { createCommit } from "ts-mls/createCommit.js";
 import { mlsBody } from "../../../../client/e2ee/groups/body.ts";
 import { type CommitNotes, encodeNotes } from "../../../../client/e2ee/mls/commit_notes.ts";
-import { encodeMessage } from "../../../../client/e2ee/mls/wire.ts";
-import type { ConversationId, UserName } from "../../../../shared/protocol/mod.ts";
+import { decodeMessage, encodeMessage } from "../../../../client/e2ee/mls/wire.ts";
+import type { ConversationId, MessageId, UserName } from "../../../../shared/protocol/mod.ts";
 import { assertAgree, assertHealthy, type Home, World } from "./world.ts";
 
 const name = (user: string) => user as UserName;
@@ -107,4 +107,89 @@ Deno.test("engine: a leave that a device cannot read, since it came in behind it
     await plantRemoval(world, { by: bob, whom: "carol", id }, { proofs: [{ device: carol.device, signature }] });
     await world.settle();
     for (const home of [alice, carol, tablet]) assert.deepEqual(home.stateOf(id), before, home.user);
+  }));
+
+/** A row of noise that says of itself that it is of a later epoch. */
+async function plantNoise(world: World, by: Home, id: ConversationId, { isCommit = false } = {}): Promise<void> {
+  const { lib, mls, group } = await by.groupOf(id);
+  const { body } = await lib.sealMessage(mls, group, {
+    type: lib.ContentType.text,
+    messageId: world.random.bytes(16).toHex() as MessageId,
+    counter: 1,
+    timeMs: world.clock.nowMs,
+    content: new Uint8Array(),
+    view: { seq: 0, history: lib.NO_HISTORY, keyLog: lib.NO_HISTORY },
+  });
+  const message = decodeMessage(body);
+  assert(message?.wireformat === "mls_private_message");
+  const contentType = isCommit ? "commit" as const : "application" as const;
+  const noise = { ...message, privateMessage: { ...message.privateMessage, epoch: 1_000n, contentType } };
+  const place = { user: by.user, device: by.device, conversation: id, isCommit };
+  await world.server.plant({ ...place, body: mlsBody(encodeMessage(noise)) });
+}
+
+for (const isCommit of [false, true]) {
+  Deno.test(`Insider, made-up epoch: a ${isCommit ? "commit" : "message"} of noise stops nobody for longer than until a person says so`, () =>
+    World.run(async (world) => {
+      const { homes: [alice, bob, carol, mallory], id } = await friends(
+        world,
+        "alice",
+        "bob",
+        "carol",
+        "mallory",
+      ) as never as {
+        homes: [Home, Home, Home, Home];
+        id: ConversationId;
+      };
+      const honest = [alice, bob, carol];
+      mallory.disconnect();
+      await plantNoise(world, mallory, id, { isCommit });
+      bob.say(id, "hello?");
+      await world.settle();
+      for (const home of honest) {
+        assert.deepEqual(home.warnings.map(({ code, name }) => `${code} ${name}`), ["withheld mallory"], home.user);
+        assert.match(home.engine.conversation(id)!.blocked!, /the word of mallory/);
+      }
+      assert.deepEqual(alice.texts(id), [], "nobody sends in an epoch that may be over");
+      // An admin's person says that it is made up. More of it stops that home no more, and she puts him out.
+      await alice.engine.accept(id);
+      await world.settle();
+      await plantNoise(world, mallory, id, { isCommit });
+      await world.settle();
+      assert.equal(alice.engine.conversation(id)!.blocked, undefined);
+      await alice.engine.change(id, { do: "remove", names: [name("mallory")] });
+      await world.settle();
+      // With him goes what he said, for everybody.
+      alice.say(id, "he is gone");
+      await world.settle();
+      assertHealthy(world);
+      for (const home of honest) {
+        assert.deepEqual(home.texts(id).sort(), ["alice: he is gone", "bob: hello?"], home.user);
+      }
+      assertAgree(honest, id);
+    }));
+}
+
+Deno.test("Insider, made-up epoch: who is disbelieved is not for ever, and nobody else is with them", () =>
+  World.run(async (world) => {
+    const { homes: [alice, bob, carol], id } = await friends(world, "alice", "bob", "carol") as never as {
+      homes: [Home, Home, Home];
+      id: ConversationId;
+    };
+    const blocked = () => alice.engine.conversation(id)!.blocked !== undefined;
+    for (const home of [bob, carol]) home.disconnect();
+    await plantNoise(world, bob, id);
+    await world.settle();
+    await alice.engine.accept(id);
+    await world.settle();
+    assert(!blocked());
+    await plantNoise(world, carol, id);
+    await world.settle();
+    assert(blocked(), "another one's word counts");
+    await alice.engine.accept(id);
+    await world.settle();
+    await alice.engine.change(id, { do: "topic", topic: "a new epoch" });
+    await plantNoise(world, bob, id);
+    await world.settle();
+    assert(blocked(), "in the next epoch everybody's word counts again");
   }));
