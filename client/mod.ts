@@ -30,7 +30,15 @@ export type { AckState, AckTarget, Delivery } from "./talk/acks.ts";
 export type { DeliveriesOptions } from "./talk/deliveries.ts";
 export type { Archive, ArchiveOffer, ArchiveState } from "./archive/archive.ts";
 export type { Restored } from "./archive/restorer.ts";
-export { linkDevice, type LinkOptions } from "./account/linking.ts";
+export {
+  type LinkByDigitsOptions,
+  linkDevice,
+  linkDeviceByDigits,
+  type Linked,
+  type LinkHomeOptions,
+  type LinkOptions,
+} from "./account/linking.ts";
+export type { People } from "./account/granting.ts";
 export type { Shared } from "./copies/giver.ts";
 export type { DeviceInfo, Rotated } from "./account/devices.ts";
 export type { ConversationSummary } from "./talk/shown.ts";

@@ -9,11 +9,7 @@ import {
   isUsable,
   type KeyHistory,
   type KeyStatement,
-  linkPlace,
-  openLinkOffer,
   sealBackup,
-  sealLinkGrant,
-  sha256,
   signApproval,
   signDeviceName,
   verifyDeviceName,
@@ -31,8 +27,8 @@ import type { KeyLog } from "../trust/key_log.ts";
 import { shortDevice } from "../trust/key_watch.ts";
 import type { Self } from "../trust/keyring.ts";
 import type { Link } from "../network/link.ts";
-import { accountKeyOf } from "./account_key.ts";
-import { askCredentials, openOwnIdentity, stretchOwn } from "./own_identity.ts";
+import { Granting, type People } from "./granting.ts";
+import { askCredentials, openOwnIdentity, stretchOwn, withOwnIdentity } from "./own_identity.ts";
 import { makeRecoveryKey } from "./recovery.ts";
 import { sanitizeLine } from "../sanitize.ts";
 
@@ -69,9 +65,11 @@ export interface DevicesOptions {
 
 export class Devices {
   readonly #options: DevicesOptions;
+  readonly #granting: Granting;
 
   constructor(options: DevicesOptions) {
     this.#options = options;
+    this.#granting = new Granting(options);
   }
 
   /** In the order in which they came. */
@@ -169,60 +167,14 @@ export class Devices {
     );
   }
 
-  /**
-   * Lets a device in that shows a code: certifies it, stands in for it, and hands it what its home needs, sealed (P10).
-   *
-   * @param code From {@linkcode parseLinkCode}.
-   * @throws WrongPasswordError; UsageError where this device may not; RefusedError where no device shows that code.
-   */
-  async grant(code: string, password: string): Promise<DeviceId> {
-    const { credentials, keyLog, link, self } = this.#options, { clusterId, user } = this.#owner;
-    await keyLog.catchUp();
-    if (this.#history().devices.get(self.keys.id)?.approvedAt === undefined) {
-      throw new UsageError("This device was added by password itself: another one must approve it first");
-    }
-    const place = linkPlace(code);
-    const { offer: sealed } = await link.ask<"linkFind">({ type: "linkFind", place });
-    const offer = openLinkOffer(sealed, code);
-    if (offer === undefined) throw new FastChatError("What waits under that code is not the device that shows it");
-    // Granted before, and its answer was lost on the way here or there.
-    if (this.#history().devices.has(offer.device)) return offer.device;
-    const { device, leafKey, envelopeKey } = offer, timeMs = Date.now();
-    await this.#withIdentity(password, async (identity) => {
-      const certificate = await identity.certify({
-        clusterId,
-        user,
-        device: { id: device, leafKey, envelopeKey },
-        nowMs: timeMs,
-      });
-      const approval = signApproval(self.keys.leaf, this.#owner, {
-        device,
-        certificate: sha256(certificate),
-        by: self.keys.id,
-        timeMs,
-      });
-      const account = credentials.account()!;
-      const grant = sealLinkGrant({
-        user,
-        clusterId,
-        identity: identity.fingerprint,
-        identityPem: new TextEncoder().encode(await identity.toPem(password)),
-        salt: account.salt!,
-        log2N: account.log2N,
-        serial: account.serial ?? 0,
-        accountKey: accountKeyOf(identity.pkcs8, clusterId).privateKey,
-      }, offer);
-      if (grant === undefined) throw new FastChatError("The device under that code has a key that is none");
-      await link.ask<"linkGrant">({
-        type: "linkGrant",
-        place,
-        certificate,
-        approval: encodeKeyStatement(approval),
-        grant,
-      });
-    });
-    await keyLog.catchUp();
-    return device;
+  /** @param code From {@linkcode parseLinkCode}. As {@linkcode Granting.byCode}. */
+  grant(code: string, password: string): Promise<DeviceId> {
+    return this.#granting.byCode(code, password);
+  }
+
+  /** As {@linkcode Granting.byDigits}. */
+  grantByDigits(password: string, people: People): Promise<DeviceId> {
+    return this.#granting.byDigits(password, people);
   }
 
   /**
@@ -301,18 +253,8 @@ export class Devices {
   }
 
   #byIdentity(password: string, say: (identity: Identity) => Promise<KeyStatement>): Promise<void> {
-    return this.#withIdentity(password, async (identity) => this.#state(await say(identity)));
-  }
-
-  async #withIdentity(password: string, use: (identity: Identity) => Promise<void>): Promise<void> {
-    const { credentials, link } = this.#options, told = await askCredentials(credentials, link);
-    const stretch = () => stretchOwn(password, credentials.account()!, told);
-    const identity = await openOwnIdentity(credentials, link, password, stretch);
-    try {
-      await use(identity);
-    } finally {
-      identity.wipe();
-    }
+    const { credentials, link } = this.#options;
+    return withOwnIdentity(credentials, link, password, async (identity) => this.#state(await say(identity)));
   }
 
   async #state(said: KeyStatement): Promise<void> {

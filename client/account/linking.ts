@@ -1,8 +1,9 @@
 /**
- * Linking this machine to somebody's account by a code (docs/PROTOCOL.md §18, SECURITY P10): no password, no identity key in the
- * clear. What shows the code waits here; what grants it is {@linkcode file://./devices.ts}.
+ * Linking this machine to somebody's account (docs/PROTOCOL.md §18, SECURITY P10): no password, no identity key in the clear. It shows
+ * a code that another device is given, or digits that both show; what grants it there is {@linkcode file://./granting.ts}.
  */
 import {
+  equalBytes,
   formatLinkCode,
   linkCode,
   type LinkGrant,
@@ -14,31 +15,45 @@ import {
   x25519,
   x25519FromPrivate,
 } from "../../shared/crypto/mod.ts";
-import { CloseCode } from "../../shared/errors.ts";
-import { LINK_MS } from "../../shared/limits.ts";
+import { LINK_COMPARE_MS, LINK_MS } from "../../shared/limits.ts";
 import type { UserName } from "../../shared/protocol/mod.ts";
+import { compareAsNew, type LinkServer } from "./comparison.ts";
 import { proposeDeviceName } from "./devices.ts";
-import { type DialServer, dialUdp } from "../network/dialer.ts";
+import { LinkLine, type LinkLineOptions } from "./link_line.ts";
 import { DeviceKeys } from "../e2ee/mod.ts";
-import { CannotReachError, FastChatError, TimedOutError, UsageError } from "../errors.ts";
-import { asFastChatError, isTransient, retryDelayMs } from "../network/link.ts";
+import { FastChatError, UsageError } from "../errors.ts";
 import { homeExists, HomeTraces, openHome } from "../local_home.ts";
 import { pause } from "../pause.ts";
-import { Remote } from "../network/remote.ts";
-import { formatServerAddress, type ServerAddress } from "../network/server_address.ts";
+import { formatServerAddress } from "../network/server_address.ts";
 
-/** How to link this machine: by which server, into which home, and who shows the code. */
-export interface LinkOptions {
-  readonly server: ServerAddress;
-  /** For one attempt to connect. */
-  readonly timeoutMs: number;
-  readonly signal?: AbortSignal | undefined;
-  readonly dial?: DialServer | undefined;
+/** How to link this machine: by which server, into which home. */
+export interface LinkHomeOptions extends Omit<LinkLineOptions, "ms"> {
   /** Where the things of a person with that name are to be. */
   home(name: UserName): string;
   readonly deviceName?: string | undefined;
+}
+
+/** And who shows the code. */
+export interface LinkOptions extends LinkHomeOptions {
   /** Told once, in groups: to be typed on another device. */
   onCode(code: string): void;
+}
+
+/** And who compares the digits. */
+export interface LinkByDigitsOptions extends LinkHomeOptions {
+  /** Whose device this is to be. */
+  readonly name: UserName;
+  /** Shows the digits, and asks whether the other device shows the same. */
+  agree(digits: string): Promise<boolean>;
+  /** Some other device is being compared there; this one waits for the next time. */
+  onTaken?(): void;
+  /** Milliseconds on any clock: for the two minutes that there are. */
+  readonly nowMs?: () => number;
+}
+
+export interface Linked {
+  readonly home: string;
+  readonly name: UserName;
 }
 
 /**
@@ -47,16 +62,11 @@ export interface LinkOptions {
  * @throws TimedOutError, CannotReachError; UsageError where there is a home already; FastChatError where what was handed over is
  * not for this code.
  */
-export async function linkDevice(options: LinkOptions): Promise<{ readonly home: string; readonly name: UserName }> {
+export async function linkDevice(options: LinkOptions): Promise<Linked> {
   const keys = await DeviceKeys.generate(), ephemeral = x25519(systemRandom);
-  const offer: LinkOffer = {
-    ephemeral: ephemeral.publicKey,
-    device: keys.id,
-    leafKey: keys.leafKey,
-    envelopeKey: keys.envelopeKey,
-  };
+  const offer: LinkOffer = { ephemeral: ephemeral.publicKey, ...publicOf(keys) };
   const code = linkCode(offer), place = linkPlace(code), sealed = sealLinkOffer(offer);
-  const line = new Line(options);
+  const line = new LinkLine(options);
   try {
     await line.ask((remote) => remote.ask<"linkOffer">({ type: "linkOffer", place, offer: sealed }));
     options.onCode(formatLinkCode(code));
@@ -77,10 +87,69 @@ export async function linkDevice(options: LinkOptions): Promise<{ readonly home:
   }
 }
 
-/** Makes the home, and its first session. What is there already stays as it is. */
-async function settle(grant: LinkGrant, keys: DeviceKeys, line: Line, place: Uint8Array, options: LinkOptions) {
-  const name = grant.user, home = options.home(name);
+/**
+ * Waits until another device of that person compares digits with this one, for ten minutes at most, and makes a home that is logged
+ * in.
+ *
+ * @throws NumberDiffersError unless both people agree, TimedOutError, CannotReachError; UsageError where there is a home already.
+ */
+export async function linkDeviceByDigits(options: LinkByDigitsOptions): Promise<Linked> {
+  const { name, signal, nowMs, agree, onTaken = () => {} } = options;
+  refuseHome(options.home(name));
+  const keys = await DeviceKeys.generate(), line = new LinkLine({ ...options, ms: LINK_MS + 4 * LINK_COMPARE_MS });
+  try {
+    const { comparison, granted, place } = await compareAsNew({
+      server: serverOver(line),
+      user: name,
+      device: publicOf(keys),
+      agree,
+      onTaken,
+      signal,
+      nowMs,
+    });
+    const grant = comparison.open(granted);
+    if (grant?.user !== name || !equalBytes(grant.clusterId, comparison.granter.clusterId)) {
+      throw new FastChatError(
+        "What the server handed over is not from the device that was compared: nothing was linked",
+      );
+    }
+    return await settle(grant, keys, line, place, options);
+  } finally {
+    await line.close();
+  }
+}
+
+/** What a new device, of which the server knows nothing, may ask. */
+function serverOver(line: LinkLine): LinkServer {
+  return {
+    meet: async (name, commitment) =>
+      (await line.ask((remote) => remote.ask<"linkMeet">({ type: "linkMeet", name, commitment }))).letter,
+    letter: async (place, letter) =>
+      (await line.ask((remote) => remote.ask<"linkLetter">({ type: "linkLetter", place, letter }))).letter,
+    offer: async (place, offer) =>
+      (await line.ask((remote) => remote.ask<"linkOffer">({ type: "linkOffer", place, offer }))).grant,
+    find: () => Promise.reject(new TypeError("Only a device that is logged in looks for others")),
+  };
+}
+
+function publicOf({ id: device, leafKey, envelopeKey }: DeviceKeys): Omit<LinkOffer, "ephemeral"> {
+  return { device, leafKey, envelopeKey };
+}
+
+function refuseHome(home: string): void {
   if (homeExists(home)) throw new UsageError(`There is a home already in ${home}: give another one with --home DIR`);
+}
+
+/** Makes the home, and its first session. What is there already stays as it is. */
+async function settle(
+  grant: LinkGrant,
+  keys: DeviceKeys,
+  line: LinkLine,
+  place: Uint8Array,
+  options: LinkHomeOptions,
+): Promise<Linked> {
+  const name = grant.user, home = options.home(name);
+  refuseHome(home);
   const traces = new HomeTraces(home), parts = openHome(home), { credentials, database, servers } = parts;
   let isDone = false;
   try {
@@ -106,60 +175,6 @@ async function settle(grant: LinkGrant, keys: DeviceKeys, line: Line, place: Uin
   } finally {
     database.close();
     if (!isDone) traces.remove();
-  }
-}
-
-/** One connection without a session, made again where it is lost, until the code is too old. */
-class Line {
-  readonly signal: AbortSignal;
-  /** SHA-256 of the key that the server proved to hold; the first one counts. */
-  fingerprint: Uint8Array | undefined;
-  readonly #options: LinkOptions;
-  readonly #deadline = AbortSignal.timeout(LINK_MS);
-  #remote: Remote | undefined;
-  #ended: Promise<void> | undefined;
-
-  constructor(options: LinkOptions) {
-    this.#options = options;
-    this.signal = options.signal ? AbortSignal.any([this.#deadline, options.signal]) : this.#deadline;
-  }
-
-  async ask<T>(work: (remote: Remote) => Promise<T>): Promise<T> {
-    for (let attempt = 0;; attempt++) {
-      try {
-        return await work(this.#remote ??= await this.#connect());
-      } catch (error) {
-        if (this.#options.signal?.aborted) throw this.#options.signal.reason;
-        if (this.#deadline.aborted) {
-          throw new TimedOutError(`Nobody granted the code within ${LINK_MS / 60_000} minutes`);
-        }
-        // Nobody there at all is worth saying at once.
-        const isFirst = this.fingerprint === undefined;
-        if (!isTransient(error) || (isFirst && error instanceof CannotReachError)) throw asFastChatError(error);
-        if (error instanceof CannotReachError) this.#remote = undefined;
-        await pause(retryDelayMs(attempt, error), this.signal).catch(() => {});
-      }
-    }
-  }
-
-  async close(): Promise<void> {
-    this.#remote?.close(CloseCode.none, "");
-    await this.#ended;
-  }
-
-  async #connect(): Promise<Remote> {
-    const { server, timeoutMs, dial = dialUdp } = this.#options;
-    const dialed = await dial({
-      address: server,
-      expected: this.fingerprint ?? server.fingerprint,
-      excluded: [],
-      remembered: undefined,
-      timeoutMs,
-      signal: this.signal,
-    });
-    this.fingerprint = dialed.fingerprint;
-    this.#ended = dialed.ended;
-    return new Remote(dialed.channel, { onEvent: () => {}, onClose: () => this.#remote = undefined });
   }
 }
 

@@ -76,6 +76,27 @@ export async function openOwnIdentity(
   throw new FastChatError("The server's backup is of another identity than yours");
 }
 
+/** Opens one's own identity, uses it, and wipes it again. @throws WrongPasswordError */
+export async function withOwnIdentity(
+  credentials: Credentials,
+  link: Link,
+  password: string,
+  use: (identity: Identity) => Promise<void>,
+): Promise<void> {
+  const told = await askCredentials(credentials, link);
+  const identity = await openOwnIdentity(
+    credentials,
+    link,
+    password,
+    () => stretchOwn(password, credentials.account()!, told),
+  );
+  try {
+    await use(identity);
+  } finally {
+    identity.wipe();
+  }
+}
+
 /**
  * The identity of somebody who is new to this home.
  *

@@ -74,10 +74,11 @@ export {
 } from "./linking.ts";
 export {
   compareLink,
-  type LinkComparison,
   linkCommitment,
+  type LinkComparison,
   type LinkGranter,
   linkLetterPlace,
+  type LinkSide,
   newLinkOpening,
   oldLinkOpening,
 } from "./link_comparison.ts";
