@@ -126,9 +126,11 @@ export class Changes {
     };
   }
 
+  /** Invite links end with it: every member has them, and who was put out would be let in again by the first admin's device. */
   #without(roster: Roster, remove: readonly number[]) {
     const gone = new Set(remove), staying = roster.members.filter(({ leaf }) => !gone.has(leaf));
-    const info = this.#lib.withoutAbsent(roster.info, staying, currentIdentity(this.#context));
+    const present = this.#lib.withoutAbsent(roster.info, staying, currentIdentity(this.#context));
+    const info = present.invites.length === 0 ? present : { ...present, invites: [] };
     return { remove, ...(info === roster.info ? {} : { info }) };
   }
 

@@ -193,3 +193,27 @@ Deno.test("Insider, made-up epoch: who is disbelieved is not for ever, and nobod
     await world.settle();
     assert(blocked(), "in the next epoch everybody's word counts again");
   }));
+
+Deno.test("Insider, invite link: who is put out does not come back by a link that every member had", () =>
+  World.run(async (world) => {
+    const { homes: [alice, bob, carol], id } = await friends(world, "alice", "bob", "carol") as never as {
+      homes: [Home, Home, Home];
+      id: ConversationId;
+    };
+    await alice.engine.link(id, { revoke: false });
+    await world.settle();
+    const [link] = carol.engine.conversation(id)!.links;
+    await alice.engine.change(id, { do: "remove", names: [name("carol")] });
+    await world.settle();
+    assert.deepEqual(bob.engine.conversation(id)!.links, []);
+    await carol.engine.join(link!);
+    await world.settle();
+    assertHealthy(world);
+    assert.deepEqual(alice.engine.conversation(id)!.members.map(({ name }) => name).sort(), ["alice", "bob"]);
+    // Another one is for whoever is given it.
+    const dave = await world.home("dave"), another = await alice.engine.link(id, { revoke: false });
+    assert.notEqual(another, link);
+    await dave.engine.join(another);
+    await world.settle();
+    assertAgree([alice, bob, dave], id);
+  }));
