@@ -9,12 +9,14 @@
  * live in this process, on the same machine as the servers; each is the product's own link and dialer.
  *
  * Three rows: a follower of the store killed, its leader, and a follower while the balancer is dead. `--clients N` (200) and
- * `--servers N` (4) choose.
+ * `--servers N` (4) choose; `--loss P --delay MS` put a network between clients and cluster that also doubles 2 and holds up 5 of a
+ * hundred datagrams (Linux).
  */
 import { parseArgs } from "node:util";
 import { dataPaths, parseServerStatus, type ServerStatus } from "../shared/cluster/mod.ts";
 import { generateRsaPkcs8, importPssPrivate, spkiFromPkcs8 } from "../shared/crypto/mod.ts";
 import { callControl } from "../shared/host/mod.ts";
+import { Network } from "../tests/chaos/network.ts";
 import type { UserName } from "../shared/protocol/mod.ts";
 import { type BenchCluster, startCluster } from "./load.ts";
 import { percentile, report, type Row } from "./report.ts";
@@ -25,16 +27,24 @@ const BACK_MS_MAX = 10_000;
 const RATE_MS = 3_000;
 
 async function run(
-  options: { clients: number; servers: number; leader: boolean; deadBalancer: boolean },
+  options: { clients: number; servers: number; leader: boolean; deadBalancer: boolean; loss: number; delayMs: number },
 ): Promise<Row> {
-  const cluster = await startCluster(options.servers);
+  const { loss, delayMs } = options, cluster = await startCluster(options.servers);
+  const network = loss > 0 || delayMs > 0
+    ? new Network({ seed: 1, delayMs, jitterMs: 0, loss, duplicate: 0.02, reorder: 0.05 })
+    : undefined;
   const clients: ReturningClient[] = [], stop = new AbortController();
   let balancerIsDead = false;
   try {
     const pkcs8 = await generateRsaPkcs8();
     const identity = { key: await spkiFromPkcs8(pkcs8), signing: await importPssPrivate(pkcs8) };
+    const address = { ...cluster };
+    if (network) {
+      for (const { port } of await statuses(cluster)) network.map(port);
+      address.host = network.map(cluster.port).split(":")[0]!;
+    }
     for (let index = 0; index < options.clients; index++) {
-      clients.push(new ReturningClient(cluster, `u${String(index).padStart(4, "0")}` as UserName, identity));
+      clients.push(new ReturningClient(address, `u${String(index).padStart(4, "0")}` as UserName, identity));
     }
     for (let at = 0; at < clients.length; at += 10) {
       await Promise.all(clients.slice(at, at + 10).map(({ link }) => link.start(20_000)));
@@ -78,6 +88,7 @@ async function run(
         options.deadBalancer ? ", balancer dead" : ""
       }`,
       clients: options.clients,
+      ...(network && { loss, delay_ms: delayMs }),
       away: away.length,
       back_p50_ms: percentile(backMs, 0.5),
       back_p99_ms: percentile(backMs, 0.99),
@@ -93,6 +104,7 @@ async function run(
   } finally {
     stop.abort();
     await Promise.all(clients.map(({ link }) => link.close()));
+    network?.close();
     if (balancerIsDead) { for (const { pid } of await statuses(cluster)) Deno.kill(pid, "SIGTERM"); }
     await cluster.stop();
   }
@@ -160,17 +172,20 @@ if (import.meta.main) {
     options: {
       clients: { type: "string", default: "200" },
       servers: { type: "string", default: "4" },
+      loss: { type: "string", default: "0" },
+      delay: { type: "string", default: "0" },
       json: { type: "boolean" },
       rate: { type: "boolean", default: false },
     },
   });
   const clients = Number(values.clients), servers = Number(values.servers);
+  const loss = Number(values.loss), delayMs = Number(values.delay);
   const rows: Row[] = [];
   if (!values.rate) {
     for (const [leader, deadBalancer] of [[false, false], [true, false], [false, true]] as const) {
-      rows.push(await run({ clients, servers, leader, deadBalancer }));
+      rows.push(await run({ clients, servers, leader, deadBalancer, loss, delayMs }));
     }
   }
   report(rows);
-  report([await rate(1), await rate(16)]);
+  if (values.rate || (loss === 0 && delayMs === 0)) report([await rate(1), await rate(16)]);
 }

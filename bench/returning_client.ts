@@ -8,6 +8,7 @@ import type { ConversationId, MessageId, UserName } from "../shared/protocol/mod
 import { type SignedUp, signUp } from "./load.ts";
 
 export interface ClusterAddress {
+  readonly host?: string;
   readonly port: number;
   readonly fingerprint: Uint8Array;
 }
@@ -98,7 +99,7 @@ export class ReturningClient {
   async #dial(asked: DialOptions): Promise<DialedServer> {
     const found = await dialUdp({
       ...asked,
-      address: { host: "127.0.0.1", port: this.#cluster.port },
+      address: { host: this.#cluster.host ?? "127.0.0.1", port: this.#cluster.port },
       expected: this.#cluster.fingerprint,
       remembered: this.#remembered,
       ticket: this.#ticket,

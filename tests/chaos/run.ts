@@ -357,9 +357,11 @@ class Run {
   }
 
   async #breathe(what = "messages go on"): Promise<void> {
+    const dueMs = performance.now() + LOOK_MS;
     await this.#pause(LOOK_MS);
-    this.#mapPorts();
     const nowMs = performance.now();
+    this.#times.lateMs.push(nowMs - dueMs);
+    this.#mapPorts();
     if (nowMs - this.#progressMs > this.#patienceMs) {
       throw new NotInTimeError(`Nothing went on for ${this.#patienceMs / 1000} s: ${what}`);
     }

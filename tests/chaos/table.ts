@@ -14,6 +14,7 @@ export function formatResult(result: ChaosResult): string {
     ...TIMES.map(([title, , pick]) => [title, spread(pick(result))] as [string, string]),
     ["client start ms", spread(times.clientStartMs)],
     ["balancer start ms", spread(times.balancerStartMs)],
+    ["timers late ms", spread(times.lateMs)],
     ["drawn again", `${verdict.redrawn} after a kill, at the same place`],
     ...Object.keys(ZEROS).map((zero) => [zero, `${verdict.counts[zero as keyof typeof ZEROS]}`] as [string, string]),
   ];
@@ -46,6 +47,7 @@ export function resultJson(options: ChaosOptions, result: ChaosResult): Record<s
     ...Object.assign({}, ...TIMES.map(([, name, pick]) => percentiles(name, pick(result)))),
     ...percentiles("clientStart", times.clientStartMs),
     ...percentiles("balancerStart", times.balancerStartMs),
+    ...percentiles("timersLate", times.lateMs),
     datagrams: network.carried,
     datagramsLost: network.lost,
     redrawn: verdict.redrawn,

@@ -28,6 +28,8 @@ export class Times {
   readonly clientStartMs: number[] = [];
   /** A balancer's process began → every server answers. */
   readonly balancerStartMs: number[] = [];
+  /** How late this process's own timers were: so long a busy machine makes every process wait, again and again. */
+  readonly lateMs: number[] = [];
   readonly #cutOff = new Map<string, { readonly killedMs: number; isDisturbed: boolean }>();
   readonly #starting = new Map<string, number>();
 
