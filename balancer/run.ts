@@ -200,7 +200,7 @@ class Run {
     const port = this.#fleet!.servers().find((server) => server.number === number)!.port;
     const logged = await lastLogLine(log, "error");
     await this.#fleet!.stop();
-    const said = logged === undefined ? await hearServer(settings, number, port) : JSON.stringify(logged);
+    const said = logged === undefined ? await hearServer(settings, number, port) : textOf(logged);
     const { program, args } = serverCommand(settings, number, port);
     const why = said === undefined ? "it left no error" : `last error: ${said}`;
     return new StartError(
@@ -210,6 +210,12 @@ class Run {
       }`,
     );
   }
+}
+
+/** Of an error that was logged: its sentence, where there is one. */
+function textOf(logged: Readonly<Record<string, unknown>>): string {
+  const message = (logged["error"] as { readonly message?: unknown } | undefined)?.message;
+  return typeof message === "string" ? message : JSON.stringify(logged);
 }
 
 async function loadKeys(dataDir: string): Promise<Awaited<ReturnType<typeof loadClusterKeys>>> {

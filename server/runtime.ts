@@ -45,6 +45,7 @@ import { Server, TICK_MS } from "./server.ts";
 import { ServerList } from "./server_list.ts";
 import { type HeldNumber, holdNumber } from "./server_number.ts";
 import { StartError } from "./start_error.ts";
+import { isFailureOfTheDisk } from "./store/full.ts";
 import { type Backend, openBackend } from "./store/backend.ts";
 import { Throttles } from "./throttles.ts";
 import { Typing } from "./typing.ts";
@@ -78,7 +79,8 @@ export class Runtime {
     try {
       await runtime.#start();
       return runtime;
-    } catch (error) {
+    } catch (cause) {
+      const error = isFailureOfTheDisk(cause) ? withoutRoom(config.dataDir, cause) : cause;
       runtime.#log?.log("error", "start-failed", { error });
       await runtime.#finish();
       throw error;
@@ -329,6 +331,13 @@ function rsaLimits({ rate, burst, rateTotal, inFlightMax, queuedMax }: RsaSettin
     inFlightMax,
     queuedMax,
   };
+}
+
+/** What is held back for that is gone as well: somebody else has taken it. */
+function withoutRoom(dataDir: string, cause: unknown): StartError {
+  const text = `Cannot start: there is no room on the disk of ${dataDir}, or it fails (${(cause as Error).message}). ` +
+    "Make room and start again; nothing that was stored is lost";
+  return new StartError(1, text, { cause });
 }
 
 /** A cluster of one server started by hand makes its keys itself. */

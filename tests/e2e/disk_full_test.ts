@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { inDirectory } from "../temporary.ts";
 import { eventually, fastchat, startCluster } from "./harness.ts";
 import { Person } from "./people.ts";
+import { server } from "./upkeep.ts";
 
 const NOT_HERE = Deno.build.os !== "linux"
   ? "only Linux mounts a tmpfs"
@@ -87,6 +88,29 @@ Deno.test({
       } finally {
         for (const person of people) await person.close().catch(() => {});
         await cluster.stop();
+        await run("umount", data);
+      }
+    }),
+});
+
+Deno.test({
+  name: "a server that finds no room to begin in says so in a sentence, and begins once there is some",
+  ignore: NOT_HERE !== undefined,
+  fn: () =>
+    inDirectory(async (directory) => {
+      const data = join(directory, "data");
+      await Deno.mkdir(data, { mode: 0o700 });
+      // Room for keys and logs, and not for a database.
+      await run("mount", "-t", "tmpfs", "-o", "size=160k,mode=0700", "fastchat-test", data);
+      try {
+        const smoke = () => server("--data", data, "--host", "127.0.0.1", "--smoke");
+        const refused = await smoke();
+        assert.equal(refused.code, 1, refused.stderr);
+        assert.match(refused.stderr, /^Cannot start: there is no room on the disk of .*\. Make room and start again/);
+        await run("mount", "-o", "remount,size=96m", data);
+        const begun = await smoke();
+        assert.equal(begun.code, 0, begun.stderr);
+      } finally {
         await run("umount", data);
       }
     }),
