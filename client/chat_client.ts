@@ -9,6 +9,7 @@ import type { SentMessage } from "./talk/confirmations.ts";
 import type { Archive } from "./archive/archive.ts";
 import { deliveries, type DeliveriesOptions } from "./talk/deliveries.ts";
 import type { DeviceInfo, Rotated } from "./account/devices.ts";
+import type { People } from "./account/granting.ts";
 import { provenFingerprint } from "./network/enquiry.ts";
 import { KeyLogError, UsageError } from "./errors.ts";
 import { checkGroupName, groupAddress, parseAddress } from "./addresses.ts";
@@ -455,6 +456,17 @@ export class ChatClient extends LocalHome {
     const parsed = parseLinkCode(code);
     if (parsed !== undefined) return this.#session.devices.grant(parsed, password);
     return Promise.reject(new UsageError(`${JSON.stringify(code)} is no code: those have 26 letters and digits`));
+  }
+
+  /**
+   * Lets a device in that comes within two minutes (`linkDeviceByDigits`), once people agree on both that they show the same six
+   * digits.
+   *
+   * @returns Its id.
+   * @throws UsageError where this device may not, WrongPasswordError, NumberDiffersError, TimedOutError: nothing was granted then.
+   */
+  grantDeviceByDigits(password: string, people: People): Promise<string> {
+    return this.#session.devices.grantByDigits(password, people);
   }
 
   /**

@@ -405,6 +405,10 @@ device's id, or its name.
                    shows a code, and is your device as soon as another one of
                    yours was given it. No password is typed here
   approve CODE     lets the device in that shows it. Asks for your password
+  link NAME --compare, and approve --compare
+                   the same with nothing to type off: both show six digits, and
+                   each asks whether the other one shows them, too. One attempt,
+                   two minutes; whatever goes wrong, begin anew on both
   share ID         hands that device what was said between you and others before
                    it came, as this one's copy; with --since 2026-11-23 nothing
                    from before that day. Groups do that by themselves, where
@@ -416,6 +420,7 @@ device's id, or its name.
   policy approve   a new device counts for nothing until another one approves
                    it. "policy open" takes that back. Asks for your password
 
+  --compare        with link and approve: by six digits on both screens
   --with-history   with approve: share with it, too
   --since DAY      with share: how far back
   --device-name N  with link: what it is called, by default as its machine
@@ -426,7 +431,7 @@ device's id, or its name.
   fastchat device list
   fastchat device revoke 3fa91c22`,
     words: [0, 16],
-    options: ["json", "yes", "server", "device-name", "no-qr", "since", "with-history"],
+    options: ["json", "yes", "server", "device-name", "no-qr", "since", "with-history", "compare"],
     run: async (words, options) => (await import("./commands/devices.ts")).device(words, options),
   },
   identity: {

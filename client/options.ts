@@ -18,6 +18,8 @@ export interface Options {
   /** `device share`: nothing from before that day; `device approve` does that too. */
   readonly since?: string;
   readonly withHistory: boolean;
+  /** `device link` and `device approve` by digits that people compare. */
+  readonly compare: boolean;
   /** `listen` repeats what `ack` was not called for. */
   readonly ack?: "manual";
   readonly ackAfter?: number;

@@ -41,6 +41,8 @@ export interface CompareOptions {
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds on any clock. */
   readonly nowMs?: (() => number) | undefined;
+  /** Between two questions to the server. */
+  readonly wait?: (() => Promise<void>) | undefined;
 }
 
 /** Two devices whose people have agreed. */
@@ -139,7 +141,8 @@ class Attempt {
       const found = await ask();
       this.#check();
       if (found !== undefined) return found;
-      await pause(POLL_MS, this.#options.signal);
+      const { signal, wait = () => pause(POLL_MS, signal) } = this.#options;
+      await wait();
     }
   }
 

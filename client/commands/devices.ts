@@ -1,21 +1,18 @@
 /** `device list|rename|revoke|approve|policy|share`, `identity rotate`. */
 import { parseLinkCode } from "../../shared/crypto/mod.ts";
-import { ChatClient } from "../chat_client.ts";
+import type { ChatClient } from "../chat_client.ts";
 import type { DeviceInfo } from "../account/devices.ts";
 import { UsageError } from "../errors.ts";
 import { clock, localDay } from "../faces/lines.ts";
-import { qrModules, qrRows } from "../faces/qr.ts";
 import { textWidth } from "../faces/width.ts";
-import { defaultHome, explicitHome } from "../homes.ts";
 import { shortDevice } from "../trust/key_watch.ts";
-import { linkDevice } from "../account/linking.ts";
 import type { Options } from "../options.ts";
 import { paint, printLine } from "../output.ts";
 import { passwordFor } from "../password.ts";
 import { ask, canAsk, printNotice } from "../prompt.ts";
-import { parseServerAddress } from "../network/server_address.ts";
 import { warnOfArchive } from "./archive.ts";
-import { deviceName, reach, type Telling, untilInterrupted, withClient } from "./open.ts";
+import { agreeOn, invite, link, requireSomebody, tell } from "./linking.ts";
+import { type Telling, untilInterrupted, withClient } from "./open.ts";
 
 const ACTIONS: Readonly<Record<string, (words: readonly string[], options: Options) => Promise<void>>> = {
   list,
@@ -90,6 +87,7 @@ async function rename(words: readonly string[], options: Options): Promise<void>
 async function approve(words: readonly string[], options: Options): Promise<void> {
   // A scanned code says what it is; a typed one may have blanks.
   const which = words.join("").replace(/^FASTCHAT:LINK:/i, ""), isCode = parseLinkCode(which) !== undefined;
+  if (options.compare) return await approveByDigits(words, options);
   if (!isCode) one(words);
   await withClient(options, async (chat) => {
     const id = isCode
@@ -97,6 +95,28 @@ async function approve(words: readonly string[], options: Options): Promise<void
       : await chat.approveDevice(one(words));
     tell(options, "device-approved", { id }, `The device ${shortDevice(id as never)} is yours`);
     if (options.withHistory) await handOver(chat, id, options);
+  }, OF_DEVICES);
+}
+
+/** Lets a device in that is here now, where both show the same digits. */
+async function approveByDigits(words: readonly string[], options: Options): Promise<void> {
+  if (words.length > 0) throw usage("With --compare nothing is to be typed here");
+  requireSomebody();
+  await withClient(options, async (chat) => {
+    const password = await passwordFor(chat.name, options.passwordFile), { signal, dispose } = untilInterrupted();
+    try {
+      const id = await chat.grantDeviceByDigits(password, {
+        signal,
+        onOpen: () => invite(chat, options),
+        agree: (digits) => agreeOn(digits, options),
+      });
+      tell(options, "device-approved", { id }, `The device ${shortDevice(id as never)} is yours`);
+      if (options.withHistory) await handOver(chat, id, options);
+    } catch (error) {
+      throw signal.aborted ? new UsageError("Interrupted: no device was let in") : error;
+    } finally {
+      dispose();
+    }
   }, OF_DEVICES);
 }
 
@@ -138,43 +158,6 @@ function parseDay(text: string | undefined): number {
   return timeMs;
 }
 
-/** On the new machine: shows a code, and waits until another device of the same person was given it. */
-async function link(words: readonly string[], options: Options): Promise<void> {
-  if (words.length > 0) throw usage();
-  if (options.server === undefined) throw new UsageError("Say which server: fastchat device link --server HOST:PORT");
-  const server = parseServerAddress(options.server), { signal, dispose } = untilInterrupted();
-  try {
-    const { home, name } = await linkDevice({
-      server,
-      ...reach(options),
-      signal,
-      home: (user) => explicitHome(options.home) ?? defaultHome(user, server),
-      deviceName: deviceName(options),
-      onCode: (code) => showCode(code, options),
-    });
-    // The first connection shows that all is well.
-    const chat = await ChatClient.open({ home, ...reach(options), catchUp: false }), called = deviceName(options);
-    if (called !== undefined) await chat.nameDevice(called);
-    await chat.close();
-    const linked = `This device is ${name}'s now. Your things are in ${home}`;
-    tell(options, "device-linked", { name, home }, `${linked}\n${NOT_SEALED}`);
-  } catch (error) {
-    throw signal.aborted ? new UsageError("Interrupted: this device was not linked, and its code is void") : error;
-  } finally {
-    dispose();
-  }
-}
-
-function showCode(code: string, options: Options): void {
-  if (options.json) return printLine(JSON.stringify({ type: "link-code", code }));
-  if (!options.noQr && Deno.stdout.isTerminal()) {
-    const colour = Deno.env.get("NO_COLOR") === undefined;
-    for (const row of qrRows(qrModules(`FASTCHAT:LINK:${code}`), colour)) printLine(row);
-  }
-  // The command stands alone, so that it can be copied off the screen in one piece.
-  printLine(`On another device of yours, within ten minutes:\n\n  fastchat device approve ${code}\n`);
-}
-
 async function revoke(words: readonly string[], options: Options): Promise<void> {
   const which = one(words);
   await withClient(options, async (chat) => {
@@ -209,10 +192,6 @@ async function confirm(question: string, option: string): Promise<void> {
   if (!/^y(es)?$/i.test((await ask("Go on? [y/N] ")).trim())) throw new UsageError("Nothing was done");
 }
 
-function tell(options: Options, type: string, what: object, text: string): void {
-  printLine(options.json ? JSON.stringify({ type, ...what }) : text);
-}
-
 function one(words: readonly string[]): string {
   if (words.length === 1) return words[0]!;
   throw usage();
@@ -220,7 +199,7 @@ function one(words: readonly string[]): string {
 
 function usage(problem = "Something is missing, or too much"): UsageError {
   return new UsageError(
-    `${problem}. Usage: fastchat device [list | link | rename NAME | approve ID|CODE | share ID | revoke ID | policy [open|approve]]`,
+    `${problem}. Usage: fastchat device [list | link [NAME --compare] | rename NAME | approve ID|CODE|--compare | share ID | revoke ID | policy [open|approve]]`,
   );
 }
 
@@ -240,6 +219,5 @@ const POLICIES = {
 };
 const ROTATE_QUESTION =
   "A new identity is made: your other devices must log in again, everybody you talk with is warned and compares keys with you anew.";
-const NOT_SEALED = "They are not sealed before you have given your password here once: fastchat agent";
 const SELF_QUESTION =
   "That is this device: it is logged out for good, and what is here cannot be used to log in again.";

@@ -1,10 +1,16 @@
-/** Linking a device by a code, against a real server core. */
+/** Linking a device by a code, and by digits, against a real server core. */
 import assert from "node:assert/strict";
-import { ChatClient, linkDevice, RefusedError, UsageError } from "../../../client/mod.ts";
-import { WrongPasswordError } from "../../../client/errors.ts";
+import { ChatClient, linkDevice, linkDeviceByDigits, RefusedError, UsageError } from "../../../client/mod.ts";
+import { NumberDiffersError, WrongPasswordError } from "../../../client/errors.ts";
+import { compareAsOld, type LinkServer } from "../../../client/account/comparison.ts";
 import { homeExists } from "../../../client/local_home.ts";
+import { hmacSha256 } from "../../../shared/crypto/mod.ts";
 import { LINK_MS } from "../../../shared/limits.ts";
+import { Hub } from "../../../server/bus/hub.ts";
+import { MemoryStore } from "../../../server/store/memory.ts";
 import type { Store } from "../../../server/store/store.ts";
+import type { UserName } from "../../../shared/protocol/mod.ts";
+import { TEST_CLUSTER } from "../../keys.ts";
 import { type ChatWorld, PASSWORD, withWorld } from "../chat_world.ts";
 
 const SERVER = { host: "memory", port: 9000 };
@@ -24,6 +30,115 @@ function begin(world: ChatWorld, home = "laptop", signal?: AbortSignal) {
   linked.catch(code.reject);
   return { code: code.promise, linked };
 }
+
+/** A new machine that compares digits. */
+function compare(
+  world: ChatWorld,
+  agree: (digits: string) => Promise<boolean>,
+  home = "laptop",
+  dial = world.dial,
+) {
+  const linked = linkDeviceByDigits({
+    server: SERVER,
+    timeoutMs: 5_000,
+    dial,
+    home: () => world.home(home),
+    deviceName: home,
+    name: "alice" as UserName,
+    agree,
+  });
+  linked.catch(() => {});
+  return linked;
+}
+
+/** Somebody who looks at both screens. */
+function bothScreens() {
+  const shown = [Promise.withResolvers<string>(), Promise.withResolvers<string>()] as const;
+  const agree = (screen: 0 | 1) => async (digits: string) => {
+    shown[screen].resolve(digits);
+    return await shown[0].promise === await shown[1].promise;
+  };
+  return { agree, digits: Promise.all(shown.map(({ promise }) => promise)) };
+}
+
+Deno.test("linkDeviceByDigits() makes a device that is approved and reads what comes, once both people agree", async () => {
+  await withWorld(async (world) => {
+    const alice = await world.open("alice"), bob = await world.open("bob"), { agree, digits } = bothScreens();
+    await alice.setDevicePolicy(true, PASSWORD);
+    let isOpen = false;
+    const onOpen = () => isOpen = true;
+    await assert.rejects(
+      alice.grantDeviceByDigits("another password 17", { agree: agree(0), onOpen }),
+      WrongPasswordError,
+    );
+    assert.equal(isOpen, false, "a wrong password is found out before anybody could come");
+    const linked = compare(world, agree(1)),
+      id = await alice.grantDeviceByDigits(PASSWORD, { agree: agree(0), onOpen });
+    assert.equal(isOpen, true);
+    const [one, other] = await digits;
+    assert.match(one!, /^\d{6}$/);
+    assert.equal(one, other);
+    const { home, name } = await linked;
+    assert.deepEqual([home, name], [world.home("laptop"), "alice"]);
+    const laptop = await ChatClient.open({ home, dial: world.dial });
+    try {
+      assert.equal(laptop.fingerprint.toHex(), alice.fingerprint.toHex());
+      const { id: newest, name, state } = (await alice.devices()).at(-1)!;
+      assert.deepEqual([newest, name, state], [id, "laptop", "active"]);
+      await bob.send("alice", "to both");
+      assert.equal(await laptop.waitForUnshown(30_000), true);
+    } finally {
+      await laptop.close();
+    }
+    await assert.rejects(compare(world, agree(1)), /There is a home already/);
+  });
+});
+
+Deno.test("linkDeviceByDigits(): a server with keys of its own on either side shows different digits, and is given nothing", async () => {
+  await withWorld(async (world) => {
+    const alice = await world.open("alice"),
+      { agree, digits } = bothScreens(),
+      { nowMs, saltKey } = world.harness.services;
+    // The new machine is served by this one, on which the server plays the device that lets it in ...
+    const store = new MemoryStore(new Hub());
+    const letter = async (place: Uint8Array, letter?: Uint8Array) =>
+      (letter === undefined ? await store.link(place, nowMs()) : await store.offerLink(place, letter, nowMs()))?.offer;
+    const meeting = hmacSha256(saltKey, new TextEncoder().encode("fastchat/link-meeting/1 alice"));
+    const server: LinkServer = {
+      async meet(_user, commitment) {
+        await store.replaceLink(meeting, commitment!, nowMs() + LINK_MS, nowMs());
+        return commitment;
+      },
+      letter,
+      find: letter,
+      offer: letter,
+    };
+    const yes = () => Promise.resolve(true);
+    const towardsNew = compareAsOld({
+      server,
+      user: "alice" as UserName,
+      clusterId: TEST_CLUSTER,
+      agree: yes,
+      onOpen: () => {},
+    });
+    // ... and on the one that alice is served by it plays the machine that wants in.
+    const towardsOld = compare(world, yes, "mallory");
+    const linked = compare(world, agree(1), "laptop", world.dialWith({ store }));
+    const ends = await Promise.allSettled([
+      alice.grantDeviceByDigits(PASSWORD, { agree: agree(0) }),
+      linked,
+      towardsNew,
+      towardsOld,
+    ]);
+    const [one, other] = await digits;
+    assert.notEqual(one, other);
+    for (const end of ends) {
+      assert((end as PromiseRejectedResult).reason instanceof NumberDiffersError, String(end.status));
+    }
+    assert.equal((await alice.devices()).length, 1);
+    for (const home of ["laptop", "mallory"]) assert.equal(homeExists(world.home(home)), false);
+  });
+});
 
 Deno.test("linkDevice() makes a device that needed no password, is approved, and reads what comes", async () => {
   await withWorld(async (world) => {
