@@ -99,6 +99,11 @@ export class Fleet {
     this.#place(number).load.sent();
   }
 
+  /** With which code it ended last, where that is known. */
+  exitCode(number: number): number | undefined {
+    return this.#place(number).exitCode;
+  }
+
   servers(): ServerView[] {
     return this.#supervisor.slots().map((slot) => {
       const { port, status } = this.#place(slot.number);
@@ -189,6 +194,7 @@ export class Fleet {
     if (this.#supervisor.pidOf(number) !== pid) return;
     const place = this.#place(number);
     if (place.child === pid) place.child = undefined;
+    place.exitCode = how.code;
     place.watched?.close();
     place.watched = undefined;
     place.status = undefined;
@@ -307,6 +313,8 @@ class Place {
   /** What is open to a process that is not our child. */
   watched: { close(): void } | undefined;
   readonly load = new Load();
+  /** With which it ended last. */
+  exitCode: number | undefined;
   /** A question is under way. */
   asking = false;
   /** When the last unanswered question was counted. */

@@ -198,13 +198,13 @@ class Run {
   async #failure(settings: SpawnSettings, number: number): Promise<StartError> {
     const { log } = dataPaths(this.#dataDir).server(number);
     const port = this.#fleet!.servers().find((server) => server.number === number)!.port;
-    const logged = await lastLogLine(log, "error");
+    const logged = await lastLogLine(log, "error"), exitCode = this.#fleet!.exitCode(number);
     await this.#fleet!.stop();
     const said = logged === undefined ? await hearServer(settings, number, port) : textOf(logged);
     const { program, args } = serverCommand(settings, number, port);
     const why = said === undefined ? "it left no error" : `last error: ${said}`;
     return new StartError(
-      1,
+      exitCode === DAMAGED ? DAMAGED : 1,
       `Cannot start server ${number}: it ended again and again; ${why}\nSee ${log}, or try it by hand: ${
         [program, ...args].join(" ")
       }`,
@@ -240,3 +240,6 @@ function anotherCommand(
   if (hungAfterS !== HUNG_AFTER_S) words.push("--hung-after", hungAfterS);
   return [...words, ...serverArguments].join(" ");
 }
+
+/** A server's exit code for data that must not be touched: trying again would not help. */
+const DAMAGED = 4;

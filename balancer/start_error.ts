@@ -2,7 +2,7 @@
 export class StartError extends Error {
   override readonly name = "StartError";
   /** @param exitCode As `--help` lists them. */
-  constructor(readonly exitCode: 1 | 2 | 3, message: string, options?: ErrorOptions) {
+  constructor(readonly exitCode: 1 | 2 | 3 | 4, message: string, options?: ErrorOptions) {
     super(message, options);
   }
 }

@@ -210,5 +210,5 @@ Else
 Once it answers it prints one line:   ready HOST:PORT number=N
 Logs are in DIR/log/server-N.log. Ctrl-C or SIGTERM sends clients to other servers and stops.
 
-Exit codes: 0 stopped as asked, 1 failed, 2 usage, 3 port, address or number not available.
+Exit codes: 0 stopped as asked, 1 failed, 2 usage, 3 port, address or number not available, 4 data is damaged.
 `;

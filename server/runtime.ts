@@ -45,7 +45,8 @@ import { Server, TICK_MS } from "./server.ts";
 import { ServerList } from "./server_list.ts";
 import { type HeldNumber, holdNumber } from "./server_number.ts";
 import { StartError } from "./start_error.ts";
-import { isFailureOfTheDisk } from "./store/full.ts";
+import { isDamage, isFailureOfTheDisk } from "./store/full.ts";
+import { storePaths } from "./store/leader.ts";
 import { type Backend, openBackend } from "./store/backend.ts";
 import { Throttles } from "./throttles.ts";
 import { Typing } from "./typing.ts";
@@ -80,7 +81,7 @@ export class Runtime {
       await runtime.#start();
       return runtime;
     } catch (cause) {
-      const error = isFailureOfTheDisk(cause) ? withoutRoom(config.dataDir, cause) : cause;
+      const error = explained(cause, config.dataDir);
       runtime.#log?.log("error", "start-failed", { error });
       await runtime.#finish();
       throw error;
@@ -333,11 +334,19 @@ function rsaLimits({ rate, burst, rateTotal, inFlightMax, queuedMax }: RsaSettin
   };
 }
 
-/** What is held back for that is gone as well: somebody else has taken it. */
-function withoutRoom(dataDir: string, cause: unknown): StartError {
-  const text = `Cannot start: there is no room on the disk of ${dataDir}, or it fails (${(cause as Error).message}). ` +
-    "Make room and start again; nothing that was stored is lost";
-  return new StartError(1, text, { cause });
+/** What SQLite says names no file, and nothing to do. */
+function explained(cause: unknown, dataDir: string): unknown {
+  const said = cause instanceof Error ? cause.message : "";
+  if (isFailureOfTheDisk(cause)) {
+    // What is held back for that is gone as well: somebody else has taken it.
+    const text = `Cannot start: there is no room on the disk of ${dataDir}, or it fails (${said}). ` +
+      "Make room and start again; nothing that was stored is lost";
+    return new StartError(1, text, { cause });
+  }
+  if (!isDamage(cause)) return cause;
+  const text = `Cannot start: ${storePaths(dataDir).database} is damaged, or somebody else's (${said}). ` +
+    "Copy the directory as it is, then restore the last good backup";
+  return new StartError(4, text, { cause });
 }
 
 /** A cluster of one server started by hand makes its keys itself. */

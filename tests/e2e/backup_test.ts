@@ -163,6 +163,12 @@ Deno.test("check tells what is damaged, with an exit code of its own", () =>
     assert.equal(damaged.code, 4, damaged.stderr);
     assert.equal(JSON.parse(damaged.stdout).problems[0].code, "damaged");
     assert.equal((await balancer("check", "--data", join(directory, "nowhere"))).code, 2);
+    // Nor is it served, or put right by a program that does not know what it was.
+    await Deno.writeTextFile(path, "What somebody else keeps under this name");
+    const refused = await balancer("1", "0", "--host", "127.0.0.1", "--data", dataDir);
+    assert.equal(refused.code, 4, refused.stderr);
+    assert.match(refused.stderr, /store\.db is damaged, or somebody else's .* restore the last good backup/);
+    assert.equal(await Deno.readTextFile(path), "What somebody else keeps under this name");
   }));
 
 function open(cluster: Cluster, directory: string, name: string): Promise<Person> {
