@@ -66,7 +66,8 @@ export class Reader {
 
   /** @param members With the one who reads. */
   static async make(folder: string, members: number): Promise<Reader> {
-    const parts = openHome(join(folder, `home-${members}`)), { database, history, shown, states, settings } = parts;
+    const parts = openHome(join(folder, `home-${members}`)),
+      { database, conversations, history, shown, states, settings } = parts;
     const pkcs8 = await generateRsaPkcs8(), identityKey = await spkiFromPkcs8(pkcs8);
     const signing = await importPssPrivate(pkcs8), identity = fingerprint(identityKey);
     const pins = new Pins(database, CLUSTER), others: Other[] = [];
@@ -94,12 +95,23 @@ export class Reader {
       throw new Error(text);
     };
     const keyLog = {} as KeyLog, link = { remote: undefined } as unknown as Link;
-    const keyring = new Keyring({ database, history, pins, self, keyLog, onNotice });
-    const receipts = new Receipts({ database, history, shown, states, settings, keyring, self, link, onNotice });
+    const keyring = new Keyring({ database, conversations, pins, self, keyLog, onNotice });
+    const receipts = new Receipts({
+      database,
+      conversations,
+      history,
+      shown,
+      states,
+      settings,
+      keyring,
+      self,
+      link,
+      onNotice,
+    });
     database.transaction(() => {
-      history.addGroup({ id: GROUP, cursor: 1 });
+      conversations.addGroup({ id: GROUP, cursor: 1 });
       const everybody = [SELF, ...others.map(({ name }) => name)].map((name) => ({ name, role: "member" as const }));
-      history.setGroup(GROUP, { name: "bench", topic: "", ended: false, members: everybody });
+      conversations.setGroup(GROUP, { name: "bench", topic: "", ended: false, members: everybody });
       states.setRoster(GROUP, 1, others.map(({ name, device }) => ({ user: name, device })));
     });
     const reader = new Reader(parts, receipts, others);
@@ -136,7 +148,7 @@ export class Reader {
   }
 
   #write(): void {
-    const { database, history, states } = this.#parts, seq = ++this.#head;
+    const { database, conversations, states } = this.#parts, seq = ++this.#head;
     const id = seq.toString(16).padStart(32, "0") as MessageId, to = "#bench", timeMs = Date.now();
     database.transaction(() => {
       database.run(
@@ -150,7 +162,7 @@ export class Reader {
         timeMs,
         hashOf(seq),
       );
-      history.setCursor(GROUP, seq, hashOf(seq));
+      conversations.setCursor(GROUP, seq, hashOf(seq));
       states.stored({ id, conversation: GROUP, seq, to, timeMs, devices: [] });
     });
   }

@@ -209,7 +209,7 @@ export class ChatClient extends LocalHome {
    */
   send(to: string, text: string, options: { readonly timeoutMs?: number | undefined } = {}): Promise<SentMessage> {
     try {
-      const address = parseAddress(to, this.parts.history.groups());
+      const address = parseAddress(to, this.parts.conversations.groups());
       checkText(text);
       if (address.kind === "group") {
         return this.#session.send(this.#openGroup(address.conversation), text, options.timeoutMs);
@@ -287,8 +287,8 @@ export class ChatClient extends LocalHome {
     const id = this.#groupOf(name);
     await this.#session.engine((engine) => engine.leave(id), options.timeoutMs);
     this.#isOver(id);
-    const { database, history } = this.parts;
-    database.transaction(() => history.endGroup(id));
+    const { database, conversations } = this.parts;
+    database.transaction(() => conversations.endGroup(id));
   }
 
   /** An invite link: the open one, or a new one. `revoke` closes those there are. */
@@ -309,23 +309,23 @@ export class ChatClient extends LocalHome {
 
   /** A group by its conversation; `undefined` while this home is not in it. */
   groupBy(conversation: ConversationId): Group | undefined {
-    return new Groups(this.parts.history, this.name).of(conversation);
+    return new Groups(this.parts.conversations, this.name).of(conversation);
   }
 
   /** A group with what only its own state tells: devices, identities, links, why nothing can be sent. @throws UsageError */
   async groupDetails(name: string, options: GroupOptions = {}): Promise<GroupDetails> {
-    const id = this.#groupOf(name), groups = new Groups(this.parts.history, this.name);
+    const id = this.#groupOf(name), groups = new Groups(this.parts.conversations, this.name);
     const state = await this.#session.engine((engine) => engine.known(id), options.timeoutMs);
     return groups.details(id, state)!;
   }
 
   /** This person has gone: no row comes that would say so. */
   #isOver(id: ConversationId): void {
-    this.parts.database.transaction(() => this.parts.history.setEnded(id));
+    this.parts.database.transaction(() => this.parts.conversations.setEnded(id));
   }
 
   #groupOf(name: string): ConversationId {
-    return new Groups(this.parts.history, this.name).find(name);
+    return new Groups(this.parts.conversations, this.name).find(name);
   }
 
   /** @throws UsageError where one is no longer in it. */
@@ -425,6 +425,11 @@ export class ChatClient extends LocalHome {
   /** This person's devices, in the order in which they came, as the key log has them. */
   devices(): Promise<DeviceInfo[]> {
     return this.#session.devices.list();
+  }
+
+  /** Devices of this person that were added by password alone and that nobody has approved yet, by what this home has heard so far. */
+  newDevices(): DeviceId[] {
+    return this.#session.devices.unapproved();
   }
 
   /** Whether a new device counts for nothing until another one approves it. */

@@ -127,6 +127,8 @@ export interface NoticeEvent {
   readonly name?: string;
   /** Where it is about one. */
   readonly conversation?: ConversationId;
+  /** One's own, where it is about that. */
+  readonly device?: DeviceId;
   readonly text: string;
 }
 

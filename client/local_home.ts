@@ -16,6 +16,7 @@ import { FastChatError, UsageError } from "./errors.ts";
 import { parseAddress } from "./addresses.ts";
 import type { ChangeEvent, MessageEvent, StateEvent } from "./events.ts";
 import { type Group, Groups } from "./talk/groups.ts";
+import { Conversations } from "./talk/conversations.ts";
 import { History } from "./talk/history.ts";
 import { type ConversationSummary, Shown } from "./talk/shown.ts";
 import type { Positioned } from "./talk/message_row.ts";
@@ -35,6 +36,7 @@ import { unlock, type Unlocking } from "./account/unlock.ts";
 export interface HomeParts {
   readonly directory: string;
   readonly database: Database;
+  readonly conversations: Conversations;
   readonly history: History;
   readonly shown: Shown;
   readonly servers: KnownServers;
@@ -69,6 +71,7 @@ export function openHome(directory: string): HomeParts {
     directory,
     database,
     vault: database.vault,
+    conversations: new Conversations(database),
     history,
     shown,
     acks: new Acks(database, shown),
@@ -326,8 +329,8 @@ export class LocalHome {
 
   /** The conversation that an address means; `undefined` where there is none with somebody yet. @throws UsageError */
   protected conversationOf(address: string): ConversationId | undefined {
-    const { history } = this.parts, to = parseAddress(address, history.groups());
-    return to.kind === "group" ? to.conversation : history.conversationWith(to.name)?.id;
+    const { conversations } = this.parts, to = parseAddress(address, conversations.groups());
+    return to.kind === "group" ? to.conversation : conversations.with(to.name)?.id;
   }
 
   #withState<T extends MessageEvent | ChangeEvent>(event: T): T {
@@ -337,7 +340,7 @@ export class LocalHome {
   }
 
   #groups(): Groups {
-    return new Groups(this.parts.history, this.#name);
+    return new Groups(this.parts.conversations, this.#name);
   }
 
   #people(): People {

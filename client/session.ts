@@ -87,8 +87,8 @@ export class Session {
     this.#tickets = new TicketPurse(parts.database, this.server);
     this.#login = this.#makeLogIn(options);
     this.#dialer = this.#makeDialer(options);
-    const link = this.link = this.#makeLink(), { history, settings } = parts;
-    this.live = new Live({ history, settings, link, onEvent: (event) => this.#tell(event) });
+    const link = this.link = this.#makeLink(), { conversations, settings } = parts;
+    this.live = new Live({ conversations, settings, link, onEvent: (event) => this.#tell(event) });
   }
 
   static async start(parts: HomeParts, options: SessionOptions): Promise<Session> {
@@ -247,8 +247,8 @@ export class Session {
 
   /** The home knows a group that this process has just made. */
   async adopt(conversation: ConversationId): Promise<void> {
-    const { database, history } = this.#parts;
-    database.transaction(() => history.addGroup({ id: conversation, cursor: 0 }));
+    const { database, conversations } = this.#parts;
+    database.transaction(() => conversations.addGroup({ id: conversation, cursor: 0 }));
     await this.refresh(conversation);
   }
 

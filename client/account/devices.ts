@@ -24,7 +24,7 @@ import { Identity } from "../e2ee/mod.ts";
 import { DeviceRevokedError, FastChatError, UsageError } from "../errors.ts";
 import { timeText } from "../time.ts";
 import type { KeyLog } from "../trust/key_log.ts";
-import { shortDevice } from "../trust/key_watch.ts";
+import { shortDevice, unapproved } from "../trust/key_watch.ts";
 import type { Self } from "../trust/keyring.ts";
 import type { Link } from "../network/link.ts";
 import { Granting, type People } from "./granting.ts";
@@ -90,6 +90,12 @@ export class Devices {
         (device.approvedAt !== undefined ? "active" : isUsable(history, device) ? "unapproved" : "waiting"),
       since: timeText(device.certificate.notBeforeMs),
     }));
+  }
+
+  /** Those that were added by password alone and that nobody has stood in for, by what this home has heard so far (SECURITY P9). */
+  unapproved(): DeviceId[] {
+    const { database, keyLog, self } = this.#options;
+    return database.closed ? [] : unapproved(keyLog, self);
   }
 
   /** Whether the log that everybody is shown says that this person's identity is the one here (SECURITY P8). */

@@ -16,7 +16,7 @@ import type { Credentials } from "../account/credentials.ts";
 import type { Database } from "../home/database.ts";
 import { FastChatError, RefusedError, UsageError, WrongRecoveryKeyError } from "../errors.ts";
 import type { NoticeEvent } from "../events.ts";
-import type { History } from "../talk/history.ts";
+import type { Conversations } from "../talk/conversations.ts";
 import { timeText } from "../time.ts";
 import type { Link } from "../network/link.ts";
 import { ArchiveBook } from "./archive_book.ts";
@@ -28,7 +28,7 @@ import { archiveKeyRequest } from "./sealed_key.ts";
 
 export interface ArchiveOptions {
   readonly database: Database;
-  readonly history: History;
+  readonly conversations: Conversations;
   readonly credentials: Credentials;
   readonly owner: ArchiveOwner;
   readonly link: Link;
@@ -200,10 +200,10 @@ export class Archive {
       readonly onProgress?: (done: number, all: number) => void;
     } = {},
   ): Promise<Restored> {
-    const shown = await this.#shown(), { database, history, owner, link } = this.#options;
+    const shown = await this.#shown(), { database, conversations, owner, link } = this.#options;
     if (shown.key === undefined) throw new UsageError("There is no archive of yours at this server");
     const key = this.#keyOf(shown, recoveryKey), remembered = this.#book.seen();
-    return await new Restorer({ database, history, owner, key, link, onProgress }).run(shown, remembered);
+    return await new Restorer({ database, conversations, owner, key, link, onProgress }).run(shown, remembered);
   }
 
   /** Of the newest chunk that opens, how many messages its stream has. */

@@ -19,13 +19,13 @@ import { placeOf } from "../home/adoption.ts";
 import { type CopiedMessage, COPIES_MAX, COPY_OVERHEAD_BYTES } from "../copies/copied_message.ts";
 import type { Credentials } from "../account/credentials.ts";
 import type { Database, Row } from "../home/database.ts";
-import { ConversationKind, type History } from "../talk/history.ts";
+import { ConversationKind, type Conversations } from "../talk/conversations.ts";
 import { openText, SEAL_BYTES, VaultError } from "../home/vault.ts";
 import { type ChunkPart, encodeChunk, type StreamHead } from "./chunk.ts";
 
 export interface ArchiveBookOptions {
   readonly database: Database;
-  readonly history: History;
+  readonly conversations: Conversations;
   readonly credentials: Credentials;
 }
 
@@ -39,12 +39,12 @@ export interface PendingChunk {
 
 export class ArchiveBook {
   readonly #db: Database;
-  readonly #history: History;
+  readonly #conversations: Conversations;
   readonly #credentials: Credentials;
 
-  constructor({ database, history, credentials }: ArchiveBookOptions) {
+  constructor({ database, conversations, credentials }: ArchiveBookOptions) {
     this.#db = database;
-    this.#history = history;
+    this.#conversations = conversations;
     this.#credentials = credentials;
   }
 
@@ -274,7 +274,7 @@ export class ArchiveBook {
   }
 
   #named(id: ConversationId): Pick<ChunkPart, "kind" | "name"> {
-    const known = this.#history.conversation(id);
+    const known = this.#conversations.get(id);
     const kind = known?.kind ?? ConversationKind.group;
     return { kind, name: kind === ConversationKind.direct ? known!.peer : known?.name ?? "" };
   }

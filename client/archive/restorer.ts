@@ -7,14 +7,14 @@ import { type ConversationId, parseUserName } from "../../shared/protocol/mod.ts
 import type { CopiedMessage } from "../copies/copied_message.ts";
 import { Copies } from "../copies/copies.ts";
 import type { Database } from "../home/database.ts";
-import { ConversationKind, type History } from "../talk/history.ts";
+import { ConversationKind, type Conversations } from "../talk/conversations.ts";
 import type { Link } from "../network/link.ts";
 import type { ShownArchive } from "./archiver.ts";
 import { type ChunkContent, type ChunkPart, readChunk, type StreamHead } from "./chunk.ts";
 
 export interface RestorerOptions {
   readonly database: Database;
-  readonly history: History;
+  readonly conversations: Conversations;
   readonly owner: ArchiveOwner;
   /** The archive's, 32 bytes. */
   readonly key: Uint8Array;
@@ -47,8 +47,8 @@ export class Restorer {
 
   constructor(options: RestorerOptions) {
     this.#options = options;
-    const { database, history, owner: { name } } = options;
-    this.#copies = new Copies({ database, history, name });
+    const { database, owner: { name } } = options;
+    this.#copies = new Copies({ database, name });
   }
 
   /** @param remembered What a server had shown of this archive before. @throws What the link says. */
@@ -128,19 +128,19 @@ export class Restorer {
 
   /** Sees to it that the home has the conversation: one that the server does not list any more has ended. */
   #know({ conversation: id, kind, name, entries }: ChunkPart): boolean {
-    const { history, owner } = this.#options;
-    if (history.conversation(id) !== undefined) return true;
+    const { conversations, owner } = this.#options;
+    if (conversations.get(id) !== undefined) return true;
     // Whatever the server gives of it later is what comes behind.
     const cursor = entries.at(-1)?.seq ?? 0;
     if (kind === ConversationKind.group) {
-      history.addGroup({ id, cursor });
-      history.setGroup(id, { name: name === "" ? UNNAMED : name, topic: "", ended: true, members: [] });
+      conversations.addGroup({ id, cursor });
+      conversations.setGroup(id, { name: name === "" ? UNNAMED : name, topic: "", ended: true, members: [] });
       return true;
     }
     const peer = parseUserName(name);
     if (kind !== ConversationKind.direct || peer === undefined) return false;
     if (directConversationId(owner.clusterId, owner.name, peer) !== id) return false;
-    history.addConversation({ id, peer, cursor });
+    conversations.add({ id, peer, cursor });
     return true;
   }
 

@@ -6,7 +6,8 @@
 import type { ConversationId, DeviceId, MessageId, UserName } from "../../shared/protocol/mod.ts";
 import { placeOf } from "../home/adoption.ts";
 import type { Database } from "../home/database.ts";
-import { ConversationKind, type History } from "../talk/history.ts";
+import { ConversationKind, Conversations } from "../talk/conversations.ts";
+import { History } from "../talk/history.ts";
 import { type GroupChanged, Own } from "../talk/message_row.ts";
 import { pause } from "../pause.ts";
 import { sanitizeText } from "../sanitize.ts";
@@ -15,7 +16,6 @@ import { type CopiedMessage, COPY_OVERHEAD_BYTES } from "./copied_message.ts";
 
 export interface CopiesOptions {
   readonly database: Database;
-  readonly history: History;
   /** Whose home this is. */
   readonly name: UserName;
 }
@@ -43,12 +43,14 @@ export interface Wanted {
 
 export class Copies {
   readonly #db: Database;
+  readonly #conversations: Conversations;
   readonly #history: History;
   readonly #name: UserName;
 
-  constructor({ database, history, name }: CopiesOptions) {
+  constructor({ database, name }: CopiesOptions) {
     this.#db = database;
-    this.#history = history;
+    this.#conversations = new Conversations(database);
+    this.#history = new History(database);
     this.#name = name;
   }
 
@@ -130,7 +132,7 @@ export class Copies {
   }
 
   #import({ conversation, entries, from }: Import): number {
-    const known = this.#history.conversation(conversation);
+    const known = this.#conversations.get(conversation);
     if (known === undefined) throw new RangeError(`Cannot import copies: conversation ${conversation} is not known`);
     const { vault } = this.#db, isDirect = known.kind === ConversationKind.direct;
     let added = 0;

@@ -12,7 +12,7 @@ import { CertificateCache } from "../e2ee/mod.ts";
 import { sealLetter, type Turn } from "../e2ee/groups/mod.ts";
 import type { EngineHost } from "../talk/engine_host.ts";
 import type { NoticeEvent } from "../events.ts";
-import { ConversationKind, type History } from "../talk/history.ts";
+import { ConversationKind, type Conversations } from "../talk/conversations.ts";
 import type { KeyLog } from "../trust/key_log.ts";
 import { shortDevice } from "../trust/key_watch.ts";
 import type { Keyring, Self } from "../trust/keyring.ts";
@@ -38,7 +38,7 @@ export interface GiverOptions {
   readonly database: Database;
   readonly gifts: Gifts;
   readonly copies: Copies;
-  readonly history: History;
+  readonly conversations: Conversations;
   readonly self: Self;
   readonly keyLog: KeyLog;
   readonly keyring: Keyring;
@@ -81,12 +81,12 @@ export class Giver {
    * @throws ConnectionLostError
    */
   async share(device: DeviceId, sinceMs: number): Promise<Shared> {
-    const { database, gifts, history, self, nowMs } = this.#options, madeMs = nowMs();
+    const { database, gifts, conversations, self, nowMs } = this.#options, madeMs = nowMs();
     const tally = { conversations: 0, messages: 0, isCut: false };
     this.#tallies.set(device, tally);
     try {
       database.transaction(() => {
-        for (const { id, kind, cursor } of history.begun()) {
+        for (const { id, kind, cursor } of conversations.begun()) {
           if (kind !== ConversationKind.direct) continue;
           const bundle = newBundle(), dueMs = madeMs;
           gifts.plan({ conversation: id, user: self.name, device, bundle, dueMs, madeMs, sinceMs, upTo: cursor });
@@ -236,7 +236,7 @@ export class Giver {
   }
 
   #tell({ conversation, user, device, sinceMs }: Gift, count: number, isCut: boolean): void {
-    const { history, self, onNotice } = this.#options, known = history.conversation(conversation);
+    const { conversations, self, onNotice } = this.#options, known = conversations.get(conversation);
     const tally = this.#tallies.get(device);
     // What groups give by themselves nobody waits for.
     if (tally !== undefined && sinceMs !== undefined) {
@@ -246,7 +246,9 @@ export class Giver {
       return;
     }
     if (known === undefined) return;
-    const where = known.kind === ConversationKind.direct ? `with ${known.peer}` : `of ${history.addressOf(known)}`;
+    const where = known.kind === ConversationKind.direct
+      ? `with ${known.peer}`
+      : `of ${conversations.addressOf(known)}`;
     const whom = user === self.name ? `your device ${shortDevice(device)}` : `a new device of ${user}`;
     const cut = isCut ? ": the newest, there was no room for more" : "";
     const text = `${whom[0]!.toUpperCase()}${whom.slice(1)} was handed ${messages(count)} ${where}${cut}`;

@@ -13,7 +13,7 @@ import { CertificateCache } from "../e2ee/mod.ts";
 import { type OpenedLetter, openLetter } from "../e2ee/groups/mod.ts";
 import type { EngineHost } from "../talk/engine_host.ts";
 import type { NoticeEvent } from "../events.ts";
-import { type Conversation, ConversationKind, type History } from "../talk/history.ts";
+import { type Conversation, ConversationKind, type Conversations } from "../talk/conversations.ts";
 import { timeText } from "../time.ts";
 import type { KeyLog } from "../trust/key_log.ts";
 import type { Keyring, Self } from "../trust/keyring.ts";
@@ -28,7 +28,7 @@ import { Received } from "./received.ts";
 export interface ReceiverOptions {
   readonly database: Database;
   readonly copies: Copies;
-  readonly history: History;
+  readonly conversations: Conversations;
   readonly self: Self;
   readonly keyLog: KeyLog;
   readonly keyring: Keyring;
@@ -124,9 +124,9 @@ export class Receiver {
   }
 
   async #take({ conversation: id, body }: Waiting): Promise<Verdict> {
-    const { database, copies, history, self, nowMs } = this.#options;
+    const { database, copies, conversations, self, nowMs } = this.#options;
     const certificates = this.#certificates, type = InnerType.history;
-    const known = history.conversation(id);
+    const known = conversations.get(id);
     if (known === undefined) return { kind: "later" };
     const letter = await openLetter(
       { self: { ...self, certificate: NONE }, certificates, conversation: id, type },
@@ -176,9 +176,11 @@ export class Receiver {
   }
 
   #tellWhole(known: Conversation, { sinceMs, isCut }: BundlePart, user: string, count: number): void {
-    const { history, self } = this.#options;
+    const { conversations, self } = this.#options;
     const whose = user === self.name ? "Another device of yours" : user;
-    const where = known.kind === ConversationKind.direct ? `with ${known.peer}` : `of ${history.addressOf(known)}`;
+    const where = known.kind === ConversationKind.direct
+      ? `with ${known.peer}`
+      : `of ${conversations.addressOf(known)}`;
     const until = isCut || sinceMs === 0 ? "" : ` from ${timeText(sinceMs).slice(0, 10)} on`;
     const cut = isCut ? "; older ones were too many" : "";
     this.#tell(known.id, `${whose} has handed you ${messages(count)} ${where}${until}, as a copy${cut}`);

@@ -67,15 +67,27 @@ export class Correspondence {
 
   constructor(options: CorrespondenceOptions) {
     const { parts, outbox, self, link, onNotice } = this.#options = options;
-    const { database, history, shown, states, settings, credentials } = parts;
+    const { database, conversations, history, shown, states, settings, credentials } = parts;
     this.keyLog = this.#makeKeyLog();
     this.#pins = new Pins(database, self.clusterId, (name) => this.keyLog.history(name));
-    const keyring = new Keyring({ database, history, pins: this.#pins, self, keyLog: this.keyLog, onNotice });
+    const keyring = new Keyring({ database, conversations, pins: this.#pins, self, keyLog: this.keyLog, onNotice });
     this.keyring = keyring;
-    this.#receipts = new Receipts({ database, history, shown, states, settings, keyring, self, link, onNotice });
+    this.#receipts = new Receipts({
+      database,
+      conversations,
+      history,
+      shown,
+      states,
+      settings,
+      keyring,
+      self,
+      link,
+      onNotice,
+    });
     const host = this.host = this.#makeHost();
     this.inbox = new Inbox({
       database,
+      conversations,
       history,
       outbox,
       states,
@@ -92,14 +104,14 @@ export class Correspondence {
       },
     });
     this.sender = this.#makeSender();
-    this.#groups = new ListedGroups({ database, history, inbox: this.inbox, host, onNotice });
+    this.#groups = new ListedGroups({ database, conversations, inbox: this.inbox, host, onNotice });
     this.#credentials = new CredentialsWatch({ credentials, device: self.keys.id, onNotice });
     const owner = { clusterId: self.clusterId, name: self.name };
-    const copies = new Copies({ database, history, name: self.name });
+    const copies = new Copies({ database, name: self.name });
     const common = {
       database,
       copies,
-      history,
+      conversations,
       self,
       keyLog: this.keyLog,
       keyring,
@@ -110,7 +122,7 @@ export class Correspondence {
     };
     this.giver = new Giver({ ...common, gifts: new Gifts(database), timers: systemTimers });
     this.#receiver = new Receiver(common);
-    this.archive = new Archive({ database, history, credentials, owner, link, onNotice });
+    this.archive = new Archive({ database, conversations, credentials, owner, link, onNotice });
   }
 
   /**
@@ -119,7 +131,7 @@ export class Correspondence {
    * @returns When all that was there is in the history. Rejects where it could not be read.
    */
   async connected(remote: Remote): Promise<void> {
-    const known = this.#options.parts.history.groups();
+    const known = this.#options.parts.conversations.groups();
     const caughtUp = Promise.all([
       this.inbox.catchUp(remote).then(() => this.#groups.compare(known)),
       this.#receipts.catchUp(remote),
@@ -179,7 +191,7 @@ export class Correspondence {
       throw asFastChatError(error);
     });
     await this.inbox.reopen(name);
-    const conversation = this.#options.parts.history.conversationWith(name);
+    const conversation = this.#options.parts.conversations.with(name);
     if (conversation !== undefined) {
       this.#receipts.missed(conversation.id);
       // Whoever waits under it comes in now. Where another process does not give the home up, it is done with what is sent next.
@@ -233,8 +245,9 @@ export class Correspondence {
 
   #makeHost(): EngineHost {
     const { parts, outbox, self, link, server, holdups, onNotice } = this.#options;
-    const { database, history, directory, credentials } = parts, { keyring, keyLog } = this;
+    const { database, conversations, history, directory, credentials } = parts, { keyring, keyLog } = this;
     const texts = new TextRows({
+      conversations,
       history,
       chains: new Chains(database),
       outbox,
@@ -245,7 +258,7 @@ export class Correspondence {
     return new EngineHost({
       directory,
       database,
-      history,
+      conversations,
       self,
       keyring,
       keyLog,
@@ -272,7 +285,7 @@ export class Correspondence {
   }
 
   #makeSender(): Sender {
-    const { parts: { database, history }, outbox, self, link, holdups, onSettled } = this.#options;
+    const { parts: { database, conversations }, outbox, self, link, holdups, onSettled } = this.#options;
     const { keyring, host, inbox } = this;
     return new Sender({
       outbox,
@@ -281,7 +294,7 @@ export class Correspondence {
       remote: () => link.remote,
       conversation: async ({ peer, target }, remote) => {
         const id = target ?? await keyring.direct(peer, remote);
-        if (target !== undefined) keyring.requireKnown(history.members(target).map(({ name }) => name));
+        if (target !== undefined) keyring.requireKnown(conversations.members(target).map(({ name }) => name));
         await inbox.readyToSend(id);
         return id;
       },

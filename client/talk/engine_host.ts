@@ -12,7 +12,7 @@ import type { Engine, Step, Taken, Warning } from "../e2ee/engine.ts";
 import { makeEngine, type OwnEngine, type Turn } from "../e2ee/groups/mod.ts";
 import type { AccountKey } from "../account/account_key.ts";
 import { CannotReachError } from "../errors.ts";
-import type { History } from "./history.ts";
+import type { Conversations } from "./conversations.ts";
 import type { KeyLog } from "../trust/key_log.ts";
 import type { Keyring, Self } from "../trust/keyring.ts";
 import { isTransient, type Link, patiently } from "../network/link.ts";
@@ -23,7 +23,7 @@ import { systemTimers, type Timers } from "../timers.ts";
 export interface EngineHostOptions {
   readonly directory: string;
   readonly database: Database;
-  readonly history: History;
+  readonly conversations: Conversations;
   readonly self: Self;
   readonly keyring: Keyring;
   readonly keyLog: KeyLog;
@@ -90,7 +90,7 @@ export class EngineHost {
   }
 
   async #make(): Promise<Engine> {
-    const { database, history, self, keyring, keyLog, server, link } = this.#options;
+    const { database, conversations, self, keyring, keyLog, server, link } = this.#options;
     const certificate = await keyring.ownCertificate(this.#remote());
     return this.#engine = makeEngine({
       database: this.#guarded(database),
@@ -106,7 +106,7 @@ export class EngineHost {
       keyLog,
       accountKey: () => this.#options.accountKey(),
       ask: ((request: never, signal?: AbortSignal) => this.#ask(request, signal)) as Remote["ask"],
-      peerOf: (conversation) => history.conversation(conversation)?.peer || undefined,
+      peerOf: (conversation) => conversations.get(conversation)?.peer || undefined,
       takeText: (record) => this.#options.takeText(record),
       onReaches: (conversation, seq) => this.#options.onReaches(conversation, seq),
       onWarning: (conversation, warning) => this.#options.onWarning(conversation, warning),

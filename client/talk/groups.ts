@@ -2,7 +2,7 @@
 import type { ConversationId, UserName } from "../../shared/protocol/mod.ts";
 import { findGroup } from "../addresses.ts";
 import type { EngineConversation, EngineMember } from "../e2ee/engine.ts";
-import { type Conversation, ConversationKind, type History } from "./history.ts";
+import { type Conversation, ConversationKind, type Conversations } from "./conversations.ts";
 
 /** What somebody may do in a group. */
 export type Role = EngineMember["role"];
@@ -35,17 +35,17 @@ export interface GroupDetails extends Group {
 }
 
 export class Groups {
-  readonly #history: History;
+  readonly #conversations: Conversations;
   readonly #self: UserName;
 
-  constructor(history: History, self: UserName) {
-    this.#history = history;
+  constructor(conversations: Conversations, self: UserName) {
+    this.#conversations = conversations;
     this.#self = self;
   }
 
   /** By name, those that have ended among them. */
   list(): Group[] {
-    return this.#history.groups().map((group) => this.#toGroup(group));
+    return this.#conversations.groups().map((group) => this.#toGroup(group));
   }
 
   /** @param address With or without the sign in front. @throws UsageError where it names none, or several. */
@@ -55,11 +55,11 @@ export class Groups {
 
   /** @throws UsageError where it names none, or several. */
   find(address: string): ConversationId {
-    return findGroup(address, this.#history.groups());
+    return findGroup(address, this.#conversations.groups());
   }
 
   of(id: ConversationId): Group | undefined {
-    const found = this.#history.conversation(id);
+    const found = this.#conversations.get(id);
     return found?.kind === ConversationKind.group && found.name !== "" ? this.#toGroup(found) : undefined;
   }
 
@@ -73,10 +73,10 @@ export class Groups {
   }
 
   #toGroup(found: Conversation): Group {
-    const { id, name, topic, ended } = found, members = ended ? [] : this.#history.members(id);
+    const { id, name, topic, ended } = found, members = ended ? [] : this.#conversations.members(id);
     const role = members.find((member) => member.name === this.#self)?.role;
     return {
-      address: this.#history.addressOf(found),
+      address: this.#conversations.addressOf(found),
       name,
       conversation: id,
       topic,

@@ -4,7 +4,7 @@ import { Rounds } from "../../shared/rounds.ts";
 import type { ConversationId, MessageId, Record, ResponseOf, UserName } from "../../shared/protocol/mod.ts";
 import type { Engine, Step } from "../e2ee/engine.ts";
 import type { Joined } from "./engine_host.ts";
-import type { Conversation } from "./history.ts";
+import type { Conversation } from "./conversations.ts";
 import { NOBODYS_DEVICE, Own } from "./message_row.ts";
 import type { InboxOptions } from "./inbox_options.ts";
 import { patiently } from "../network/link.ts";
@@ -113,7 +113,7 @@ export class InLane {
 
   async #work(): Promise<void> {
     while (!this.#owner.isClosed()) {
-      const conversation = this.#options.history.conversation(this.#id) ??
+      const conversation = this.#options.conversations.get(this.#id) ??
         await this.#owner.find(this.#rows.values().next().value);
       // Not ours, whatever the server says: its rows are for nobody here.
       if (conversation === undefined) return this.#clear();
@@ -162,7 +162,7 @@ export class InLane {
       // Whatever was said to be there is not given out. It is asked for again when there is news.
       this.#clear();
       if (first === undefined) return;
-      const { history } = this.#options, who = history.addressOf(history.conversation(this.#id)!);
+      const { conversations } = this.#options, who = conversations.addressOf(conversations.get(this.#id)!);
       const text = `The server holds back messages with ${who} between ${cursor} and ${first.seq}`;
       return this.#options.onNotice({ type: "notice", code: "gap", name: who, conversation: this.#id, text });
     }
@@ -176,12 +176,12 @@ export class InLane {
    * says so, what this home has stays, and what it sent and the server lost is sent again.
    */
   async #passRestored({ kept, begins, madeMs, restoredMs }: ResponseOf<"restored">, peer: UserName): Promise<void> {
-    const { history, outbox, self } = this.#options;
+    const { conversations, history, outbox, self } = this.#options;
     const hasPassed = await this.#pass({ upTo: begins, kept }, (step) => {
-      const { cursor } = history.conversation(this.#id)!;
+      const { cursor } = conversations.get(this.#id)!;
       if (kept > cursor || begins <= cursor || begins > this.#head) return false;
       step.write();
-      history.passRestored(this.#id, begins);
+      conversations.stepOver(this.#id, begins);
       // Whoever has read nothing here misses nothing here: it may well be new.
       if (cursor > 0) {
         history.add({
@@ -200,7 +200,7 @@ export class InLane {
       outbox.sendAgain(this.#id, kept, begins, Date.now());
       return true;
     });
-    if (hasPassed === false && history.conversation(this.#id)!.cursor < begins) this.#clear();
+    if (hasPassed === false && conversations.get(this.#id)!.cursor < begins) this.#clear();
   }
 
   /**
@@ -233,11 +233,14 @@ export class InLane {
 
   /** Messages are not kept for ever: for all that this device was too late for there is one row that says so. */
   async #passRemoved(begins: number, peer: UserName): Promise<void> {
-    const { history, self } = this.#options;
+    const { conversations, history, self } = this.#options;
     await this.#pass({ upTo: begins }, (step) => {
       step.write();
+      const { ended, cursor } = conversations.get(this.#id)!;
+      if (cursor >= begins) return true;
+      const { count, last } = history.lacking(this.#id, cursor, begins);
+      conversations.stepOver(this.#id, begins);
       // Whoever was out of a group for a while misses nothing of it: that was not for them.
-      const { ended } = history.conversation(this.#id)!, { count, last } = history.passRemoved(this.#id, begins);
       if (count === 0 || ended) return true;
       const what = count === 1 ? "An earlier message was" : `${count} earlier messages were`;
       history.add({
@@ -265,7 +268,7 @@ export class InLane {
    * @returns False where the next one waits for something.
    */
   async #apply(cursor: number): Promise<boolean> {
-    const { host, history } = this.#options;
+    const { host, conversations } = this.#options;
     const hold = await host.ownership.tryHold();
     if (hold === undefined) {
       // Another process takes them, or will be through in a moment.
@@ -275,7 +278,7 @@ export class InLane {
     try {
       const engine = await host.get();
       // Whoever owned the home before may have taken them.
-      if (history.conversation(this.#id)!.cursor !== cursor) return true;
+      if (conversations.get(this.#id)!.cursor !== cursor) return true;
       for (let seq = cursor + 1; this.#rows.has(seq) && !this.#owner.isClosed(); seq++) {
         const times: number[] = [];
         for (let at = seq; times.length < TURN_ROWS && this.#rows.has(at); at++) times.push(this.#rows.get(at)!.timeMs);
@@ -302,11 +305,11 @@ export class InLane {
 
   /** Other conversations go on; people are told where it takes long. */
   #wait({ ready, reason }: Waiting): void {
-    const { onNotice, history } = this.#options;
+    const { onNotice, conversations } = this.#options;
     const tell = () => {
-      const conversation = history.conversation(this.#id);
+      const conversation = conversations.get(this.#id);
       if (conversation === undefined || this.#owner.isClosed()) return;
-      const text = `Messages in ${history.addressOf(conversation)} wait: ${reason}`;
+      const text = `Messages in ${conversations.addressOf(conversation)} wait: ${reason}`;
       onNotice({ type: "notice", code: "waiting", conversation: this.#id, text });
     };
     this.#waits ??= { isOver: false, ready, warning: setTimeout(tell, WAIT_NOTICE_MS) };

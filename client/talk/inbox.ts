@@ -11,7 +11,7 @@ import type { ConversationHead, ConversationId, Record, UserName } from "../../s
 import { isStorageError } from "../home/database.ts";
 import type { Engine } from "../e2ee/engine.ts";
 import type { Joined } from "./engine_host.ts";
-import { type Conversation, ConversationKind } from "./history.ts";
+import { type Conversation, ConversationKind } from "./conversations.ts";
 import { Own } from "./message_row.ts";
 import { InLane } from "./in_lane.ts";
 import type { InboxOptions } from "./inbox_options.ts";
@@ -76,12 +76,12 @@ export class Inbox {
 
   /** This device came into a conversation by a Welcome whose row it is not given: what that means stands where it begins. */
   joined(engine: Engine, conversation: ConversationId, taken: Joined): void {
-    const { database, history } = this.#options;
-    if (history.conversation(conversation) === undefined) {
+    const { database, conversations } = this.#options;
+    if (conversations.get(conversation) === undefined) {
       // A Welcome may be heard of before the row it belongs to, and that of a direct conversation changes nothing to be shown:
       // whose it is, the list or its first row says.
       if (taken.kind !== "change") return;
-      database.transaction(() => history.addGroup({ id: conversation, cursor: 0 }));
+      database.transaction(() => conversations.addGroup({ id: conversation, cursor: 0 }));
     }
     this.#lane(conversation).joined(engine, taken);
   }
@@ -108,11 +108,11 @@ export class Inbox {
 
   /** After a changed identity was accepted: opens what was refused because of it. */
   async reopen(peer: UserName): Promise<number> {
-    const { history, database, keyring, self } = this.#options;
+    const { conversations, history, database, keyring, self } = this.#options;
     let opened = 0;
     for (const row of history.retryable(peer)) {
       // Rows of groups are taken in the order of the log, and once.
-      if (history.conversation(row.conversation)?.peer !== peer) continue;
+      if (conversations.get(row.conversation)?.peer !== peer) continue;
       const result = await keyring.reopen({ ...row, messageId: row.id }, peer);
       if (result.kind !== "message") continue;
       const { id, from, to, device, text } = result.message;
@@ -187,7 +187,7 @@ export class Inbox {
   async #listPages(remote: Remote): Promise<void> {
     let after: ConversationId | undefined;
     // As of before the question: what comes meanwhile may be ahead of the answer.
-    const begun = this.#options.history.begun();
+    const begun = this.#options.conversations.begun();
     const listed = new Map<ConversationId, ConversationHead>();
     for (;;) {
       const page = { type: "sync", after } as const;
@@ -196,14 +196,14 @@ export class Inbox {
         for (const head of heads) this.#know(head);
       });
       for (const one of heads) {
-        const { conversation, head } = one, known = this.#options.history.conversation(conversation);
+        const { conversation, head } = one, known = this.#options.conversations.get(conversation);
         listed.set(conversation, one);
         if (known && known.cursor < head) this.#run(this.#lane(conversation).catchUp(head));
       }
       after = heads.at(-1)?.conversation;
       if (!more || after === undefined) break;
     }
-    this.#heads = [...listed.values()].filter(({ conversation }) => this.#options.history.conversation(conversation));
+    this.#heads = [...listed.values()].filter(({ conversation }) => this.#options.conversations.get(conversation));
     for (const { id, kind, peer, cursor } of begun) {
       const head = listed.get(id)?.head;
       if (head !== undefined && head < cursor) this.#wentBack(peer);
@@ -236,22 +236,22 @@ export class Inbox {
 
   /** A direct conversation is ours only if its id follows from its members' names; of a group, only its Welcome can tell. */
   #know({ conversation: id, kind, members, cursor }: ConversationHead): void {
-    const { self, history } = this.#options;
-    if (kind === ConversationKind.group) return history.addGroup({ id, cursor });
+    const { self, conversations } = this.#options;
+    if (kind === ConversationKind.group) return conversations.addGroup({ id, cursor });
     const peer = members.find((name) => name !== self.name) ?? self.name;
     if (!members.includes(self.name) || directConversationId(self.clusterId, self.name, peer) !== id) return;
-    history.addConversation({ id, peer, cursor });
+    conversations.add({ id, peer, cursor });
   }
 
   /** The conversation of a row, which may be the first we hear of it. */
   async #find(id: ConversationId, first: Record | undefined): Promise<Conversation | undefined> {
-    const { self, history, database, link } = this.#options;
-    const known = history.conversation(id);
+    const { self, conversations, database, link } = this.#options;
+    const known = conversations.get(id);
     if (known !== undefined) return known;
     if (first?.seq === 1 && directConversationId(self.clusterId, self.name, first.sender) === id) {
-      database.transaction(() => history.addConversation({ id, peer: first.sender, cursor: 0 }));
+      database.transaction(() => conversations.add({ id, peer: first.sender, cursor: 0 }));
     } else await this.#list(await link.ready());
-    return history.conversation(id);
+    return conversations.get(id);
   }
 
   #applied(conversation: ConversationId, here: boolean): void {

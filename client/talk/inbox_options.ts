@@ -3,6 +3,7 @@ import type { ConversationId, MessageId } from "../../shared/protocol/mod.ts";
 import type { Database } from "../home/database.ts";
 import type { EngineHost } from "./engine_host.ts";
 import type { NoticeEvent } from "../events.ts";
+import type { Conversations } from "./conversations.ts";
 import type { History } from "./history.ts";
 import type { Keyring, Self } from "../trust/keyring.ts";
 import type { Link } from "../network/link.ts";
@@ -11,6 +12,7 @@ import type { States } from "./states.ts";
 
 export interface InboxOptions {
   readonly database: Database;
+  readonly conversations: Conversations;
   readonly history: History;
   readonly outbox: Outbox;
   readonly states: States;

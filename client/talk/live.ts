@@ -2,7 +2,7 @@
 import { WATCH_NAMES_MAX } from "../../shared/limits.ts";
 import type { ConversationId, HintDown, HintUp, UserName } from "../../shared/protocol/mod.ts";
 import type { PresenceEvent, TypingEvent } from "../events.ts";
-import { ConversationKind, type History } from "./history.ts";
+import { ConversationKind, type Conversations } from "./conversations.ts";
 import type { Link } from "../network/link.ts";
 import { PresenceWatch } from "./presence.ts";
 import type { Settings } from "../home/settings.ts";
@@ -10,7 +10,7 @@ import { systemTimers, type Timers } from "../timers.ts";
 import { Typing } from "./typing.ts";
 
 export interface LiveOptions {
-  readonly history: History;
+  readonly conversations: Conversations;
   readonly settings: Settings;
   readonly link: Pick<Link, "ask" | "remote">;
   onEvent(event: PresenceEvent | TypingEvent): void;
@@ -39,7 +39,7 @@ export class Live {
     this.#typing = new Typing({
       send: (conversation, active) => this.#send({ type: "typing", conversation, active }),
       onChange: (name, conversation, typing) => {
-        const group = options.history.conversation(conversation)?.name || undefined;
+        const group = options.conversations.get(conversation)?.name || undefined;
         onEvent({ type: "typing", name, conversation, ...(group !== undefined && { group }), typing });
       },
       timers,
@@ -92,9 +92,9 @@ export class Live {
     if (this.#listeners === 0) return;
     if (hint.type === "presence") return this.#presence.heard(hint.name, hint.online, hint.ttlMs);
     // Whoever is no member cannot type there, whatever a server says.
-    const { history } = this.#options, conversation = history.conversation(hint.conversation);
+    const { conversations } = this.#options, conversation = conversations.get(hint.conversation);
     const isMember = conversation?.kind === ConversationKind.group
-      ? history.isMember(conversation.id, hint.name)
+      ? conversations.isMember(conversation.id, hint.name)
       : conversation?.peer === hint.name;
     if (isMember) this.#typing.heard(hint.name, hint.conversation, hint.ttlMs);
   }
@@ -106,7 +106,7 @@ export class Live {
 
   #watch(): void {
     const isWanted = this.#listeners > 0;
-    this.#presence.watch(isWanted ? [...this.#extra, ...this.#options.history.peers(WATCH_NAMES_MAX)] : []);
+    this.#presence.watch(isWanted ? [...this.#extra, ...this.#options.conversations.peers(WATCH_NAMES_MAX)] : []);
   }
 
   #send(hint: HintUp): void {

@@ -12,6 +12,7 @@ import type { Database, Row } from "../home/database.ts";
 import { FastChatError, KeyChangedError, KeyLogError, RefusedError, TimedOutError, UsageError } from "../errors.ts";
 import type { KeyChange } from "../errors.ts";
 import { type Chain, Chains } from "./chains.ts";
+import { Conversations } from "./conversations.ts";
 import type { History } from "./history.ts";
 import { Own } from "./message_row.ts";
 import { sanitizeText } from "../sanitize.ts";
@@ -70,12 +71,14 @@ export type Fate =
 export class Outbox {
   readonly #db: Database;
   readonly #history: History;
+  readonly #conversations: Conversations;
   readonly #chains: Chains;
   readonly #states: States;
 
   constructor(database: Database, history: History) {
     this.#db = database;
     this.#history = history;
+    this.#conversations = new Conversations(database);
     this.#chains = new Chains(database);
     this.#states = new States(database);
   }
@@ -177,7 +180,7 @@ export class Outbox {
   ): boolean {
     const row = this.#toRow(this.#db.get("SELECT * FROM outbox WHERE id = ?", id));
     if (row?.sealed === undefined) return false;
-    const { conversation, counter, body } = row.sealed, cursor = this.#history.conversation(conversation)?.cursor ?? 0;
+    const { conversation, counter, body } = row.sealed, cursor = this.#conversations.get(conversation)?.cursor ?? 0;
     this.#db.run("DELETE FROM outbox WHERE id = ?", id);
     const hash = sha256(body), read = readEnvelope(body);
     this.#chains.setOwn(conversation, { counter, hash });
@@ -233,7 +236,7 @@ export class Outbox {
    * What is older is not: a server that only pretends should not make devices that came since read what was not meant for them.
    */
   sendAgain(conversation: ConversationId, after: number, upTo: number, nowMs: number): void {
-    const peer = this.#history.conversation(conversation)?.peer ?? "";
+    const peer = this.#conversations.get(conversation)?.peer ?? "";
     for (const { id, to, text, time, seq } of this.#history.sentBetween(conversation, after, upTo)) {
       const timeMs = Date.parse(time), { delivered, members } = this.#states.counts(conversation, seq);
       if (delivered >= members || timeMs < nowMs - AGAIN_MS_MAX) continue;

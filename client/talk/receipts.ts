@@ -11,6 +11,7 @@ import type { ConversationId, DeviceId, OwnReceipt, Receipt } from "../../shared
 import { Rounds } from "../../shared/rounds.ts";
 import type { Database } from "../home/database.ts";
 import type { NoticeEvent } from "../events.ts";
+import type { Conversations } from "./conversations.ts";
 import type { History } from "./history.ts";
 import type { Keyring, Self } from "../trust/keyring.ts";
 import { type Link, patiently } from "../network/link.ts";
@@ -23,6 +24,7 @@ import type { States } from "./states.ts";
 
 export interface ReceiptsOptions {
   readonly database: Database;
+  readonly conversations: Conversations;
   readonly history: History;
   readonly shown: Shown;
   readonly states: States;
@@ -184,7 +186,7 @@ export class Receipts {
    * say so many things a second, however much is written; and what was written meanwhile, one receipt covers.
    */
   #collectMs(conversation: ConversationId): number {
-    return collectMs(this.#options.history.countMembers(conversation), Math.random());
+    return collectMs(this.#options.conversations.countMembers(conversation), Math.random());
   }
 
   /** Receipts of a large group are many: where a connection comes and goes, they are not all asked for each time. */
@@ -206,7 +208,9 @@ export class Receipts {
 
   async #ask(conversations: readonly ConversationId[], remote: Remote): Promise<void> {
     for (const id of conversations) {
-      if (this.#options.history.countMembers(id) > SMALL_GROUP_USERS_MAX) this.#askedMs.set(id, performance.now());
+      if (this.#options.conversations.countMembers(id) > SMALL_GROUP_USERS_MAX) {
+        this.#askedMs.set(id, performance.now());
+      }
     }
     for (let at = 0; at < conversations.length; at += RECEIPTS_MAX) {
       let asked = conversations.slice(at, at + RECEIPTS_MAX), after: DeviceId | undefined;
@@ -264,8 +268,10 @@ export class Receipts {
 
   /** By somebody else who is in a conversation of ours, and not a repeat or an older one: those change nothing. */
   #isNews(receipt: Receipt): boolean {
-    const { history, states, self } = this.#options, { conversation, user, device, delivered, read } = receipt;
-    if (history.conversation(conversation) === undefined || user === self.name || !isMember(receipt, self, history)) {
+    const { conversations, states, self } = this.#options, { conversation, user, device, delivered, read } = receipt;
+    if (
+      conversations.get(conversation) === undefined || user === self.name || !isMember(receipt, self, conversations)
+    ) {
       return false;
     }
     const known = states.progress(conversation, device);
@@ -274,7 +280,7 @@ export class Receipts {
 
   /** Whether it is to be believed now. */
   async #judge(receipt: Receipt): Promise<boolean> {
-    const { history, keyring, self, link } = this.#options;
+    const { conversations, history, keyring, self, link } = this.#options;
     const { conversation: id, user, device, delivered } = receipt;
     const certificate = await keyring.certificateOf(user, device, () => link.ready());
     if (certificate === undefined) {
@@ -293,7 +299,7 @@ export class Receipts {
         `by which ${user} has another message at place ${delivered} than you: it shows the two of you different conversations`,
       );
     }
-    if (hash === undefined && delivered > history.conversation(id)!.cursor) {
+    if (hash === undefined && delivered > conversations.get(id)!.cursor) {
       this.#keepEarly(receipt);
       return false;
     }
@@ -329,8 +335,9 @@ export class Receipts {
 }
 
 /** The id of a direct conversation follows from both names; who is in a group, its state says. */
-function isMember({ conversation, user }: Receipt, self: Self, history: History): boolean {
-  return directConversationId(self.clusterId, self.name, user) === conversation || history.isMember(conversation, user);
+function isMember({ conversation, user }: Receipt, self: Self, conversations: Conversations): boolean {
+  return directConversationId(self.clusterId, self.name, user) === conversation ||
+    conversations.isMember(conversation, user);
 }
 
 /**

@@ -1,7 +1,7 @@
 /** What people have been shown: one mark for the home, whoever put a message out, and what lies behind it. */
 import type { ConversationId, UserName } from "../../shared/protocol/mod.ts";
 import { groupAddress } from "../addresses.ts";
-import { ConversationKind } from "./history.ts";
+import { ConversationKind } from "./conversations.ts";
 import type { Database } from "../home/database.ts";
 import { type Positioned, toPositioned } from "./message_row.ts";
 import { timeText } from "../time.ts";

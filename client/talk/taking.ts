@@ -6,7 +6,7 @@ import { envelopeHash, equalBytes } from "../../shared/crypto/mod.ts";
 import type { ConversationId, MessageId, Record, UserName } from "../../shared/protocol/mod.ts";
 import type { ChangeLine, Engine, EngineConversation, Step, Taken, Warning } from "../e2ee/engine.ts";
 import type { Joined } from "./engine_host.ts";
-import { type Conversation, ConversationKind } from "./history.ts";
+import { type Conversation, ConversationKind } from "./conversations.ts";
 import { type NewMessage, Own } from "./message_row.ts";
 import type { InboxOptions } from "./inbox_options.ts";
 import { sanitizeLine, sanitizeText } from "../sanitize.ts";
@@ -47,12 +47,12 @@ export class Taking {
 
   /** This device came in without a row of the log: one stands at its beginning all the same. */
   joined(engine: Engine, taken: Joined): void {
-    const { database, history, self } = this.#options;
+    const { database, conversations, history, self } = this.#options;
     // What it is called comes first: whoever hears of it may ask.
     this.#facts = undefined;
     this.keepFacts(engine);
     database.transaction(() => {
-      const { kind, cursor } = history.conversation(this.#id)!;
+      const { kind, cursor } = conversations.get(this.#id)!;
       if (taken.kind !== "change" || kind !== ConversationKind.group || taken.lines.length === 0) return;
       const { by, device, ended } = taken;
       history.add({
@@ -72,8 +72,8 @@ export class Taking {
 
   /** Keeps what the group says of itself: name, topic, members, and for whom is sealed from here on. */
   keepFacts(engine: Engine): void {
-    const { database, history, states, keyring, self } = this.#options;
-    const state = engine.conversation(this.#id), known = history.conversation(this.#id);
+    const { database, conversations, states, keyring, self } = this.#options;
+    const state = engine.conversation(this.#id), known = conversations.get(this.#id);
     if (state === undefined || known === undefined) return;
     const facts = factsOf(state);
     if (facts === this.#facts) return;
@@ -81,10 +81,10 @@ export class Taking {
     database.transaction(() => {
       if (known.kind === ConversationKind.group) {
         const { name, topic, members } = state;
-        history.setGroup(this.#id, { name, topic, members, ended: false });
+        conversations.setGroup(this.#id, { name, topic, members, ended: false });
       }
       const devices = others.flatMap(({ name, devices }) => devices.map((device) => ({ user: name, device })));
-      states.setRoster(this.#id, history.conversation(this.#id)!.cursor, devices);
+      states.setRoster(this.#id, conversations.get(this.#id)!.cursor, devices);
     });
     this.#facts = facts;
     // Whom one talks with is pinned at first contact, whoever of the two began.
@@ -96,11 +96,11 @@ export class Taking {
   }
 
   #commit(record: Record, taken: Exclude<Taken, Waiting>, step: Step, isMine: boolean): (() => void)[] {
-    const { database, history } = this.#options, after: (() => void)[] = [];
+    const { database, conversations, history } = this.#options, after: (() => void)[] = [];
     let isTaken: boolean, warnings = taken.warnings;
     try {
       isTaken = database.transaction(() => {
-        const now = history.conversation(this.#id)!;
+        const now = conversations.get(this.#id)!;
         if (now.cursor + 1 !== record.seq) return false;
         // Behind what the server has removed, or lost with a backup, everybody begins in the middle: nothing is missed.
         const begins = taken.kind === "message" && now.begins > 0 &&
@@ -108,7 +108,7 @@ export class Taking {
         if (begins) warnings = warnings.filter(({ code }) => code !== "gap");
         if (isMine) this.#keepMine(record, after);
         else this.#keep(record, taken, now);
-        history.setCursor(this.#id, record.seq, envelopeHash(record.body));
+        conversations.setCursor(this.#id, record.seq, envelopeHash(record.body));
         step.write();
         return true;
       });
@@ -133,7 +133,7 @@ export class Taking {
   }
 
   #keep(record: Record, taken: Exclude<Taken, Waiting>, { peer, kind }: Conversation): void {
-    const { history, states, self } = this.#options;
+    const { conversations, history, states, self } = this.#options;
     const row = { conversation: this.#id, seq: record.seq, timeMs: record.timeMs, hash: envelopeHash(record.body) };
     const isGroup = kind === ConversationKind.group;
     switch (taken.kind) {
@@ -157,7 +157,7 @@ export class Taking {
       }
       case "change": {
         const { by, device, ended } = taken, lines = taken.lines.map(cleanLine);
-        if (ended && isGroup) history.endGroup(this.#id);
+        if (ended && isGroup) conversations.endGroup(this.#id);
         // Between two people there are no members to tell of.
         if (!isGroup || (lines.length === 0 && !ended)) return;
         const own = by !== self.name ? Own.no : device === self.keys.id ? Own.here : Own.elsewhere;

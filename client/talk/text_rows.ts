@@ -7,6 +7,7 @@ import type { Record, UserName } from "../../shared/protocol/mod.ts";
 import type { Step, Taken, Warning } from "../e2ee/engine.ts";
 import type { OpenedRecord } from "../e2ee/mod.ts";
 import type { Chains } from "./chains.ts";
+import type { Conversations } from "./conversations.ts";
 import type { History } from "./history.ts";
 import type { Keyring, Self } from "../trust/keyring.ts";
 import type { Outbox } from "./outbox.ts";
@@ -14,6 +15,7 @@ import type { Remote } from "../network/remote.ts";
 import { isOwnRow } from "./taking.ts";
 
 export interface TextRowsOptions {
+  readonly conversations: Conversations;
   readonly history: History;
   readonly chains: Chains;
   readonly outbox: Outbox;
@@ -31,7 +33,7 @@ export class TextRows {
 
   /** Takes the next row of a conversation, as the engine does with its own. */
   async take(record: Record): Promise<{ readonly taken: Taken; readonly step: Step }> {
-    const { history, keyring, ready } = this.#options, conversation = history.conversation(record.conversation);
+    const { conversations, keyring, ready } = this.#options, conversation = conversations.get(record.conversation);
     // Of this home, or of a time when there was one form only: in groups there never was this one.
     if (isOwnRow(this.#options, record)) return unchanged({ kind: "nothing", warnings: [] });
     if (conversation === undefined || conversation.peer === "") return unchanged(refusal("It is damaged", false));

@@ -15,12 +15,17 @@ export function noticesOf(news: readonly KeyLogNews[], self: Self): NoticeEvent[
   return news.flatMap((item) => item.user === self.name ? ofOneself(item, self) : ofSomebody(item));
 }
 
-/** Own devices that were certified by password alone and that no other has stood in for: shown at every connection (P9). */
-export function unacknowledged(keyLog: KeyLog, self: Self): NoticeEvent[] {
+/** Own devices that were certified by password alone and that no other has stood in for (P9), in the order in which they came. */
+export function unapproved(keyLog: KeyLog, self: Self): DeviceId[] {
   const devices = keyLog.history(self.name)?.devices ?? [];
   return [...devices].flatMap(([device, { endedAt, approvedAt }]) =>
-    endedAt !== undefined || approvedAt !== undefined || device === self.keys.id ? [] : [deviceAdded(device)]
+    endedAt !== undefined || approvedAt !== undefined || device === self.keys.id ? [] : [device]
   );
+}
+
+/** They are shown at every connection. */
+export function unacknowledged(keyLog: KeyLog, self: Self): NoticeEvent[] {
+  return unapproved(keyLog, self).map(deviceAdded);
 }
 
 /**
@@ -97,11 +102,14 @@ function ofSomebody({ user, number, said, fault }: KeyLogNews): NoticeEvent[] {
 
 function deviceAdded(device: DeviceId): NoticeEvent {
   const short = shortDevice(device);
-  return notice(
-    "device-added",
-    `A device was added to your account (${short}) with your password. If it is yours: fastchat device approve ${short}. ` +
-      `If not, somebody knows your password: fastchat device revoke ${short}, then change it`,
-  );
+  return {
+    ...notice(
+      "device-added",
+      `A device was added to your account (${short}) with your password. If it is yours: fastchat device approve ${short}. ` +
+        `If not, somebody knows your password: fastchat device revoke ${short}, then change it: fastchat passwd`,
+    ),
+    device,
+  };
 }
 
 function notice(code: NoticeEvent["code"], text: string): NoticeEvent {

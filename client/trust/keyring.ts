@@ -41,15 +41,15 @@ export interface Self {
 
 /** Where a conversation is kept that was opened to write to somebody new. */
 export interface DirectConversations {
-  conversationWith(peer: UserName): unknown;
-  addConversation(
+  with(peer: UserName): unknown;
+  add(
     conversation: { readonly id: ConversationId; readonly peer: UserName; readonly cursor: number },
   ): void;
 }
 
 export interface KeyringOptions {
   readonly database: Database;
-  readonly history: DirectConversations;
+  readonly conversations: DirectConversations;
   readonly pins: Pins;
   readonly self: Self;
   readonly keyLog: KeyLog;
@@ -240,14 +240,14 @@ export class Keyring {
   }
 
   async #openDirect(peer: UserName, remote: Remote): Promise<void> {
-    const { history, self } = this.#options;
-    if (history.conversationWith(peer) !== undefined) return;
+    const { conversations, self } = this.#options;
+    if (conversations.with(peer) !== undefined) return;
     const { head } = await remote.ask<"openDirect">({ type: "openDirect", peer });
     const id = directConversationId(self.clusterId, self.name, peer);
     if (head.conversation !== id) {
       throw new RefusedError(`The server names another conversation than the one with ${peer}`, ErrorCode.internal);
     }
-    history.addConversation({ id, peer, cursor: head.cursor });
+    conversations.add({ id, peer, cursor: head.cursor });
   }
 
   async #open(record: Record, peer: UserName): Promise<OpenedRecord> {

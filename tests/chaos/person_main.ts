@@ -81,13 +81,16 @@ async function main(): Promise<void> {
 /** What somebody sees who looks into the home after a crash: of these, what need not be typed again. */
 async function heldKeys(uncertain: readonly { readonly key: string; readonly to: string }[]): Promise<string[]> {
   if (uncertain.length === 0 || !homeExists(home)) return [];
-  const { database, history, credentials } = openHome(home);
+  const { database, conversations, history, credentials } = openHome(home);
   try {
     await unlock(credentials, { password: PASSWORD });
     const outbox = new Outbox(database, history), keys = new Set<string>();
     for (const { id } of outbox.waiting(0, ALL)) keys.add(keyOf(outbox.row(id)!.text));
     for (const to of new Set(uncertain.map(({ to }) => to))) {
-      for (const { from, text } of history.messages(to as UserName, ALL)) if (from === name) keys.add(keyOf(text));
+      const known = conversations.with(to as UserName);
+      for (const { from, text } of known ? history.messagesIn(known.id, ALL) : []) {
+        if (from === name) keys.add(keyOf(text));
+      }
     }
     return uncertain.map(({ key }) => key).filter((key) => keys.has(key));
   } finally {

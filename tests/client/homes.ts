@@ -1,6 +1,7 @@
 /** Temporary homes for tests of the client library. */
 import { join } from "node:path";
 import { Database } from "../../client/home/database.ts";
+import { Conversations } from "../../client/talk/conversations.ts";
 import { History } from "../../client/talk/history.ts";
 import { type NewMessage, Own } from "../../client/talk/message_row.ts";
 import type { ConversationId, DeviceId, MessageId, UserName } from "../../shared/protocol/mod.ts";
@@ -55,7 +56,6 @@ export function fromBob(seq: number, changes: Partial<NewMessage> = {}): NewMess
 
 /** Alice's history with her conversation with Bob in it. */
 export function historyWithBob(database: Database): History {
-  const history = new History(database);
-  history.addConversation({ id: TALK, peer: BOB, cursor: 0 });
-  return history;
+  new Conversations(database).add({ id: TALK, peer: BOB, cursor: 0 });
+  return new History(database);
 }

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { ArchiveBook, type PendingChunk } from "../../../client/archive/archive_book.ts";
 import { type ChunkContent, decodeChunk } from "../../../client/archive/chunk.ts";
 import { Copies } from "../../../client/copies/copies.ts";
+import { Conversations } from "../../../client/talk/conversations.ts";
 import { Credentials } from "../../../client/account/credentials.ts";
 import type { Database } from "../../../client/home/database.ts";
 import type { History } from "../../../client/talk/history.ts";
@@ -35,14 +36,15 @@ Deno.test("ArchiveBook.next() takes messages of oneself and of others, and no co
     history.add(fromBob(1));
     history.add(fromBob(2, { sender: ALICE, recipient: BOB, device: ALICES_DEVICE, own: Own.here, text: "mine" }));
     history.add({ ...fromBob(3), ...REFUSED });
-    history.addGroup({ id: GROUP, cursor: 0 });
-    history.setGroup(GROUP, { name: "team", topic: "", ended: false, members: [] });
+    const conversations = new Conversations(database);
+    conversations.addGroup({ id: GROUP, cursor: 0 });
+    conversations.setGroup(GROUP, { name: "team", topic: "", ended: false, members: [] });
     history.add(fromBob(5, { conversation: GROUP, id: idOf(105), recipient: "" as never }));
     history.add(fromBob(4, { conversation: GROUP, id: idOf(104), recipient: "" as never }));
     const { text: _text, ...change } = fromBob(6, { conversation: GROUP, id: idOf(106) });
     history.add({ ...change, change: { lines: [], ended: false } });
     const copied = { seq: 9, id: idOf(9), sender: BOB, device: ALICES_DEVICE, timeMs: 1, text: "a copy" };
-    const copies = new Copies({ database, history, name: ALICE });
+    const copies = new Copies({ database, name: ALICE });
     assert.equal(copies.importCopies({ conversation: TALK, entries: [copied], from: BOB }), 1);
     assert.equal(book.waiting(), 4);
     const { parts, messages, previous } = take(book);
@@ -64,7 +66,11 @@ Deno.test("ArchiveBook.next() gives the same bytes until the server has them, wh
     history.add(fromBob(2));
     assert.deepEqual(book.next(OWNER), chunk);
     // Another process of this home, or the next one.
-    const other = new ArchiveBook({ database, history, credentials: new Credentials("", database) });
+    const other = new ArchiveBook({
+      database,
+      conversations: new Conversations(database),
+      credentials: new Credentials("", database),
+    });
     assert.deepEqual(other.next(OWNER), chunk);
     other.took(chunk);
     book.took(chunk);
@@ -178,7 +184,11 @@ Deno.test("ArchiveBook archives every message once, in whatever order the rest h
           assert.equal(server.length >= chunk.number, true);
           return chunk;
         };
-        const other = new ArchiveBook({ database, history, credentials: new Credentials("", database) });
+        const other = new ArchiveBook({
+          database,
+          conversations: new Conversations(database),
+          credentials: new Credentials("", database),
+        });
         let said = 0;
         for (const step of steps) {
           if (step.do === "add") { for (let at = 0; at < step.count; at++) history.add(fromBob(++said)); }
@@ -209,7 +219,11 @@ function withBook(
 ): Promise<void> {
   return withDatabase((database, path) => {
     const history = historyWithBob(database);
-    const book = new ArchiveBook({ database, history, credentials: new Credentials(path, database) });
+    const book = new ArchiveBook({
+      database,
+      conversations: new Conversations(database),
+      credentials: new Credentials(path, database),
+    });
     if (isOn) {
       book.keep(KEY);
       book.switchOn();

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { ArchiveBook } from "../../../client/archive/archive_book.ts";
 import { Archiver } from "../../../client/archive/archiver.ts";
 import { decodeChunk } from "../../../client/archive/chunk.ts";
+import { Conversations } from "../../../client/talk/conversations.ts";
 import { Credentials } from "../../../client/account/credentials.ts";
 import { CannotReachError, RefusedError } from "../../../client/errors.ts";
 import type { History } from "../../../client/talk/history.ts";
@@ -248,7 +249,11 @@ interface Parts {
 function withArchiver(use: (parts: Parts) => Promise<void>): Promise<void> {
   return withDatabase(async (database, path) => {
     const history = historyWithBob(database), server = new TestServer(), timers = new TestTimers();
-    const book = new ArchiveBook({ database, history, credentials: new Credentials(path, database) });
+    const book = new ArchiveBook({
+      database,
+      conversations: new Conversations(database),
+      credentials: new Credentials(path, database),
+    });
     book.keep(KEY);
     book.switchOn();
     const notices: string[] = [];

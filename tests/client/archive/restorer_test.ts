@@ -4,7 +4,8 @@ import type { ShownArchive } from "../../../client/archive/archiver.ts";
 import { type ChunkPart, encodeChunk, type StreamHead } from "../../../client/archive/chunk.ts";
 import { type Restored, Restorer } from "../../../client/archive/restorer.ts";
 import type { Database } from "../../../client/home/database.ts";
-import { ConversationKind, History } from "../../../client/talk/history.ts";
+import { ConversationKind, Conversations } from "../../../client/talk/conversations.ts";
+import { History } from "../../../client/talk/history.ts";
 import type { Link } from "../../../client/network/link.ts";
 import { OwnProgress } from "../../../client/talk/own_progress.ts";
 import { Shown } from "../../../client/talk/shown.ts";
@@ -22,10 +23,10 @@ Deno.test("Restorer puts what is there into an empty home, conversations with it
     { stream: STREAM, parts: [part([4, 5])] },
     { stream: OTHER, parts: [part([2, 3])] },
   ];
-  await withRestored({ chunks: made(chunks) }, ({ restored, history, shown, progress, seqs }) => {
+  await withRestored({ chunks: made(chunks) }, ({ restored, conversations, shown, progress, seqs }) => {
     assert.deepEqual(restored, { messages: 6, known: 1, chunks: 3, problems: [] });
     assert.deepEqual(seqs(TALK), [1, 2, 3, 4, 5]);
-    const talk = history.conversation(TALK)!, past = history.conversation(GROUP)!;
+    const talk = conversations.get(TALK)!, past = conversations.get(GROUP)!;
     assert.deepEqual([talk.kind, talk.peer, talk.ended, talk.cursor], [ConversationKind.direct, BOB, false, 2]);
     assert.deepEqual([past.kind, past.name, past.ended, past.cursor], [ConversationKind.group, "past", true, 7]);
     assert.deepEqual(shown.unshown(10), []);
@@ -44,10 +45,10 @@ Deno.test("Restorer takes a message once that had two places: it was sent again 
 
 Deno.test("Restorer leaves a conversation that the home knows as it is", async () => {
   await withDatabase(async (database) => {
-    const history = new History(database);
-    history.addConversation({ id: TALK, peer: BOB, cursor: 40 });
+    const conversations = new Conversations(database), history = new History(database);
+    conversations.add({ id: TALK, peer: BOB, cursor: 40 });
     await restore(database, { chunks: made([{ stream: STREAM, parts: [part([1, 2])] }]) });
-    assert.deepEqual([history.conversation(TALK)?.cursor, history.messagesIn(TALK, 9).length], [40, 2]);
+    assert.deepEqual([conversations.get(TALK)?.cursor, history.messagesIn(TALK, 9).length], [40, 2]);
   });
 });
 
@@ -230,8 +231,15 @@ async function restore(
       : chunks.slice(behind, behind + 2).filter((chunk) => chunk.stream.toHex() === stream.toHex());
     return Promise.resolve({ type: "archiveChunks", chunks: page.map(({ number, body }) => ({ number, body })) });
   }) as unknown as Link["ask"];
-  const history = new History(database);
-  const restorer = new Restorer({ database, history, owner: OWNER, key: KEY, link: { ask }, onProgress: () => {} });
+  const conversations = new Conversations(database);
+  const restorer = new Restorer({
+    database,
+    conversations,
+    owner: OWNER,
+    key: KEY,
+    link: { ask },
+    onProgress: () => {},
+  });
   return await restorer.run(shown, remembered);
 }
 
@@ -239,7 +247,7 @@ function withRestored(
   given: Given,
   look: (parts: {
     restored: Restored;
-    history: History;
+    conversations: Conversations;
     shown: Shown;
     progress: OwnProgress;
     seqs(id: ConversationId): number[];
@@ -247,7 +255,9 @@ function withRestored(
 ): Promise<void> {
   return withDatabase(async (database) => {
     const restored = await restore(database, given), history = new History(database);
-    const shown = new Shown(database), progress = new OwnProgress(database);
-    look({ restored, history, shown, progress, seqs: (id) => history.messagesIn(id, 100).map(({ seq }) => seq) });
+    const conversations = new Conversations(database),
+      shown = new Shown(database),
+      progress = new OwnProgress(database);
+    look({ restored, conversations, shown, progress, seqs: (id) => history.messagesIn(id, 100).map(({ seq }) => seq) });
   });
 }

@@ -5,7 +5,7 @@ import type { CopiedMessage } from "../../../client/copies/copied_message.ts";
 import type { Database } from "../../../client/home/database.ts";
 import { eventLine } from "../../../client/faces/lines.ts";
 import { eventJson } from "../../../client/faces/json.ts";
-import { History } from "../../../client/talk/history.ts";
+import { Conversations } from "../../../client/talk/conversations.ts";
 import { Own } from "../../../client/talk/message_row.ts";
 import { States } from "../../../client/talk/states.ts";
 import { Subscription } from "../../../client/talk/subscription.ts";
@@ -17,8 +17,11 @@ const CAROL = "carol" as UserName, GROUP = "0b".repeat(16) as ConversationId;
 
 Deno.test("Copies.importCopies() shows them with whose copy they are, at their places, and as nothing that has to be read", async () => {
   await withDatabase((database) => {
-    const history = historyWithBob(database), shown = new Shown(database), copies = copiesOf(database, history);
-    history.setCursor(TALK, 5);
+    const history = historyWithBob(database),
+      conversations = new Conversations(database),
+      shown = new Shown(database),
+      copies = copiesOf(database);
+    conversations.setCursor(TALK, 5);
     history.add(fromBob(4));
     shown.mark(history.lastPosition());
     const added = copies.importCopies({
@@ -28,12 +31,12 @@ Deno.test("Copies.importCopies() shows them with whose copy they are, at their p
     });
     assert.equal(added, 2);
     assert.deepEqual(
-      history.messages(BOB, 10).map(({ text, from, to, copyFrom }) => [text, from, to, copyFrom]),
+      history.messagesIn(TALK, 10).map(({ text, from, to, copyFrom }) => [text, from, to, copyFrom]),
       [["copy 1", BOB, ALICE, CAROL], ["copy 2", ALICE, BOB, CAROL], ["text 4", BOB, ALICE, undefined]],
     );
     assert.deepEqual(shown.unshown(10), []);
     assert.equal(shown.summaries()[0]!.unread, 0);
-    assert.equal(history.conversation(TALK)!.cursor, 5);
+    assert.equal(conversations.get(TALK)!.cursor, 5);
     assert.equal(shown.readUpTo(TALK), 5);
     assert.deepEqual(shown.conversationsBetween(shown.upTo(), 100), []);
     assert.deepEqual(history.sentBetween(TALK, 0, 10), [], "nothing of it is ever sent again");
@@ -49,7 +52,7 @@ Deno.test("Copies.importCopies() shows them with whose copy they are, at their p
 
 Deno.test("Copies.importCopies() leaves what stands there, and a second time adds nothing", async () => {
   await withDatabase((database) => {
-    const history = historyWithBob(database), copies = copiesOf(database, history);
+    const history = historyWithBob(database), copies = copiesOf(database);
     history.add(fromBob(2));
     const { text: _, ...refused } = fromBob(3, { reason: "It cannot be read" });
     history.add(refused);
@@ -68,7 +71,7 @@ Deno.test("Copies.importCopies() leaves what stands there, and a second time add
 
 Deno.test("History.add() puts what the log itself brings in the place of a copy, which can claim no id", async () => {
   await withDatabase((database) => {
-    const history = historyWithBob(database), copies = copiesOf(database, history);
+    const history = historyWithBob(database), copies = copiesOf(database);
     copies.importCopies({ conversation: TALK, entries: [copy(1), copy(2), copy(3)], from: CAROL });
     assert(!history.has(TALK, BOBS_DEVICE, idOf(1)));
     assert(!history.hasBehind(TALK, BOBS_DEVICE, 0));
@@ -80,7 +83,7 @@ Deno.test("History.add() puts what the log itself brings in the place of a copy,
     const { text: _, ...refused } = fromBob(8, { id: idOf(3), reason: "It cannot be read" });
     history.add(refused);
     assert.deepEqual(
-      history.messages(BOB, 10).map(({ seq, text, copyFrom }) => [seq, text, copyFrom]),
+      history.messagesIn(TALK, 10).map(({ seq, text, copyFrom }) => [seq, text, copyFrom]),
       [[1, "text 1", undefined], [3, "copy 3", CAROL], [7, "text 7", undefined]],
     );
     assert.deepEqual(new Shown(database).unshown(10).map(({ event }) => event.seq), [1, 7, 8]);
@@ -89,20 +92,22 @@ Deno.test("History.add() puts what the log itself brings in the place of a copy,
 
 Deno.test("History.hashAt() knows the row at the cursor where a copy stands", async () => {
   await withDatabase((database) => {
-    const history = historyWithBob(database), hash = new Uint8Array(32).fill(3);
-    history.setCursor(TALK, 2, hash);
-    copiesOf(database, history).importCopies({ conversation: TALK, entries: [copy(2)], from: CAROL });
+    const history = historyWithBob(database),
+      conversations = new Conversations(database),
+      hash = new Uint8Array(32).fill(3);
+    conversations.setCursor(TALK, 2, hash);
+    copiesOf(database).importCopies({ conversation: TALK, entries: [copy(2)], from: CAROL });
     assert.deepEqual(history.hashAt(TALK, 2), hash);
   });
 });
 
 Deno.test("Copies.importCopies() of a group belongs to nobody but the group, and to none that is not known", async () => {
   await withDatabase((database) => {
-    const history = historyWithBob(database), copies = copiesOf(database, history);
+    const history = historyWithBob(database), conversations = new Conversations(database), copies = copiesOf(database);
     const imported = { conversation: GROUP, entries: [copy(1)], from: "" } as const;
     assert.throws(() => copies.importCopies(imported), RangeError);
-    history.addGroup({ id: GROUP, cursor: 3 });
-    history.setGroup(GROUP, { name: "dev", topic: "", ended: false, members: [] });
+    conversations.addGroup({ id: GROUP, cursor: 3 });
+    conversations.setGroup(GROUP, { name: "dev", topic: "", ended: false, members: [] });
     assert.equal(copies.importCopies(imported), 1);
     const [event] = history.messagesIn(GROUP, 10);
     assert.deepEqual([event!.to, event!.group, event!.copyFrom], ["#dev", "dev", ""]);
@@ -111,15 +116,15 @@ Deno.test("Copies.importCopies() of a group belongs to nobody but the group, and
 
 Deno.test("Copies.importCopies() sanitizes texts, and is all or nothing within a transaction", async () => {
   await withDatabase((database) => {
-    const history = historyWithBob(database), copies = copiesOf(database, history);
+    const history = historyWithBob(database), copies = copiesOf(database);
     copies.importCopies({ conversation: TALK, entries: [copy(1, { text: "a\x1b[2Jb\u202e" })], from: CAROL });
-    assert.equal(history.messages(BOB, 1)[0]!.text, "a[2Jb");
+    assert.equal(history.messagesIn(TALK, 1)[0]!.text, "a[2Jb");
     assert.throws(() =>
       database.transaction(() => {
         copies.importCopies({ conversation: TALK, entries: [copy(2)], from: CAROL });
         throw new Error("the rest does not fit");
       }), /the rest/);
-    assert.equal(history.messages(BOB, 9).length, 1);
+    assert.equal(history.messagesIn(TALK, 9).length, 1);
   });
 });
 
@@ -127,9 +132,9 @@ Deno.test("a copy whose mark was taken off or changed in the file is not shown a
   for (const mark of [null, "", "bob"]) {
     await withDatabase((database) => {
       const history = historyWithBob(database);
-      copiesOf(database, history).importCopies({ conversation: TALK, entries: [copy(1)], from: CAROL });
+      copiesOf(database).importCopies({ conversation: TALK, entries: [copy(1)], from: CAROL });
       database.run("UPDATE messages SET copy_from = ?, own = 0", mark);
-      assert.deepEqual(history.messages(BOB, 9), []);
+      assert.deepEqual(history.messagesIn(TALK, 9), []);
       const [row] = new Shown(database).unshown(1);
       assert.equal(row!.event.type, "refused");
       assert.match(JSON.stringify(row!.event), /damaged/);
@@ -141,7 +146,7 @@ Deno.test("Subscription gives no copies, to whoever asked for their own messages
   await withDatabase(async (database) => {
     const history = historyWithBob(database), states = new States(database);
     const subscription = new Subscription({ history, states, own: true, presence: false, onEnd() {} });
-    copiesOf(database, history).importCopies({ conversation: TALK, entries: [copy(1)], from: CAROL });
+    copiesOf(database).importCopies({ conversation: TALK, entries: [copy(1)], from: CAROL });
     history.add(fromBob(2, { own: Own.elsewhere, sender: ALICE, recipient: BOB }));
     subscription.finish();
     const seqs: number[] = [];
@@ -152,7 +157,7 @@ Deno.test("Subscription gives no copies, to whoever asked for their own messages
 
 Deno.test("Copies.newest() gives what came from the log, the newest of it where there is no room for all", async () => {
   await withDatabase(async (database) => {
-    const history = historyWithBob(database), copies = copiesOf(database, history);
+    const history = historyWithBob(database), copies = copiesOf(database);
     copies.importCopies({ conversation: TALK, entries: [copy(1), copy(2)], from: CAROL });
     for (const seq of [3, 4, 5]) history.add(fromBob(seq, { text: "x".repeat(100) }));
     history.add(fromBob(6, { sender: ALICE, recipient: BOB, device: ALICES_DEVICE, own: Own.here, text: "mine" }));
@@ -188,8 +193,8 @@ Deno.test("Copies.newest() gives what came from the log, the newest of it where 
 
 Deno.test("Copies.sharedFrom() is where a group switched its sharing on last, as far as this home was there", async () => {
   await withDatabase(async (database) => {
-    const history = historyWithBob(database), copies = copiesOf(database, history);
-    history.addGroup({ id: GROUP, cursor: 0 });
+    const history = historyWithBob(database), conversations = new Conversations(database), copies = copiesOf(database);
+    conversations.addGroup({ id: GROUP, cursor: 0 });
     const { text: _, ...row } = fromBob(1, { conversation: GROUP, recipient: "" as UserName });
     const change = (seq: number, value: string) => {
       const lines = [{ what: "topic", value: "on" }, { what: "history", value }] as const;
@@ -213,10 +218,10 @@ Deno.test("Copies.sharedFrom() is where a group switched its sharing on last, as
 
 Deno.test("faces show whose copy a message is, before what it says", async () => {
   await withDatabase((database) => {
-    const history = historyWithBob(database), copies = copiesOf(database, history);
+    const history = historyWithBob(database), copies = copiesOf(database);
     copies.importCopies({ conversation: TALK, entries: [copy(1)], from: CAROL });
     copies.importCopies({ conversation: TALK, entries: [copy(2)], from: "" });
-    const [his, archived] = history.messages(BOB, 2);
+    const [his, archived] = history.messagesIn(TALK, 2);
     assert.match(eventLine(his!, ALICE), /bob.*\(from carol's copy\).*: copy 1$/);
     assert.match(eventLine(archived!, ALICE), /bob.*\(from your archive\).*: copy 2$/);
     assert.equal(JSON.parse(eventJson(his!)).copyFrom, "carol");
@@ -224,8 +229,8 @@ Deno.test("faces show whose copy a message is, before what it says", async () =>
   });
 });
 
-function copiesOf(database: Database, history: History): Copies {
-  return new Copies({ database, history, name: ALICE });
+function copiesOf(database: Database): Copies {
+  return new Copies({ database, name: ALICE });
 }
 
 function copy(seq: number, changes: Partial<CopiedMessage> = {}): CopiedMessage {

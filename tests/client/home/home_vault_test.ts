@@ -159,7 +159,7 @@ Deno.test("HomeVault: a row does not open in another's place, and takes no other
       event.type === "message" ? event.text : event.type
     );
     assert.deepEqual(shown, ["refused", "the other one", "refused", "refused", "text 5"]);
-    assert.deepEqual(history.messages(BOB, 10).map(({ text }) => text), ["the other one", "text 5"]);
+    assert.deepEqual(history.messagesIn(TALK, 10).map(({ text }) => text), ["the other one", "text 5"]);
   });
 });
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { Shown } from "../../../client/talk/shown.ts";
 import type { MessageEvent } from "../../../client/events.ts";
+import type { ConversationId } from "../../../shared/protocol/mod.ts";
 import { ALICE, BOB, BOBS_DEVICE, fromBob, historyWithBob, idOf, TALK, withDatabase } from "../homes.ts";
 
 const texts = (rows: readonly { event: unknown }[]) => rows.map(({ event }) => (event as MessageEvent).text);
@@ -10,17 +11,17 @@ Deno.test("History.add() keeps the first row of a place", async () => {
     const history = historyWithBob(database);
     history.add(fromBob(1));
     history.add(fromBob(1, { id: idOf(9), text: "another" }));
-    assert.deepEqual(history.messages(BOB, 10).map(({ text }) => text), ["text 1"]);
+    assert.deepEqual(history.messagesIn(TALK, 10).map(({ text }) => text), ["text 1"]);
   });
 });
 
-Deno.test("History.messages() gives the newest in order of the log, whatever order they came in", async () => {
+Deno.test("History.messagesIn() gives the newest in order of the log, whatever order they came in", async () => {
   await withDatabase((database) => {
     const history = historyWithBob(database);
     for (const seq of [2, 1, 4, 3]) history.add(fromBob(seq));
-    assert.deepEqual(history.messages(BOB, 3).map(({ seq }) => seq), [2, 3, 4]);
-    assert.deepEqual(history.messages(ALICE, 3), []);
-    assert.deepEqual(history.messages(BOB, 1)[0], {
+    assert.deepEqual(history.messagesIn(TALK, 3).map(({ seq }) => seq), [2, 3, 4]);
+    assert.deepEqual(history.messagesIn("0b".repeat(16) as ConversationId, 3), []);
+    assert.deepEqual(history.messagesIn(TALK, 1)[0], {
       type: "message",
       id: idOf(4),
       conversation: TALK,

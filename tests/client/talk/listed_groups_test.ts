@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { Database } from "../../../client/home/database.ts";
 import type { Engine } from "../../../client/e2ee/engine.ts";
 import type { NoticeEvent } from "../../../client/events.ts";
-import { ConversationKind } from "../../../client/talk/history.ts";
+import { ConversationKind, Conversations } from "../../../client/talk/conversations.ts";
 import { ListedGroups } from "../../../client/talk/listed_groups.ts";
 import type { ConversationHead, ConversationId } from "../../../shared/protocol/mod.ts";
 import { ALICE, BOB, historyWithBob, TALK, withDatabase } from "../homes.ts";
@@ -11,10 +11,11 @@ const DEV = "1d".repeat(16) as ConversationId;
 
 /** Alice's home, which knows #dev, and what a server lists for her. */
 function world(database: Database, ...listed: readonly ConversationId[]) {
-  const history = historyWithBob(database), notices: NoticeEvent[] = [], refreshed: ConversationId[] = [];
-  history.addGroup({ id: DEV, cursor: 1 });
+  historyWithBob(database);
+  const conversations = new Conversations(database), notices: NoticeEvent[] = [], refreshed: ConversationId[] = [];
+  conversations.addGroup({ id: DEV, cursor: 1 });
   const members = [ALICE, BOB].map((name) => ({ name, role: "member" as const }));
-  history.setGroup(DEV, { name: "dev", topic: "", ended: false, members });
+  conversations.setGroup(DEV, { name: "dev", topic: "", ended: false, members });
   const heads = listed.map((conversation): ConversationHead => ({
     conversation,
     kind: conversation === TALK ? ConversationKind.direct : ConversationKind.group,
@@ -26,7 +27,7 @@ function world(database: Database, ...listed: readonly ConversationId[]) {
   }));
   const groups = new ListedGroups({
     database,
-    history,
+    conversations,
     inbox: {
       heads: () => Promise.resolve(heads),
       refresh: (id) => Promise.resolve(void refreshed.push(id)),
@@ -34,14 +35,14 @@ function world(database: Database, ...listed: readonly ConversationId[]) {
     host: { with: (work) => work(undefined as unknown as Engine) },
     onNotice: (notice) => notices.push(notice),
   });
-  return { history, groups, notices, refreshed };
+  return { conversations, groups, notices, refreshed };
 }
 
 Deno.test("ListedGroups.compare() tells once of a group that the server lists no more, and that it is the server's word", () =>
   withDatabase(async (database) => {
-    const { history, groups, notices } = world(database, TALK), known = history.groups();
+    const { conversations, groups, notices } = world(database, TALK), known = conversations.groups();
     await groups.compare(known);
-    assert(history.conversation(DEV)!.ended);
+    assert(conversations.get(DEV)!.ended);
     assert.deepEqual(notices.map(({ code, name, conversation }) => [code, name, conversation]), [
       ["members-differ", "#dev", DEV],
     ]);
@@ -52,11 +53,11 @@ Deno.test("ListedGroups.compare() tells once of a group that the server lists no
 
 Deno.test("ListedGroups.compare() asks the group's own state where the server lists an ended one again", () =>
   withDatabase(async (database) => {
-    const { history, groups, notices, refreshed } = world(database, DEV);
-    await groups.compare(history.groups());
+    const { conversations, groups, notices, refreshed } = world(database, DEV);
+    await groups.compare(conversations.groups());
     assert.deepEqual([notices, refreshed], [[], []], "as it is known");
-    history.setEnded(DEV);
-    await groups.compare(history.groups());
+    conversations.setEnded(DEV);
+    await groups.compare(conversations.groups());
     assert.deepEqual([notices, refreshed], [[], [DEV]]);
   }));
 
@@ -64,11 +65,11 @@ Deno.test("ListedGroups.isExpected() is so for groups of which this home has no 
   withDatabase(async (database) => {
     assert.equal(await world(database, TALK, DEV).groups.isExpected(), false);
     const unknown = "2e".repeat(16) as ConversationId;
-    const { history, groups } = world(database, unknown);
+    const { conversations, groups } = world(database, unknown);
     assert.equal(await groups.isExpected(), true);
-    history.addGroup({ id: unknown, cursor: 0 });
+    conversations.addGroup({ id: unknown, cursor: 0 });
     assert.equal(await groups.isExpected(), true, "without a name nobody has been let in");
     const again = world(database, DEV);
-    again.history.setEnded(DEV);
+    again.conversations.setEnded(DEV);
     assert.equal(await again.groups.isExpected(), true);
   }));

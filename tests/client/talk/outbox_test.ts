@@ -37,7 +37,7 @@ Deno.test("Outbox.stored() moves a row to the history with its seq, once", async
     assert(!outbox.stored(idOf(1), { seq: 10, timeMs: 2_000 }, SELF));
     assert.deepEqual(outbox.fate(idOf(1)), { state: "stored", stored: { conversation: TALK, seq: 9, timeMs: 1_000 } });
     assert(outbox.isEmpty);
-    const [message] = history.messages(BOB, 10);
+    const [message] = history.messagesIn(TALK, 10);
     assert.deepEqual([message!.from, message!.to, message!.text, message!.seq], [ALICE, BOB, "text 1", 9]);
     assert.deepEqual(new Shown(database).unshown(10), [], "what one sent oneself is not unshown");
     assert.deepEqual(outbox.chain(TALK), { counter: 1, hash: sha256(sealed(1).body) });
@@ -117,7 +117,7 @@ Deno.test("Outbox.fail() of what may be stored keeps it: where the log has it, i
     assert.equal(outbox.lastCounter(TALK), 1, "its counter may be used");
     assert.deepEqual(outbox.sealedBody(idOf(1)), sealed(1).body);
     assert(outbox.stored(idOf(1), { seq: 1, timeMs: 1 }, SELF));
-    assert.equal(history.messages(BOB, 9)[0]!.text, "text 1");
+    assert.equal(history.messagesIn(TALK, 9)[0]!.text, "text 1");
     assert.deepEqual(outbox.list(), []);
   });
 });

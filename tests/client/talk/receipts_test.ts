@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { ChatClient, LockedError, type StateEvent } from "../../../client/mod.ts";
 import { DeviceKeys } from "../../../client/e2ee/mod.ts";
 import { Shown } from "../../../client/talk/shown.ts";
+import { Conversations } from "../../../client/talk/conversations.ts";
 import { History } from "../../../client/talk/history.ts";
 import type { Keyring } from "../../../client/trust/keyring.ts";
 import type { Link } from "../../../client/network/link.ts";
@@ -294,7 +295,10 @@ Deno.test("collectMs(): a large group spreads what its devices say over twenty s
 Deno.test("Receipts: those of a large group are not all asked for at every connection, those of a small one are", async () => {
   await withDatabase(async (database) => {
     const group = (at: number) => String(at).repeat(32) as ConversationId, large = group(1), small = group(2);
-    const history = new History(database), states = new States(database), settings = new Settings(database);
+    const conversations = new Conversations(database),
+      history = new History(database),
+      states = new States(database),
+      settings = new Settings(database);
     const { aliceIdentity } = await testKeys();
     const self = {
       name: "alice" as UserName,
@@ -308,8 +312,8 @@ Deno.test("Receipts: those of a large group are not all asked for at every conne
         (_, at) => ({ name: `p${at}` as UserName, role: "member" as const }),
       );
       database.transaction(() => {
-        history.addGroup({ id, cursor: 1 });
-        history.setGroup(id, { name: "team", topic: "", ended: false, members });
+        conversations.addGroup({ id, cursor: 1 });
+        conversations.setGroup(id, { name: "team", topic: "", ended: false, members });
         states.setRoster(id, 1, members.map(({ name }) => ({ user: name, device: name as string as DeviceId })));
         database.run(
           `INSERT INTO messages (conversation, seq, id, kind, sender, recipient, device, time_ms, own, text)
@@ -330,7 +334,18 @@ Deno.test("Receipts: those of a large group are not all asked for at every conne
       link = { remote } as unknown as Link,
       keyring = {} as Keyring,
       onNotice = () => {};
-    const receipts = new Receipts({ database, history, shown, states, settings, keyring, self, link, onNotice });
+    const receipts = new Receipts({
+      database,
+      conversations,
+      history,
+      shown,
+      states,
+      settings,
+      keyring,
+      self,
+      link,
+      onNotice,
+    });
     try {
       await receipts.catchUp(remote);
       await receipts.catchUp(remote);

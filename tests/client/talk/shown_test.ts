@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { NOBODYS_DEVICE, Own } from "../../../client/talk/message_row.ts";
+import { Conversations } from "../../../client/talk/conversations.ts";
 import { Shown } from "../../../client/talk/shown.ts";
 import type { MessageEvent } from "../../../client/events.ts";
 import { ALICE, ALICES_DEVICE, BOB, fromBob, historyWithBob, TALK, withDatabase } from "../homes.ts";
@@ -58,8 +59,8 @@ Deno.test("Shown.summaries() counts what is unshown", async () => {
 
 Deno.test("Shown.readUpTo() ends before the first message of another that is unshown, wherever it stands", async () => {
   await withDatabase((database) => {
-    const history = historyWithBob(database), shown = new Shown(database);
-    history.setCursor(TALK, 3);
+    const history = historyWithBob(database), shown = new Shown(database), conversations = new Conversations(database);
+    conversations.setCursor(TALK, 3);
     assert.equal(shown.readUpTo(TALK), 3, "there is nothing to read");
     for (const seq of [1, 3, 2]) history.add(fromBob(seq, seq === 1 ? { own: Own.here } : {}));
     assert.equal(shown.readUpTo(TALK), 1);

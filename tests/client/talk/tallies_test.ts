@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import fc from "fast-check";
 import { Database } from "../../../client/home/database.ts";
-import { History } from "../../../client/talk/history.ts";
+import { Conversations } from "../../../client/talk/conversations.ts";
 import { States } from "../../../client/talk/states.ts";
 import { Tallies } from "../../../client/talk/tallies.ts";
 import type { ConversationId, DeviceId, MessageId, UserName } from "../../../shared/protocol/mod.ts";
@@ -15,15 +15,14 @@ const PEOPLE = ["bob", "carol", "dave", "erin"] as UserName[];
 const DEVICES = PEOPLE.flatMap((user) => [0, 1].map((at) => ({ user, device: `${user}${at}` as DeviceId })));
 
 class Home {
-  readonly history: History;
   readonly states: States;
   head = 1;
 
   constructor(readonly database: Database) {
-    this.history = new History(database);
     this.states = new States(database);
-    this.history.addGroup({ id: GROUP, cursor: 1 });
-    this.history.setGroup(GROUP, { name: "team", topic: "", ended: false, members: [] });
+    const conversations = new Conversations(database);
+    conversations.addGroup({ id: GROUP, cursor: 1 });
+    conversations.setGroup(GROUP, { name: "team", topic: "", ended: false, members: [] });
   }
 
   write(): MessageId {
