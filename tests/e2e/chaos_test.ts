@@ -29,6 +29,9 @@ Deno.test({
       assert.deepEqual(result.blindTo, []);
       assert.deepEqual(result.kills, { server: 2, leader: 2, balancer: 2, client: 2 });
       assert.equal(result.shown, 200);
+      // By the servers' logs: after each leader there was another.
+      assert.equal(result.takeovers.length, 2);
+      assert.ok(result.takeovers.every(({ leadsMs }) => leadsMs !== undefined), JSON.stringify(result.takeovers));
       assert.ok(result.network.lost > 0, "Nobody's datagrams were lost: they found a way round the network");
     }),
 });
