@@ -26,7 +26,7 @@ export async function chat(words: readonly string[], options: Options): Promise<
   const client = await openAccount(at, options);
   const { signal, dispose } = untilInterrupted();
   try {
-    return await new ChatFace(client).run(signal);
+    return await new ChatFace(client, { password: await givenPassword(options.passwordFile) }).run(signal);
   } finally {
     dispose();
     await client.close();

@@ -2,7 +2,9 @@
 import { formatFingerprint } from "../../shared/crypto/mod.ts";
 import type { ChatClient } from "../chat_client.ts";
 import { FastChatError, KeyChangedError, RefusedError, UsageError } from "../errors.ts";
-import type { MessageEvent, StateEvent } from "../events.ts";
+import type { ChatEvent, MessageEvent, StateEvent } from "../events.ts";
+import { decideDevice, deviceOverlay, newDeviceNotice, newDevicePopup, newDeviceStatus } from "./device_dialog.ts";
+import { DEVICE_KEYS, type DeviceAct } from "./device_popup.ts";
 import { FirstContacts } from "./first_contacts.ts";
 import { groupRows, groupTrust } from "./group_view.ts";
 import { parseGroupLine } from "./group_line.ts";
@@ -31,9 +33,13 @@ export class ChatFace {
   /** Of the first line that failed. */
   #exitCode = 0;
 
-  /** @param options.to Whom to talk to at first. */
-  constructor(chat: ChatClient, options: { readonly to?: string } = {}) {
+  /** Where it need not be asked for. */
+  readonly #password: string | undefined;
+
+  /** @param options.to Whom to talk to at first. @param options.password For what takes the identity; else it is asked for. */
+  constructor(chat: ChatClient, options: { readonly to?: string; readonly password?: string | undefined } = {}) {
     this.#chat = chat;
+    this.#password = options.password;
     this.#talk = new Talk(chat, options.to);
   }
 
@@ -64,7 +70,7 @@ export class ChatFace {
       onInput: (line) => this.#tellTyping(line),
       onKey: (name) => {
         if (name === "alt-v") void this.#enter("/verify");
-        return name === "alt-v";
+        return name === "alt-v" || this.#pressDevice(name);
       },
       onLine: (line) => void this.#enter(line),
       onLeave: () => this.#leaving.abort(),
@@ -122,9 +128,37 @@ export class ChatFace {
         (event.state === "closed" || (event.state === "connected" && !isGreeted));
       if (event.type === "connection") isGreeted = true;
       if (isKnown || (event.type === "notice" && this.#isTold(event.text))) continue;
-      this.#print(eventLine(event, this.#chat.name));
+      this.#print(eventLine(this.#forKeys(event), this.#chat.name));
       if (event.type === "notice") this.#showPrompt();
     }
+  }
+
+  /** Who can press keys is told of those. */
+  #forKeys(event: ChatEvent): ChatEvent {
+    const text = this.#terminal && event.type === "notice" ? newDeviceNotice(event) : undefined;
+    return text === undefined ? event : { ...event, text } as ChatEvent;
+  }
+
+  /** @returns Whether that key is about a device that was added with the password alone, and there is one. */
+  #pressDevice(name: string): boolean {
+    const act = DEVICE_KEYS[name];
+    if (act === undefined || this.#chat.newDevices().length === 0) return false;
+    this.#settleDevice(act).catch((error) => this.#tellError(error));
+    return true;
+  }
+
+  async #settleDevice(act: DeviceAct): Promise<void> {
+    const popup = await newDevicePopup(this.#chat, act, this.#password === undefined);
+    if (popup === undefined) {
+      this.#print("* that device was settled on another one of yours");
+      return this.#showPrompt();
+    }
+    this.#terminal?.show(deviceOverlay(popup, (effect) => {
+      decideDevice(this.#chat, popup.device, effect, this.#password).then((said) => {
+        this.#showPrompt();
+        this.#print(`* ${said}`);
+      }, (error) => this.#tellError(error));
+    }));
   }
 
   /** What this person writes on another device is part of the conversation here, too; the answers would make no sense without. */
@@ -142,7 +176,7 @@ export class ChatFace {
   }
 
   #showTyping(): void {
-    this.#terminal?.setStatus(this.#talk.status());
+    this.#terminal?.setStatus(newDeviceStatus(this.#chat) || this.#talk.status());
   }
 
   /** A line that is on the screen cannot be changed, so it says ✓ and no more; what comes much later is worth a line of its own. */

@@ -2,10 +2,9 @@
  * Pure: the popup in which somebody's safety number is compared. Keys in; the next state and what should be done out; the state as
  * rows of a screen.
  */
-import { paint } from "../output.ts";
 import type { Key } from "./editor.ts";
+import { popupRows } from "./popup.ts";
 import { safetyRows, type SafetyScreen } from "./safety_screen.ts";
-import { textWidth } from "./width.ts";
 
 export interface SafetyPopup {
   readonly screen: SafetyScreen;
@@ -43,9 +42,8 @@ export function pressSafety(
 
 /** Exactly `rows` rows, the last of them the keys; none wider than `columns`. */
 export function viewSafety(popup: SafetyPopup, columns: number, rows: number, colour: boolean): string[] {
-  const content = safetyRows(popup.screen, { columns, rows: rows - 1, colour }, below(popup)).slice(0, rows - 1);
-  while (content.length < rows - 1) content.push("");
-  return [...content, paint("inverse", fill(` ${keys(popup)}`, columns))];
+  const content = safetyRows(popup.screen, { columns, rows: rows - 1, colour }, below(popup));
+  return popupRows(content, keys(popup), columns, rows);
 }
 
 function below({ step, screen: { safety: { name }, trust: { trust } } }: SafetyPopup): string {
@@ -66,9 +64,4 @@ function keys({ step, screen: { trust: { trust } } }: SafetyPopup): string {
   if (step === "sure") return "y: the same   n: not the same   Esc: back";
   if (step === "differs") return "v: they are the same after all   Esc: back";
   return `${trust === "verified" ? "u: take the mark away" : "v: they are the same   n: they differ"}   Esc: back`;
-}
-
-function fill(text: string, columns: number): string {
-  const cut = [...text].slice(0, columns).join("");
-  return cut + " ".repeat(Math.max(0, columns - textWidth(cut)));
 }
