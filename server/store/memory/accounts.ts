@@ -106,6 +106,7 @@ export class MemoryAccounts {
         break;
       case "revoke":
         this.#end(device!, "revoked");
+        device!.cursors.clear();
         device!.named = undefined;
         sessions.endOf(user, device!.id);
         // Somebody must be able to approve the next: of those that are left, whoever came first (docs/PROTOCOL.md §16.1).

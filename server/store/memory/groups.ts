@@ -213,8 +213,8 @@ export class MemoryGroups implements AtOnce {
     for (const user of going) conversation.dismiss(user, seq);
     for (const user of coming) {
       conversation.admit(user, seq);
-      for (const { id: device, cursors } of user.devices) {
-        cursors.set(id, seq);
+      for (const { id: device, cursors, ended } of user.devices) {
+        if (ended !== "revoked") cursors.set(id, seq);
         conversation.asks.delete(device);
       }
     }

@@ -23,7 +23,7 @@ import type { StoreClock } from "./clock.ts";
 import { RefusedError } from "./errors.ts";
 import type { KeyLogTable } from "./key_log.ts";
 import { ConversationKind } from "../groups.ts";
-import { EPOCH, MEMBERS, membersOf, type Rows } from "./rows.ts";
+import { Ended, EPOCH, MEMBERS, membersOf, type Rows } from "./rows.ts";
 
 export class Accounts {
   readonly #rows: Rows;
@@ -143,6 +143,7 @@ export class Accounts {
       case "revoke":
         this.#sql.end.run(Ended.revoked, id);
         this.#sql.endSessionsOfDevice.run(id);
+        this.#sql.dropCursors.run(id);
         this.#sql.inherit.run(user, user);
         notices.sessionsEnded({
           user: name,
@@ -320,6 +321,8 @@ function prepare(database: DatabaseSync) {
       `SELECT devices.key, devices.name, devices.name_signature FROM devices JOIN users ON users.id = devices.user
        WHERE users.name = ? AND devices.name IS NOT NULL AND ended <> ${Ended.revoked} ORDER BY devices.id`,
     ),
+    // It never reads again. Its receipts stay: they are what its user has had.
+    dropCursors: sql("DELETE FROM cursors WHERE device = ?"),
     endSessionsOfDevice: sql("DELETE FROM sessions WHERE device = ?"),
     insertSession: sql("INSERT OR REPLACE INTO sessions (token_hash, device, expires_ms) VALUES (?, ?, ?)"),
     endOldest: sql(
@@ -367,14 +370,6 @@ function prepare(database: DatabaseSync) {
        WHERE own.user = ? AND head > 0`,
     ),
   };
-}
-
-/** What `devices.ended` says. */
-enum Ended {
-  no,
-  revoked,
-  /** Its identity was replaced. */
-  superseded,
 }
 
 /** Kept a while after they expired, so that clocks that differ do no harm. */

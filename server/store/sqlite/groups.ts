@@ -18,7 +18,7 @@ import {
 import type { Notices } from "../notices.ts";
 import type { Conversations } from "./conversations.ts";
 import type { Log } from "./log.ts";
-import { type Conversation, type Device, isMember, type Rows } from "./rows.ts";
+import { type Conversation, type Device, Ended, isMember, type Rows } from "./rows.ts";
 import type { Welcomes } from "./welcomes.ts";
 
 export interface GroupParts {
@@ -176,7 +176,7 @@ function prepare(database: DatabaseSync) {
        ON CONFLICT DO UPDATE SET since = excluded.since, until = NULL`,
     ),
     begin: sql(
-      `INSERT INTO cursors (device, conversation, seq) SELECT id, ?, ? FROM devices WHERE user = ?
+      `INSERT INTO cursors (device, conversation, seq) SELECT id, ?, ? FROM devices WHERE user = ? AND ended <> ${Ended.revoked}
        ON CONFLICT DO UPDATE SET seq = excluded.seq`,
     ),
     answered: sql("DELETE FROM asks WHERE conversation = ? AND device IN (SELECT id FROM devices WHERE user = ?)"),

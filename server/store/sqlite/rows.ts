@@ -212,6 +212,14 @@ export function membersOf(names: unknown): UserName[] {
   return names === null ? [] : (names as string).split(",") as UserName[];
 }
 
+/** What `devices.ended` says. */
+export enum Ended {
+  no,
+  revoked,
+  /** Its identity was replaced. */
+  superseded,
+}
+
 /** The names of a row of `conversations`, in order; null for a group. */
 export const MEMBERS = `CASE conversations.kind WHEN ${ConversationKind.Direct} THEN
   (SELECT group_concat(users.name, ',' ORDER BY users.name)

@@ -49,8 +49,13 @@ export function keysContract(test: Test): void {
       const conversation = await befriend(store);
       await store.addDevice(ALICE, newDevice("alice", 2));
       for (const number of [1, 2]) await store.createSession(sessionOf(number));
+      await store.append([recordOf("alice", "bob", 9, { epoch: 3 })]);
+      await store.setCursors(ALICE, deviceOf("alice", 2), [{ conversation, seq: 1 }]);
+      const cursor = async () => (await store.conversations(ALICE, deviceOf("alice", 2), undefined, 1))[0]!.cursor;
+      assert.equal(await cursor(), 1);
       const before = opened.told.changes.length;
       assert.equal(await store.changeKeys(revoke(2, 3)), "done");
+      assert.equal(await cursor(), 0, "what it had read is of no use to anybody");
       assert.deepEqual(await store.session(sessionOf(2).tokenHash, 0), undefined);
       assert.equal((await store.session(sessionOf(1).tokenHash, 0))?.generation, 0, "the other device's stays");
       assert.deepEqual((await store.account(ALICE))!.devices.map(({ id }) => id), [deviceOf("alice")]);
