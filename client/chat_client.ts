@@ -432,11 +432,6 @@ export class ChatClient extends LocalHome {
     return this.#session.devices.unapproved();
   }
 
-  /** Devices of this person that were added by password alone and that nobody has approved yet, by what this home has heard so far. */
-  newDevices(): DeviceId[] {
-    return this.#session.devices.unapproved();
-  }
-
   /** Whether a new device counts for nothing until another one approves it. */
   needsApproval(): Promise<boolean> {
     return this.#session.devices.needsApproval();
