@@ -1,7 +1,8 @@
 /** The command line → one typed value, or a UsageError that says what would have been right. No effects. */
 import { parseArgs, type ParseArgsConfig } from "node:util";
 import { DATAGRAM_BYTES, DATAGRAM_BYTES_MAX } from "../shared/limits.ts";
-import { type Command, COMMANDS, findCommand } from "./commands.ts";
+import { COMMANDS, findCommand } from "./commands.ts";
+import type { Command } from "./commands/table/command.ts";
 import { UsageError } from "./errors.ts";
 import type { Options } from "./options.ts";
 import { parseServerAddress } from "./network/server_address.ts";

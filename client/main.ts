@@ -1,9 +1,9 @@
 /** The command `fastchat`: words → command → exit code. No logic of its own. */
 import "./environment.ts";
-import { overview } from "./commands.ts";
 import { parseCommandLine } from "./config.ts";
 import { FastChatError } from "./errors.ts";
 import { BrokenPipeError, printError, printLine } from "./output.ts";
+import { overview } from "./overview.ts";
 import { VERSION } from "../shared/version.ts";
 
 /** Runs one command and answers its exit code; never throws. */

@@ -1,12 +1,8 @@
 import assert from "node:assert/strict";
-import { COMMANDS, overview } from "../../client/commands.ts";
+import { COMMANDS } from "../../client/commands.ts";
 import { parseCommandLine } from "../../client/config.ts";
 import { UsageError } from "../../client/errors.ts";
 import { formatPinnedAddress, parseServerAddress } from "../../client/network/server_address.ts";
-import { nearest } from "../../shared/suggest.ts";
-import { checkText } from "../../client/text.ts";
-import { TEXT_BYTES_MAX } from "../../shared/limits.ts";
-import { formatFingerprint } from "../../shared/crypto/mod.ts";
 
 function refused(args: string[], pattern: RegExp): void {
   assert.throws(() => parseCommandLine(args), (error) => error instanceof UsageError && pattern.test(error.message));
@@ -75,33 +71,4 @@ Deno.test("parseCommandLine() refuses missing and surplus words, and options of 
   for (const bytes of ["1199", "1453", "1300.5"]) {
     refused(["recv", "--datagram-bytes", bytes], /--datagram-bytes takes/);
   }
-});
-
-Deno.test("overview() names every command and every exit code", () => {
-  for (const { usage } of Object.values(COMMANDS)) assert(overview().includes(usage));
-  for (let code = 0; code <= 7; code++) assert.match(overview(), new RegExp(`\\b${code} \\w`));
-});
-
-Deno.test("parseServerAddress() reads names, IPv6 and fingerprints, and says what is wrong", () => {
-  const fingerprint = new Uint8Array(32).fill(7);
-  assert.deepEqual(parseServerAddress("Chat.example.org:9000"), { host: "chat.example.org", port: 9000 });
-  assert.deepEqual(parseServerAddress("[::1]:9000"), { host: "::1", port: 9000 });
-  assert.deepEqual(parseServerAddress(`h:1#${formatFingerprint(fingerprint)}`), { host: "h", port: 1, fingerprint });
-  for (const wrong of ["", "h", ":9", "h:0", "h:65536", "h:9#zz", "::1:9000", "a b:9", "h:9x"]) {
-    assert.throws(() => parseServerAddress(wrong), UsageError, wrong);
-  }
-});
-
-Deno.test("checkText() takes 1 byte to 1 MiB of well-formed text", () => {
-  checkText("x");
-  checkText("é".repeat(TEXT_BYTES_MAX / 2));
-  for (const wrong of ["", "x".repeat(TEXT_BYTES_MAX + 1), "é".repeat(TEXT_BYTES_MAX / 2) + "x", "\ud800"]) {
-    assert.throws(() => checkText(wrong), UsageError);
-  }
-});
-
-Deno.test("nearest() finds what was meant and nothing far away", () => {
-  assert.equal(nearest("lsiten", ["send", "listen"]), "listen");
-  assert.equal(nearest("hist", ["history", "send"]), "history");
-  assert.equal(nearest("localhost", ["login", "listen"]), undefined);
 });
