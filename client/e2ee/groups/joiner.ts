@@ -4,24 +4,26 @@
  */
 import { directConversationId, InnerType } from "../../../shared/crypto/mod.ts";
 import { ErrorCode } from "../../../shared/errors.ts";
-import type { ConversationId, MessageId, RequestOf, ResponseOf } from "../../../shared/protocol/mod.ts";
+import type { ConversationId, MessageId, RequestOf, ResponseOf, UserName } from "../../../shared/protocol/mod.ts";
 import { Rounds } from "../../../shared/rounds.ts";
 import { ServerRefusal } from "../../network/remote.ts";
 import type { Warning } from "../engine.ts";
-import type { Roster } from "../mls/mod.ts";
+import type { Group, Roster } from "../mls/mod.ts";
 import { mlsBody } from "./body.ts";
+import { claimedBy } from "./claims.ts";
 import type { Committer } from "./committer.ts";
 import type { Context } from "./context.ts";
 import type { Conversation } from "./conversation.ts";
 import { historyOf } from "./history.ts";
 import { identitiesOf } from "./grounds.ts";
-import { identityWarnings, meet } from "./identities.ts";
+import { currentIdentity, identityWarnings, meet } from "./identities.ts";
 import { type OpenedLetter, openLetter } from "./letter.ts";
 import type { Inviter } from "./inviter.ts";
 import type { Loaded } from "./library.ts";
+import { changedMeanwhile } from "./meanwhile.ts";
 import { isOwnInvitation, openOwnInvitation } from "./own_invitation.ts";
 import { DISMISSED, rejoined, welcomeRefused } from "./reasons.ts";
-import { NEW_STATE, Trouble } from "./state_row.ts";
+import { type ConversationState, NEW_STATE, Trouble } from "./state_row.ts";
 import type { Result } from "./result.ts";
 
 type Found = NonNullable<ResponseOf<"welcome">["welcome"]>;
@@ -136,10 +138,20 @@ export class Joiner {
     if (here.sound !== undefined) this.#context.options.onChanged(here.id);
   }
 
-  /** What joining by a Welcome makes of a conversation. */
-  async joined(here: Conversation, found: Found): Promise<Result> {
+  /**
+   * What joining by a Welcome makes of a conversation.
+   *
+   * @param by Whose row it belongs to, where that is at hand.
+   */
+  async joined(here: Conversation, found: Found, by?: UserName): Promise<Result> {
     const { lib, mls } = this.#loaded, { options: { self, nowMs }, device, shelf, pending, traces } = this.#context;
+    const isInGroup = here.group !== undefined && !here.isFounding;
     const { state } = here, seq = found.commit, seen = { ...state, lastCommit: Math.max(state.lastCommit, seq) };
+    // A Welcome that is no good clears up nothing: the row says that there is a later group, or this home is still an older copy.
+    const stopped = (now: ConversationState): ConversationState => {
+      if (!isInGroup) return { ...now, trouble: Trouble.none };
+      return state.trouble === Trouble.rolledBack || by === undefined ? now : claimedBy(now, by);
+    };
     const failed = (reason: string): Result => {
       // The server holds it for an answer to what was asked: it is asked anew.
       this.#asked.delete(here.id);
@@ -147,7 +159,7 @@ export class Joiner {
       this.wantsIn(here);
       return {
         taken: { kind: "nothing", warnings: [welcomeRefused(reason)] },
-        next: { state: { ...seen, trouble: Trouble.none } },
+        next: { state: stopped(seen) },
       };
     };
     // Told once, whichever way it is come upon.
@@ -176,7 +188,8 @@ export class Joiner {
       throw error;
     }
     const { group, keyPackage } = joined, roster = lib.rosterOf(group);
-    const fault = this.#placeFault(here.id, roster, letter);
+    const fault = this.#placeFault(here.id, roster, letter) ?? this.#strangerFault(here, letter) ??
+      this.#olderFault(here, group);
     if (fault !== undefined) return failed(fault);
     const next = {
       ...NEW_STATE,
@@ -191,8 +204,9 @@ export class Joiner {
       keysDue: keyPackage.lastResort,
       heard: roster.info.kind === lib.Kind.group,
     };
+    const changed = this.meanwhile(here, roster);
     const warnings: Warning[] = [
-      ...(state.missed > 0 ? [rejoined(state.missed)] : []),
+      ...(state.missed > 0 || changed !== "" ? [rejoined(state.missed, changed)] : []),
       ...identityWarnings(this.#context, roster.members),
     ];
     const writes = [
@@ -203,10 +217,17 @@ export class Joiner {
       ...roster.members.map(({ device }) => () => traces.restart(here.id, device, undefined)),
     ];
     const isGroup = roster.info.kind === lib.Kind.group;
-    const { user: by, device: byDevice } = letter.from;
+    const { user, device: byDevice } = letter.from;
     return {
       taken: isGroup
-        ? { kind: "change", by, device: byDevice, lines: [{ what: "added", who: self.name }], ended: false, warnings }
+        ? {
+          kind: "change",
+          by: user,
+          device: byDevice,
+          lines: [{ what: "added", who: self.name }],
+          ended: false,
+          warnings,
+        }
         : { kind: "nothing", warnings },
       next: {
         state: next,
@@ -238,9 +259,15 @@ export class Joiner {
     // A direct conversation begins anew behind a restore: nobody comes back into the group that was before.
     const { lastCommit, base } = here.state, begins = this.#context.options.peerOf(here.id) === undefined ? 0 : base;
     const isUsable = welcome !== undefined && welcome.commit >= lastCommit && welcome.commit > begins;
-    if (isUsable && welcome.isInvitation) return await this.#joinByItself(here, welcome);
-    if (isUsable && here.group === undefined) await this.joinLate(here, welcome);
-    else if (isUsable && welcome.commit > here.state.seq) return onReaches(here.id, welcome.commit);
+    // Who was put out knows of a group whose members did that: back into it leads what they commit, or another own device.
+    const isPutOut = here.state.trouble === Trouble.removed;
+    if (isUsable && welcome.isInvitation && !(isPutOut && !isOwnInvitation(welcome.body))) {
+      return await this.#joinByItself(here, welcome);
+    }
+    if (isUsable && !welcome.isInvitation && here.group === undefined) await this.joinLate(here, welcome);
+    else if (isUsable && !welcome.isInvitation && welcome.commit > here.state.seq) {
+      return onReaches(here.id, welcome.commit);
+    }
     // Who was removed does not ask, but may have been brought back.
     if (here.isOut && here.state.trouble !== Trouble.removed) await this.#ask(here);
   }
@@ -301,8 +328,9 @@ export class Joiner {
           { groupInfo: letter.content, sealedTree: found.tree },
           { conversation: here.id, nowMs: nowMs(), notes, identityOf: identitiesOf(notes, keyLog) },
         );
-        // Whoever has had the identity can seal one: the group's own signature says which device did.
-        if (isOwn && invitedBy.device !== letter.from.device) return undefined;
+        // Whoever has had the identity, or an invitation to hand on, can seal one: the group's own signature says whose it is.
+        if (invitedBy.device !== letter.from.device) return undefined;
+        if (this.#strangerFault(here, letter) !== undefined) return undefined;
         // Into an epoch that is over by what this device has read itself, nobody would follow.
         const isOver = here.group !== undefined && lib.epochOf(group) <= lib.epochOf(here.group);
         if (isOver || this.#placeFault(here.id, lib.rosterOf(group), letter) !== undefined) return undefined;
@@ -346,6 +374,40 @@ export class Joiner {
     return { from: { user, device: by }, identity: self.identity.toHex(), content: groupInfo };
   }
 
+  /** What is different in a group from the one that this device knew. */
+  meanwhile(here: Conversation, roster: Roster): string {
+    const { lib } = this.#loaded;
+    if (roster.info.kind !== lib.Kind.group || here.group === undefined || here.isFounding) return "";
+    return changedMeanwhile(lib.rosterOf(here.group), roster, currentIdentity(this.#context));
+  }
+
+  /**
+   * Whoever lets a device in again must be somebody of the group that it knows. Anybody can make a group of that id and, with the
+   * server's help, hand it over in place of the true one, with all its members and one more.
+   */
+  #strangerFault(
+    here: Conversation,
+    { from, identity }: Pick<OpenedLetter, "identity"> & WithUser,
+  ): string | undefined {
+    const { lib } = this.#loaded, identityOf = currentIdentity(this.#context);
+    if (this.#context.options.peerOf(here.id) !== undefined || here.group === undefined || here.isFounding) {
+      return undefined;
+    }
+    const isKnown = lib.rosterOf(here.group).members.some((member) =>
+      member.user === from.user && identityOf(member.user, member.identity) === identityOf(from.user, identity)
+    );
+    return isKnown ? undefined : "who sent it is not in the group that this device knows";
+  }
+
+  /** Epochs only rise. Between two people a conversation may begin anew. */
+  #olderFault(here: Conversation, group: Group): string | undefined {
+    const { lib } = this.#loaded;
+    if (this.#context.options.peerOf(here.id) !== undefined || here.group === undefined || here.isFounding) {
+      return undefined;
+    }
+    return lib.epochOf(group) > lib.epochOf(here.group) ? undefined : "it is to an epoch that is over";
+  }
+
   /** What is wrong with the group that one would be in: not the one asked for, or not by a member of it. */
   #placeFault(
     id: ConversationId,
@@ -367,6 +429,10 @@ export class Joiner {
       members.every(({ user }) => user === self.name || user === peer);
     return isTheirs ? undefined : "others are in it";
   }
+}
+
+interface WithUser {
+  readonly from: { readonly user: string };
 }
 
 function isWelcome(found: Found | undefined): found is Found {

@@ -35,7 +35,7 @@ export class Outside {
   async commit(here: Conversation, record: Record): Promise<Result> {
     const seen = { ...here.state, lastCommit: record.seq }, found = this.#joiner.foundFor(here.id, record.seq);
     if (found === undefined) return wait(this.#joiner.look(here.id, record.seq), PERHAPS_WELCOME);
-    if (found !== "none") return await this.#joiner.joined(here, found);
+    if (found !== "none") return await this.#joiner.joined(here, found, record.sender);
     // Where the log begins behind the commit that lets it in, this one is for it to take as a member.
     const earlier = this.#joiner.foundBefore(here, record.seq);
     if (earlier !== undefined && earlier !== "none" && !here.isFounding) {
@@ -50,7 +50,7 @@ export class Outside {
   async anew(here: Conversation, record: Record): Promise<Result> {
     const found = this.#joiner.foundFor(here.id, record.seq);
     if (found === undefined) return wait(this.#joiner.look(here.id, record.seq), PERHAPS_WELCOME);
-    if (found !== "none") return await this.#joiner.joined(here, found);
+    if (found !== "none") return await this.#joiner.joined(here, found, record.sender);
     return { taken: nothing(), next: { state: { ...here.state, lastCommit: record.seq } } };
   }
 

@@ -77,12 +77,13 @@ export const ROLLED_BACK: Warning = {
   text: "This home was put back to an earlier state: it joins this conversation again with new keys",
 };
 
-export function rejoined(missed: number): Warning {
+/** @param changed What is different from the group that this device knew; empty where nothing is. */
+export function rejoined(missed: number, changed = ""): Warning {
   const what = missed === 1 ? "One row" : `${missed} rows`;
-  return {
-    code: "rejoined",
-    text: missed === 0 ? "This device was let in" : `This device was let in again; ${what} before that cannot be read`,
-  };
+  const text = missed === 0
+    ? "This device was let in"
+    : `This device was let in again; ${what} before that cannot be read`;
+  return { code: "rejoined", text: changed === "" ? text : `${text}. The group has changed meanwhile: ${changed}` };
 }
 
 export function skippedCommit(reason: string, by: UserName): Warning {

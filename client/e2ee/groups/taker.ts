@@ -379,7 +379,9 @@ export class Taker {
       ...members.map(({ device }) => () => traces.restart(here.id, device, undefined)),
     ];
     const warnings = [
-      ...(missed === 0 && this.#joiner.isFirst(here.id) ? [] : [rejoined(missed)]),
+      ...(missed === 0 && this.#joiner.isFirst(here.id)
+        ? []
+        : [rejoined(missed, this.#joiner.meanwhile(here, roster))]),
       ...identityWarnings(this.#context, members),
     ];
     const { user, device } = { user: self.name, device: self.keys.id };

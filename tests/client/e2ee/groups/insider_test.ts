@@ -1,10 +1,16 @@
 /** Members with changed clients, and what they cannot do with words that not everybody can check (SECURITY M4 to M6, M14). */
 import assert from "node:assert/strict";
 import { createCommit } from "ts-mls/createCommit.js";
+import { CertificateCache } from "../../../../client/e2ee/certificate_cache.ts";
+import { EMPTY_INFO } from "../../../../client/e2ee/groups/founder.ts";
+import { sealLetter } from "../../../../client/e2ee/groups/letter.ts";
+import { libraryOf } from "../../../../client/e2ee/groups/library.ts";
 import { mlsBody } from "../../../../client/e2ee/groups/body.ts";
 import { type CommitNotes, encodeNotes } from "../../../../client/e2ee/mls/commit_notes.ts";
 import { decodeMessage, encodeMessage } from "../../../../client/e2ee/mls/wire.ts";
-import type { ConversationId, MessageId, UserName } from "../../../../shared/protocol/mod.ts";
+import { InnerType } from "../../../../shared/crypto/mod.ts";
+import type { ConversationId, MessageId, ResponseOf, UserName } from "../../../../shared/protocol/mod.ts";
+import { TEST_CLUSTER } from "../../../keys.ts";
 import { assertAgree, assertHealthy, type Home, World } from "./world.ts";
 
 const name = (user: string) => user as UserName;
@@ -216,4 +222,168 @@ Deno.test("Insider, invite link: who is put out does not come back by a link tha
     await dave.engine.join(another);
     await world.settle();
     assertAgree([alice, bob, dave], id);
+  }));
+
+/** A group of the same id as the true one, made by somebody else, with its members' key packages and a later epoch. */
+async function impostorOf(world: World, by: Home, id: ConversationId, users: readonly string[]) {
+  const { lib, mls } = await libraryOf(TEST_CLUSTER, world.suite)(), nowMs = world.clock.nowMs;
+  const info = { ...EMPTY_INFO, kind: lib.Kind.group, name: "friends", roles: [] };
+  const owner = { user: by.user, identity: by.parts.identity.fingerprint.toHex(), role: lib.Role.owner };
+  let group = await lib.createGroup(mls, by.ownDevice, { conversation: id, info: { ...info, roles: [owner] }, nowMs });
+  const packages = await world.server.store.takeKeyPackages({
+    user: by.user,
+    device: by.device,
+    conversation: id,
+    names: users.map(name),
+    nowMs,
+  });
+  const add = await Promise.all(packages.map(async ({ keyPackage }) => {
+    const verdict = await lib.readKeyPackage(mls, keyPackage, { nowMs });
+    assert(verdict.ok);
+    return verdict;
+  }));
+  for (let epoch = 0; epoch < 20; epoch++) {
+    group = { state: (await lib.commitChange(mls, group, {})).group.pending!.state, endedMs: new Map() };
+  }
+  const committed = await lib.commitChange(mls, group, { add });
+  return { lib, mls, committed, group: { state: committed.group.pending!.state, endedMs: new Map() } };
+}
+
+/** What the server hands a device that asks what it has for it. */
+function serve(world: World, to: Home, welcome: ResponseOf<"welcome">["welcome"]): void {
+  const { server } = world, answer = server.answer.bind(server);
+  server.answer = (user, device, request) =>
+    request.type === "welcome" && device === to.device
+      ? Promise.resolve({ type: "welcome", welcome })
+      : answer(user, device, request);
+}
+
+Deno.test("Lying server, another group in its place: a stranger's invitation or Welcome moves nobody out of their group", () =>
+  World.run(async (world) => {
+    const { homes: [alice, bob, carol], id } = await friends(world, "alice", "bob", "carol") as never as {
+      homes: [Home, Home, Home];
+      id: ConversationId;
+    };
+    const eve = await world.home("eve");
+    await world.settle();
+    const before = alice.stateOf(id), certificates = new CertificateCache(TEST_CLUSTER);
+    const { lib, mls, committed, group } = await impostorOf(world, eve, id, ["alice", "bob", "carol"]);
+    const { groupInfo, sealedTree } = await lib.makeInvitation(mls, group);
+    const letter = (type: typeof InnerType.welcome | typeof InnerType.invitation, content: Uint8Array) =>
+      sealLetter({
+        self: {
+          name: eve.user,
+          identity: eve.parts.identity.fingerprint,
+          keys: eve.parts.keys,
+          clusterId: TEST_CLUSTER,
+          certificate: eve.parts.certificate,
+        },
+        certificates,
+        to: alice.parts.certificate,
+        conversation: id,
+        messageId: world.random.bytes(16).toHex() as MessageId,
+        timeMs: world.clock.nowMs,
+        type,
+        content,
+      });
+    for (const home of [bob, carol]) home.disconnect();
+    // A commit that does not open, of a later epoch, and beside it what she is to believe.
+    const [{ bytes } = { bytes: new Uint8Array() }] = committed.welcomes.filter(({ device }) =>
+      device === alice.device
+    );
+    const seq = (await world.server.rows(alice.user, id)).length + 1;
+    const welcome = await letter(InnerType.welcome, bytes);
+    serve(world, alice, { commit: seq, body: welcome.body, tree: committed.sealedTree!, isInvitation: false });
+    await plantNoise(world, carol, id, { isCommit: true });
+    await world.settle();
+    assert(
+      alice.warnings.some(({ code, text }) =>
+        code === "welcome-refused" && /not in the group that this device knows/.test(text)
+      ),
+    );
+    assert.deepEqual(alice.stateOf(id), before);
+    const invitation = await letter(InnerType.invitation, groupInfo);
+    serve(world, alice, { commit: seq, body: invitation.body, tree: sealedTree, isInvitation: true });
+    await alice.restart();
+    alice.say(id, "for my friends alone");
+    await world.settle();
+    assert.deepEqual(alice.stateOf(id), before, "she is where she was, and waits");
+    assert.match(alice.engine.conversation(id)!.blocked!, /withheld/);
+    assert.deepEqual(alice.texts(id), []);
+    // With the true ones, she goes on.
+    await alice.engine.accept(id);
+    await world.settle();
+    const { body } = (await world.server.rows(alice.user, id)).at(-1)!;
+    assert.equal(body.length > 0 && alice.texts(id).join(), "alice: for my friends alone");
+    assert.deepEqual(alice.stateOf(id), before);
+  }));
+
+Deno.test("Insider, another group in its place: who is moved into one is told of everybody who came, went or rose", () =>
+  World.run(async (world) => {
+    const { homes: [alice, bob, mallory], id } = await friends(world, "alice", "bob", "mallory") as never as {
+      homes: [Home, Home, Home];
+      id: ConversationId;
+    };
+    await world.home("eve");
+    await world.settle();
+    const { lib, mls, group } = await impostorOf(world, mallory, id, ["alice", "eve"]);
+    const { groupInfo, sealedTree } = await lib.makeInvitation(mls, group);
+    for (const home of [bob, mallory]) home.disconnect();
+    const seq = (await world.server.rows(alice.user, id)).length + 1;
+    const invitation = await sealLetter({
+      self: {
+        name: mallory.user,
+        identity: mallory.parts.identity.fingerprint,
+        keys: mallory.parts.keys,
+        clusterId: TEST_CLUSTER,
+        certificate: mallory.parts.certificate,
+      },
+      certificates: new CertificateCache(TEST_CLUSTER),
+      to: alice.parts.certificate,
+      conversation: id,
+      messageId: world.random.bytes(16).toHex() as MessageId,
+      timeMs: world.clock.nowMs,
+      type: InnerType.invitation,
+      content: groupInfo,
+    });
+    serve(world, alice, { commit: seq, body: invitation.body, tree: sealedTree, isInvitation: true });
+    await plantNoise(world, mallory, id, { isCommit: true });
+    await world.settle();
+    const [told] = alice.warnings.filter(({ code }) => code === "rejoined").map(({ text }) => text);
+    assert.match(told ?? "", /in it now: eve; no longer in it: bob; .*mallory is owner/);
+  }));
+
+Deno.test("Lying server: who was put out comes back by nobody's invitation", () =>
+  World.run(async (world) => {
+    const { homes: [alice, bob], id } = await friends(world, "alice", "bob") as never as {
+      homes: [Home, Home];
+      id: ConversationId;
+    };
+    const eve = await world.home("eve");
+    await world.settle();
+    await alice.engine.change(id, { do: "remove", names: [name("bob")] });
+    await world.settle();
+    const { lib, mls, group } = await impostorOf(world, eve, id, ["bob"]);
+    const { groupInfo, sealedTree } = await lib.makeInvitation(mls, group);
+    const invitation = await sealLetter({
+      self: {
+        name: eve.user,
+        identity: eve.parts.identity.fingerprint,
+        keys: eve.parts.keys,
+        clusterId: TEST_CLUSTER,
+        certificate: eve.parts.certificate,
+      },
+      certificates: new CertificateCache(TEST_CLUSTER),
+      to: bob.parts.certificate,
+      conversation: id,
+      messageId: world.random.bytes(16).toHex() as MessageId,
+      timeMs: world.clock.nowMs,
+      type: InnerType.invitation,
+      content: groupInfo,
+    });
+    serve(world, bob, { commit: 100, body: invitation.body, tree: sealedTree, isInvitation: true });
+    bob.onEvent({ type: "welcomed", conversation: id });
+    await world.settle();
+    assert.equal(bob.engine.conversation(id), undefined);
+    assert(!world.happened.slice(-20).some((one) => one === `bob ${bob.device} asks commit`));
   }));
