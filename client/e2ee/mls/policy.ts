@@ -5,6 +5,12 @@
 import type { Holder } from "./credential.ts";
 import { type GroupInfo, Kind, Role, type RoleEntry, roleOf } from "./group_info.ts";
 
+/**
+ * Devices of one group, and leaves of a tree that anybody takes. What fits the server's bounds is far below; but a tree of blanks costs
+ * nothing to make, and for each of its leaves whoever is handed it derives some keys.
+ */
+export const DEVICES_MAX = 8_192;
+
 /** A device in a group. */
 export interface Member extends Omit<Holder, "leafKey"> {
   readonly leaf: number;
@@ -48,6 +54,7 @@ export type MayComeIn = (user: string, device: string) => boolean;
 export type PolicyFault =
   | "not a member"
   | "adds a device twice"
+  | "has too many devices"
   | "adds a name under another identity"
   | "may not add users"
   | "direct conversations have two users"
@@ -157,6 +164,7 @@ function addFault(
   { added }: Change,
 ): PolicyFault | undefined {
   const there: Omit<Member, "leaf">[] = [...staying];
+  if (added.length > 0 && there.length + added.length > DEVICES_MAX) return "has too many devices";
   for (const device of added) {
     if (there.some((other) => other.device === device.device)) return "adds a device twice";
     if (there.some((other) => other.user === device.user && other.identity !== device.identity)) {

@@ -26,6 +26,7 @@ import {
 } from "ts-mls/treemath.js";
 import { equalBytes } from "../../../shared/crypto/mod.ts";
 import type { Credentials } from "./credential.ts";
+import { DEVICES_MAX } from "./policy.ts";
 import type { Suite } from "./suite.ts";
 
 /** What is wrong with the tree of a group, in words for a log; `undefined` where it is valid. */
@@ -70,6 +71,7 @@ export function keyFault(tree: RatchetTree): string | undefined {
 /** Leaves at even indices, parents at odd ones, a full tree, and something in its right half (§4.1.1). */
 function shapeFault(tree: RatchetTree): string | undefined {
   if (tree.length === 0 || ((tree.length + 1) & tree.length) !== 0) return "it is not a full tree";
+  if (tree.length >= 2 * DEVICES_MAX) return "it has too many leaves";
   for (const [index, node] of tree.entries()) {
     if (node !== undefined && (node.nodeType === "leaf") !== isLeaf(toNodeIndex(index))) {
       return "a node is out of place";

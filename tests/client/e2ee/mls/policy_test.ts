@@ -275,3 +275,21 @@ Deno.test("withoutAbsent() is what makes the removal of somebody with a role all
   assert.equal(allowed({ members, info: CLOSED }, device("owner"), change), undefined);
   assert.equal(withoutAbsent(CLOSED, members), CLOSED);
 });
+
+Deno.test("allowed() lets a group have as many devices as anybody takes a tree of, and no more", () => {
+  const [carol] = [device("carol")],
+    many = (count: number) =>
+      Array.from({ length: count }, (_, leaf): Member => ({ ...carol!, device: `carol/${leaf}` as never, leaf }));
+  const judge = (there: number, added: number, removed: readonly number[] = []) => {
+    const comers = many(there + added).slice(there);
+    return allowed({ members: many(there), info: info({ carol: owner }) }, many(1)[0]!, {
+      by: "member",
+      added: comers,
+      removed,
+    });
+  };
+  assert.equal(judge(8_190, 2), undefined);
+  assert.equal(judge(8_191, 2), "has too many devices");
+  assert.equal(judge(8_192, 1, [5]), undefined, "in another one's place");
+  assert.equal(judge(8_192, 0, [5]), undefined);
+});

@@ -51,6 +51,8 @@ Deno.test("treeFault() names what is bent", async () => {
   const cases: readonly (readonly [RatchetTree, string])[] = [
     [tree.with(1, leaf), "a node is out of place"],
     [[...tree, undefined], "it is not a full tree"],
+    // Some bytes each for whoever makes them up, some derivations of keys for whoever takes it.
+    [Array(2 ** 15 - 1).fill(undefined).with(0, tree[0]).with(-1, tree[0]), "it has too many leaves"],
     [tree.map((node, index) => index > (tree.length - 1) / 2 ? undefined : node), "its right half is blank"],
     [
       tree.with(4, { nodeType: "leaf", leaf: { ...other.leaf, hpkePublicKey: leaf.leaf.hpkePublicKey } }),
