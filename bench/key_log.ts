@@ -9,7 +9,7 @@
  */
 import { join } from "node:path";
 import { KeyLog } from "../client/trust/key_log.ts";
-import { openHome } from "../client/local_home.ts";
+import { openHome } from "../client/home_parts.ts";
 import { SqliteDatabase } from "../server/store/sqlite/database.ts";
 import { decode, encode } from "../shared/codec/mod.ts";
 import { deviceEntry } from "../shared/crypto/mod.ts";

@@ -9,7 +9,7 @@ import type { NoticeEvent } from "../client/events.ts";
 import type { KeyLog } from "../client/trust/key_log.ts";
 import { Keyring } from "../client/trust/keyring.ts";
 import type { Link } from "../client/network/link.ts";
-import { type HomeParts, openHome } from "../client/local_home.ts";
+import { type HomeParts, openHome } from "../client/home_parts.ts";
 import { Pins } from "../client/trust/pins.ts";
 import { Receipts } from "../client/talk/receipts.ts";
 import { encode } from "../shared/codec/mod.ts";

@@ -1,5 +1,4 @@
 /** One person's home without a connection: what was said, what was shown, which servers are trusted. */
-import { join } from "node:path";
 import { formatFingerprint } from "../shared/crypto/mod.ts";
 import {
   type ConversationId,
@@ -9,118 +8,21 @@ import {
   parseUserName,
   type UserName,
 } from "../shared/protocol/mod.ts";
-import { Acks, type AckState, type AckTarget } from "./talk/acks.ts";
-import { Credentials } from "./account/credentials.ts";
-import { Database } from "./home/database.ts";
-import { FastChatError, UsageError } from "./errors.ts";
+import type { AckState, AckTarget } from "./talk/acks.ts";
+import { UsageError } from "./errors.ts";
 import { parseAddress } from "./addresses.ts";
 import type { ChangeEvent, MessageEvent, StateEvent } from "./events.ts";
 import { type Group, Groups } from "./talk/groups.ts";
-import { Conversations } from "./talk/conversations.ts";
-import { History } from "./talk/history.ts";
-import { type ConversationSummary, Shown } from "./talk/shown.ts";
+import type { ConversationSummary } from "./talk/shown.ts";
 import type { Positioned } from "./talk/message_row.ts";
-import type { HomeVault } from "./home/home_vault.ts";
 import { KeyLog } from "./trust/key_log.ts";
-import { KnownServers } from "./network/known_servers.ts";
-import { LOGIN_LOCK_FILE } from "./account/login_lock.ts";
 import { Outbox, type OutboxItem } from "./talk/outbox.ts";
 import { compareNumber, type PeerTrust, People, type Safety } from "./trust/people.ts";
 import { Pins } from "./trust/pins.ts";
 import { parseServerAddress } from "./network/server_address.ts";
-import { Settings } from "./home/settings.ts";
-import { stateOf, States } from "./talk/states.ts";
+import { stateOf } from "./talk/states.ts";
 import { unlock, type Unlocking } from "./account/unlock.ts";
-
-/** The parts of a home, opened. */
-export interface HomeParts {
-  readonly directory: string;
-  readonly database: Database;
-  readonly conversations: Conversations;
-  readonly history: History;
-  readonly shown: Shown;
-  readonly servers: KnownServers;
-  readonly credentials: Credentials;
-  readonly acks: Acks;
-  readonly states: States;
-  readonly settings: Settings;
-  /** Seals secrets in the database. Locked until {@linkcode LocalHome.unlock}. */
-  readonly vault: HomeVault;
-}
-
-/** Opens a home's database, making both where they are not there. @throws UsageError where that cannot be done. */
-export function openHome(directory: string): HomeParts {
-  let database: Database;
-  try {
-    Credentials.ensureHome(directory);
-    database = Database.open(join(directory, DATABASE_FILE));
-  } catch (error) {
-    if (error instanceof FastChatError) throw error;
-    throw new UsageError(`Cannot use ${directory} as home: ${(error as Error).message}`, { cause: error });
-  }
-  const history = new History(database),
-    shown = new Shown(database),
-    credentials = new Credentials(directory, database);
-  try {
-    credentials.adoptFiles();
-  } catch (error) {
-    database.close();
-    throw error;
-  }
-  return {
-    directory,
-    database,
-    vault: database.vault,
-    conversations: new Conversations(database),
-    history,
-    shown,
-    acks: new Acks(database, shown),
-    states: new States(database),
-    settings: new Settings(database),
-    servers: new KnownServers(database),
-    credentials,
-  };
-}
-
-/**
- * What a first attempt that failed would leave behind as if somebody lived there. Only what that attempt made goes: the
- * directory may be the person's own, with other things in it.
- */
-export class HomeTraces {
-  readonly #directory: string;
-  readonly #hadHome: boolean;
-  readonly #hadDirectory: boolean;
-
-  /** Before the home is opened. */
-  constructor(directory: string) {
-    this.#directory = directory;
-    this.#hadHome = homeExists(directory);
-    this.#hadDirectory = isDirectory(directory);
-  }
-
-  /** After it was closed. */
-  remove(): void {
-    if (this.#hadHome) return;
-    try {
-      for (const file of [DATABASE_FILE, `${DATABASE_FILE}-wal`, `${DATABASE_FILE}-shm`, LOGIN_LOCK_FILE]) {
-        removeFile(join(this.#directory, file));
-      }
-      if (!this.#hadDirectory) Deno.removeSync(this.#directory);
-    } catch {
-      // Somebody else uses it by now.
-    }
-  }
-}
-
-/** Whether there is a home at all; `openHome` would make one. */
-export function homeExists(directory: string): boolean {
-  try {
-    return Deno.statSync(join(directory, DATABASE_FILE)).isFile;
-  } catch {
-    // Not there, or not to be looked at: `openHome` says which.
-    return false;
-  }
-}
+import { homeExists, type HomeParts, openHome } from "./home_parts.ts";
 
 /** A home as its files have it: it reads and changes what needs no server. */
 export class LocalHome {
@@ -365,21 +267,3 @@ export function checkName(input: string): UserName {
 export function noAccount(directory: string): UsageError {
   return new UsageError(`There is no account in ${directory}: sign up or log in first`);
 }
-
-function isDirectory(path: string): boolean {
-  try {
-    return Deno.statSync(path).isDirectory;
-  } catch {
-    return false;
-  }
-}
-
-function removeFile(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-}
-
-const DATABASE_FILE = "fastchat.db";

@@ -22,7 +22,7 @@ import { Holdups } from "./talk/holdups.ts";
 import type { Self } from "./trust/keyring.ts";
 import { asFastChatError, Link } from "./network/link.ts";
 import { Live } from "./talk/live.ts";
-import type { HomeParts } from "./local_home.ts";
+import type { HomeParts } from "./home_parts.ts";
 import { LogIn } from "./account/login.ts";
 import { lockLogin } from "./account/login_lock.ts";
 import { OPEN_TIMEOUT_MS, type SessionOptions } from "./open_options.ts";

@@ -22,7 +22,7 @@ import { proposeDeviceName } from "./devices.ts";
 import { LinkLine, type LinkLineOptions } from "./link_line.ts";
 import { DeviceKeys } from "../e2ee/mod.ts";
 import { FastChatError, UsageError } from "../errors.ts";
-import { homeExists, HomeTraces, openHome } from "../local_home.ts";
+import { homeExists, HomeTraces, openHome } from "../home_parts.ts";
 import { pause } from "../pause.ts";
 import { formatServerAddress } from "../network/server_address.ts";
 

@@ -5,7 +5,7 @@ import { ChatClient } from "../chat_client.ts";
 import type { Options } from "../options.ts";
 import { UsageError } from "../errors.ts";
 import { defaultHome, explicitHome } from "../homes.ts";
-import { homeExists } from "../local_home.ts";
+import { homeExists } from "../home_parts.ts";
 import { printLine } from "../output.ts";
 import { givenPassword, newPassword, passwordFor } from "../password.ts";
 import { parseServerAddress } from "../network/server_address.ts";

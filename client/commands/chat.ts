@@ -2,7 +2,7 @@
 import { NAME_RULE, parseUserName, type UserName } from "../../shared/protocol/mod.ts";
 import { ChatClient } from "../chat_client.ts";
 import { isNameTaken } from "../network/enquiry.ts";
-import { homeExists } from "../local_home.ts";
+import { homeExists } from "../home_parts.ts";
 import type { Options } from "../options.ts";
 import { NotAuthenticatedError, UsageError, WrongPasswordError } from "../errors.ts";
 import { ChatFace } from "../faces/chat.ts";

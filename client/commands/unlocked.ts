@@ -3,7 +3,7 @@ import { equalBytes } from "../../shared/crypto/mod.ts";
 import { askAgent, lockAgent } from "../home/agent.ts";
 import { startAgentProcess } from "../home/agent_process.ts";
 import { FastChatError, LockedError, WrongPasswordError } from "../errors.ts";
-import { type HomeParts, openHome } from "../local_home.ts";
+import { type HomeParts, openHome } from "../home_parts.ts";
 import type { Options } from "../options.ts";
 import { printError } from "../output.ts";
 import { givenPassword } from "../password.ts";

@@ -21,7 +21,7 @@ import { foreignIdentity, isReplaced, newIdentities, noticesOf, unacknowledged }
 import { Keyring, type Self } from "../trust/keyring.ts";
 import { asFastChatError, type Link } from "../network/link.ts";
 import { ListedGroups } from "./listed_groups.ts";
-import type { HomeParts } from "../local_home.ts";
+import type { HomeParts } from "../home_parts.ts";
 import type { Outbox } from "./outbox.ts";
 import { pause } from "../pause.ts";
 import { Pins } from "../trust/pins.ts";

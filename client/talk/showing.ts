@@ -6,7 +6,7 @@
 import { join } from "node:path";
 import { FileLock } from "../../shared/host/mod.ts";
 import type { Positioned } from "./message_row.ts";
-import type { HomeParts } from "../local_home.ts";
+import type { HomeParts } from "../home_parts.ts";
 
 /** @returns Whether there was anything. What `put` throws ends it, and leaves what it threw at unshown. */
 export async function show(

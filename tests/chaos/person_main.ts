@@ -7,7 +7,7 @@
 import { sha256 } from "../../shared/crypto/mod.ts";
 import { Outbox } from "../../client/talk/outbox.ts";
 import { ChatClient, type ChatEvent, type MessageEvent, type RefusedEvent } from "../../client/mod.ts";
-import { homeExists, openHome } from "../../client/local_home.ts";
+import { homeExists, openHome } from "../../client/home_parts.ts";
 import { unlock } from "../../client/account/unlock.ts";
 import type { UserName } from "../../shared/protocol/mod.ts";
 import { lines, PASSWORD } from "../e2e/harness.ts";

@@ -3,7 +3,7 @@ import { basename, join } from "node:path";
 import type { DialServer } from "../../client/network/dialer.ts";
 import { DeviceKeys } from "../../client/e2ee/mod.ts";
 import { CannotReachError } from "../../client/errors.ts";
-import { homeExists, type HomeParts, openHome } from "../../client/local_home.ts";
+import { homeExists, type HomeParts, openHome } from "../../client/home_parts.ts";
 import { ChatClient, type OpenOptions } from "../../client/mod.ts";
 import {
   encryptPem,

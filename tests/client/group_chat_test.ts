@@ -6,7 +6,7 @@ import { Changes } from "../../client/home/changes.ts";
 import { Database } from "../../client/home/database.ts";
 import { CertificateCache, sealFor } from "../../client/e2ee/mod.ts";
 import { Own } from "../../client/talk/message_row.ts";
-import { openHome } from "../../client/local_home.ts";
+import { openHome } from "../../client/home_parts.ts";
 import { directConversationId, NO_PREVIOUS } from "../../shared/crypto/mod.ts";
 import type { DirectoryEntry, MessageId, UserName } from "../../shared/protocol/mod.ts";
 import type { Store } from "../../server/store/store.ts";

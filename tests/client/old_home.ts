@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { MIGRATIONS } from "../../client/home/migrations.ts";
 import { DeviceKeys, Identity } from "../../client/e2ee/mod.ts";
-import type { HomeParts } from "../../client/local_home.ts";
+import type { HomeParts } from "../../client/home_parts.ts";
 import { Outbox } from "../../client/talk/outbox.ts";
 import { encryptPem, pkcs8ToPem } from "../../shared/crypto/mod.ts";
 import type { UserName } from "../../shared/protocol/mod.ts";

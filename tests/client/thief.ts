@@ -13,7 +13,7 @@ import { libraryOf } from "../../client/e2ee/groups/library.ts";
 import type { Group } from "../../client/e2ee/mls/mod.ts";
 import { decodePlaintext } from "../../client/e2ee/mls/plaintext.ts";
 import { decodeMessage } from "../../client/e2ee/mls/wire.ts";
-import { openHome } from "../../client/local_home.ts";
+import { openHome } from "../../client/home_parts.ts";
 import { InnerType, openEnvelope, readEnvelope, systemRandom } from "../../shared/crypto/mod.ts";
 import type { ConversationId, Record } from "../../shared/protocol/mod.ts";
 import { TEST_CLUSTER, testKeys } from "../keys.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { agentPath, askAgent } from "../../client/home/agent.ts";
-import { openHome } from "../../client/local_home.ts";
+import { openHome } from "../../client/home_parts.ts";
 import { FileLock } from "../../shared/host/mod.ts";
 import { alive, type Cluster, eventually, fastchat, lines, PASSWORD, startCluster, startFastchat } from "./harness.ts";
 

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { DeviceKeys } from "../../client/e2ee/mod.ts";
-import type { HomeParts } from "../../client/local_home.ts";
+import type { HomeParts } from "../../client/home_parts.ts";
 import { pkcs8FromPem } from "../../shared/crypto/mod.ts";
 import { secretsOfHome, TEXT, withOldHome } from "../client/old_home.ts";
 import { inDirectory } from "../temporary.ts";

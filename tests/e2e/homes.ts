@@ -1,5 +1,5 @@
 /** Looks into the homes of the end-to-end tests' people, as their own programs would. */
-import { type HomeParts, openHome } from "../../client/local_home.ts";
+import { type HomeParts, openHome } from "../../client/home_parts.ts";
 import { unlock } from "../../client/account/unlock.ts";
 import { PASSWORD } from "./harness.ts";
 

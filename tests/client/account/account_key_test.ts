@@ -1,7 +1,7 @@
 /** The key that a user's devices seal to each other by (SECURITY P9): which homes have it, and for how long the private half. */
 import assert from "node:assert/strict";
 import { accountKeyOf, PRIVATE_MS } from "../../../client/account/account_key.ts";
-import { openHome } from "../../../client/local_home.ts";
+import { openHome } from "../../../client/home_parts.ts";
 import { unlock } from "../../../client/account/unlock.ts";
 import { x25519FromPrivate } from "../../../shared/crypto/mod.ts";
 import { PASSWORD, withOldHome } from "../old_home.ts";

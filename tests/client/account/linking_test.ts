@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { ChatClient, linkDevice, linkDeviceByDigits, RefusedError, UsageError } from "../../../client/mod.ts";
 import { NumberDiffersError, WrongPasswordError } from "../../../client/errors.ts";
 import { compareAsOld, type LinkServer } from "../../../client/account/comparison.ts";
-import { homeExists } from "../../../client/local_home.ts";
+import { homeExists } from "../../../client/home_parts.ts";
 import { hmacSha256 } from "../../../shared/crypto/mod.ts";
 import { LINK_MS } from "../../../shared/limits.ts";
 import { Hub } from "../../../server/bus/hub.ts";

@@ -1,6 +1,6 @@
 /** Recovery keys and other passwords, by real clients against a real server core: docs/PROTOCOL.md §17; SECURITY P1, P4, P8. */
 import assert from "node:assert/strict";
-import { openHome } from "../../../client/local_home.ts";
+import { openHome } from "../../../client/home_parts.ts";
 import {
   ChatClient,
   type ChatEvent,

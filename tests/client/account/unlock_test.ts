@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { LockedError, UsageError, WrongPasswordError } from "../../../client/errors.ts";
-import { openHome } from "../../../client/local_home.ts";
+import { openHome } from "../../../client/home_parts.ts";
 import { newToken } from "../../../client/home/token.ts";
 import { unlock } from "../../../client/account/unlock.ts";
 import { readTree } from "../../e2e/needles.ts";

@@ -11,7 +11,7 @@ import { collectMs, Receipts } from "../../../client/talk/receipts.ts";
 import type { Remote } from "../../../client/network/remote.ts";
 import { Settings } from "../../../client/home/settings.ts";
 import { States } from "../../../client/talk/states.ts";
-import { openHome } from "../../../client/local_home.ts";
+import { openHome } from "../../../client/home_parts.ts";
 import { receiptBytes } from "../../../shared/crypto/mod.ts";
 import type { ConversationId, DeviceId, OwnReceipt, Receipt, UserName } from "../../../shared/protocol/mod.ts";
 import type { Store } from "../../../server/store/store.ts";

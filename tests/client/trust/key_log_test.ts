@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { ChatClient, KeyLogError } from "../../../client/mod.ts";
 import { KeyLog, type KeyLogNews } from "../../../client/trust/key_log.ts";
-import { openHome } from "../../../client/local_home.ts";
+import { openHome } from "../../../client/home_parts.ts";
 import {
   deviceEntry,
   EMPTY_KEY_LOG,
