@@ -2,38 +2,31 @@
  * The library: one person's chat on one device. It owns connection, encryption and the local database; faces call it and
  * render what it tells.
  */
-import { equalBytes, formatFingerprint, parseLinkCode } from "../shared/crypto/mod.ts";
+import { formatFingerprint, parseLinkCode } from "../shared/crypto/mod.ts";
 import type { ChannelStats } from "../shared/net/mod.ts";
-import type { Delivery } from "./talk/acks.ts";
-import type { SentMessage } from "./talk/confirmations.ts";
-import type { Archive } from "./archive/archive.ts";
-import { deliveries, type DeliveriesOptions } from "./talk/deliveries.ts";
+import type { ConversationId, DeviceId, UserName } from "../shared/protocol/mod.ts";
 import type { DeviceInfo, Rotated } from "./account/devices.ts";
 import type { People } from "./account/granting.ts";
-import { provenFingerprint } from "./network/enquiry.ts";
-import { KeyLogError, UsageError } from "./errors.ts";
-import { checkGroupName, groupAddress, parseAddress } from "./addresses.ts";
-import type { GroupChange } from "./e2ee/engine.ts";
-import { type Group, type GroupDetails, Groups } from "./talk/groups.ts";
-import type { ConversationId, DeviceId, UserName } from "../shared/protocol/mod.ts";
+import { parseAddress } from "./addresses.ts";
+import type { Archive } from "./archive/archive.ts";
 import type { Shared } from "./copies/giver.ts";
+import type { GroupChange } from "./e2ee/engine.ts";
+import { KeyLogError, UsageError } from "./errors.ts";
 import type { ChatEvent, LogEvent } from "./events.ts";
-import { timeText } from "./time.ts";
-import { KeyLog } from "./trust/key_log.ts";
-import { homeExists, type HomeParts, HomeTraces, openHome } from "./home_parts.ts";
+import type { HomeParts } from "./home_parts.ts";
 import { checkName, LocalHome } from "./local_home.ts";
-import { OPEN_TIMEOUT_MS, type OpenOptions } from "./open_options.ts";
-import { compareNumber, type PeerTrust, type Safety } from "./trust/people.ts";
-import { parseServerAddress } from "./network/server_address.ts";
-import { type Presence, Session } from "./session.ts";
+import type { OpenOptions } from "./open_options.ts";
+import { openSession, type TrustOptions, trustServer } from "./opening.ts";
+import type { Presence, Session } from "./session.ts";
+import type { Delivery } from "./talk/acks.ts";
+import type { SentMessage } from "./talk/confirmations.ts";
+import { deliveries, type DeliveriesOptions } from "./talk/deliveries.ts";
+import { GroupChanges, type GroupOptions } from "./talk/group_changes.ts";
+import { type Group, type GroupDetails, Groups } from "./talk/groups.ts";
 import { show } from "./talk/showing.ts";
 import { checkText } from "./text.ts";
-
-/** For what is done to a group. */
-export interface GroupOptions {
-  /** How long it may take. */
-  readonly timeoutMs?: number;
-}
+import { timeText } from "./time.ts";
+import { compareNumber, type PeerTrust, type Safety } from "./trust/people.ts";
 
 /** One person's chat on one device, connected; what it has of {@linkcode LocalHome} works without a connection too. */
 export class ChatClient extends LocalHome {
@@ -51,25 +44,8 @@ export class ChatClient extends LocalHome {
    * signal's reason.
    */
   static async open(options: OpenOptions): Promise<ChatClient> {
-    const traces = new HomeTraces(options.home);
-    const name = options.name === undefined ? undefined : checkName(options.name);
-    const server = options.server === undefined ? undefined : parseServerAddress(options.server);
-    let parts: HomeParts;
-    try {
-      parts = openHome(options.home);
-    } catch (error) {
-      traces.remove();
-      throw error;
-    }
-    try {
-      const session = await Session.start(parts, { ...options, name, server });
-      return new ChatClient(parts, session);
-    } catch (error) {
-      const isNobodys = parts.credentials.account() === undefined;
-      parts.database.close();
-      if (isNobodys) traces.remove();
-      throw error;
-    }
+    const { parts, session } = await openSession(options);
+    return new ChatClient(parts, session);
   }
 
   /** Signs up. @throws RefusedError where the name is taken. */
@@ -108,26 +84,8 @@ export class ChatClient extends LocalHome {
    * @returns The fingerprint trusted from now on.
    * @throws KeyChangedError where it proves another one than the pinned one, and nobody has been shown that before.
    */
-  static async trustServer(
-    options: Pick<OpenOptions, "home" | "timeoutMs" | "signal" | "dial"> & { readonly server: string },
-  ): Promise<string> {
-    const address = parseServerAddress(options.server);
-    if (!homeExists(options.home)) throw new UsageError(`There is no account in ${options.home}`);
-    const parts = openHome(options.home);
-    try {
-      KeyLog.accept(parts.database);
-      if (address.fingerprint === undefined && !parts.servers.hasOffer(address)) {
-        const { timeoutMs = OPEN_TIMEOUT_MS, signal, dial } = options;
-        const fingerprint = await provenFingerprint({ server: address, timeoutMs, signal, dial });
-        const pinned = parts.servers.pinned(address);
-        // Nobody has seen it yet: now they do, and may say so again.
-        if (pinned && !equalBytes(pinned, fingerprint)) throw parts.servers.refuse(address, fingerprint);
-        return formatFingerprint(parts.servers.trust({ ...address, fingerprint })!);
-      }
-      return formatFingerprint(parts.servers.trust(address)!);
-    } finally {
-      parts.database.close();
-    }
+  static trustServer(options: TrustOptions): Promise<string> {
+    return trustServer(options);
   }
 
   override get server(): string {
@@ -258,14 +216,8 @@ export class ChatClient extends LocalHome {
    * @returns Its address, `#name`.
    * @throws UsageError for what cannot be a name.
    */
-  async createGroup(name: string, options: GroupOptions = {}): Promise<string> {
-    const wanted = checkGroupName(name);
-    const id = await this.#session.engine(async (engine) => {
-      const made = await engine.create(wanted);
-      await this.#session.adopt(made);
-      return made;
-    }, options.timeoutMs);
-    return groupAddress(this.parts.database, id);
+  createGroup(name: string, options: GroupOptions = {}): Promise<string> {
+    return this.#groupChanges.create(name, options);
   }
 
   /**
@@ -275,27 +227,18 @@ export class ChatClient extends LocalHome {
    * @returns When the change counts for everybody.
    * @throws UsageError, RefusedError where one may not, KeyChangedError, TimedOutError.
    */
-  async changeGroup(name: string, change: GroupChange, options: GroupOptions = {}): Promise<void> {
-    const id = this.#groupOf(name),
-      wanted = change.do === "rename" ? { ...change, name: checkGroupName(change.name) } : change;
-    await this.#session.engine((engine) => engine.change(id, wanted), options.timeoutMs ?? changeTimeoutMs(wanted));
-    if (change.do === "delete") this.#isOver(id);
-    else await this.#session.refresh(id);
+  changeGroup(name: string, change: GroupChange, options: GroupOptions = {}): Promise<void> {
+    return this.#groupChanges.change(name, change, options);
   }
 
   /** Leaves a group. @throws RefusedError for the last admin while others are there. */
-  async leaveGroup(name: string, options: GroupOptions = {}): Promise<void> {
-    const id = this.#groupOf(name);
-    await this.#session.engine((engine) => engine.leave(id), options.timeoutMs);
-    this.#isOver(id);
-    const { database, conversations } = this.parts;
-    database.transaction(() => conversations.endGroup(id));
+  leaveGroup(name: string, options: GroupOptions = {}): Promise<void> {
+    return this.#groupChanges.leave(name, options);
   }
 
   /** An invite link: the open one, or a new one. `revoke` closes those there are. */
-  async groupLink(name: string, options: GroupOptions & { readonly revoke?: boolean } = {}): Promise<string> {
-    const id = this.#groupOf(name), { revoke = false, timeoutMs = CHANGE_TIMEOUT_MS } = options;
-    return await this.#session.engine((engine) => engine.link(id, { revoke }), timeoutMs);
+  groupLink(name: string, options: GroupOptions & { readonly revoke?: boolean } = {}): Promise<string> {
+    return this.#groupChanges.link(name, options);
   }
 
   /**
@@ -305,7 +248,7 @@ export class ChatClient extends LocalHome {
    * @returns The group's conversation: {@linkcode groupBy} has it from then on.
    */
   joinGroup(link: string, options: GroupOptions = {}): Promise<ConversationId> {
-    return this.#session.engine((engine) => engine.join(link), options.timeoutMs);
+    return this.#groupChanges.join(link, options);
   }
 
   /** A group by its conversation; `undefined` while this home is not in it. */
@@ -314,26 +257,8 @@ export class ChatClient extends LocalHome {
   }
 
   /** A group with what only its own state tells: devices, identities, links, why nothing can be sent. @throws UsageError */
-  async groupDetails(name: string, options: GroupOptions = {}): Promise<GroupDetails> {
-    const id = this.#groupOf(name), groups = new Groups(this.parts.conversations, this.name);
-    const state = await this.#session.engine((engine) => engine.known(id), options.timeoutMs);
-    return groups.details(id, state)!;
-  }
-
-  /** This person has gone: no row comes that would say so. */
-  #isOver(id: ConversationId): void {
-    this.parts.database.transaction(() => this.parts.conversations.setEnded(id));
-  }
-
-  #groupOf(name: string): ConversationId {
-    return new Groups(this.parts.conversations, this.name).find(name);
-  }
-
-  /** @throws UsageError where one is no longer in it. */
-  #openGroup(id: ConversationId): { readonly peer: UserName; readonly target: ConversationId } {
-    const group = this.groupBy(id);
-    if (group?.ended) throw new UsageError(`You are no longer in ${group.address}`);
-    return { peer: "" as UserName, target: id };
+  groupDetails(name: string, options: GroupOptions = {}): Promise<GroupDetails> {
+    return this.#groupChanges.details(name, options);
   }
 
   /**
@@ -524,13 +449,18 @@ export class ChatClient extends LocalHome {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+
+  get #groupChanges(): GroupChanges {
+    return new GroupChanges({ ...this.parts, self: this.name, session: this.#session });
+  }
+
+  /** @throws UsageError where one is no longer in it. */
+  #openGroup(id: ConversationId): { readonly peer: UserName; readonly target: ConversationId } {
+    const group = this.groupBy(id);
+    if (group?.ended) throw new UsageError(`You are no longer in ${group.address}`);
+    return { peer: "" as UserName, target: id };
+  }
 }
 
-/** Others may change the group at the same time, and a race that is lost is run again. */
-const CHANGE_TIMEOUT_MS = 60_000;
-/** More for each of very many who are let in: keys of all of them are fetched and checked. */
-function changeTimeoutMs(change: GroupChange): number {
-  return CHANGE_TIMEOUT_MS + (change.do === "add" ? change.names.length * 300 : 0);
-}
 /** Megabytes, on whatever line. */
 const SHARE_TIMEOUT_MS = 10 * 60_000;

@@ -207,6 +207,7 @@ const FACES = new Set([
   "main.ts",
   "commands.ts",
   "chat_client.ts",
+  "opening.ts",
   "session.ts",
   "overview.ts",
   "output.ts",
