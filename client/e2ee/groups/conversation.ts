@@ -113,9 +113,13 @@ export class Conversation {
     const end = (apply: () => void) => {
       assert(!isOver, "A step is over once");
       isOver = true;
-      apply();
-      release();
-      this.#wake();
+      try {
+        apply();
+      } finally {
+        // What goes wrong behind a step stops nobody here for ever.
+        release();
+        this.#wake();
+      }
     };
     return {
       write: () => this.#write(next),
