@@ -225,11 +225,19 @@ Deno.test("Insider, invite link: who is put out does not come back by a link tha
   }));
 
 /** A group of the same id as the true one, made by somebody else, with its members' key packages and a later epoch. */
-async function impostorOf(world: World, by: Home, id: ConversationId, users: readonly string[]) {
+async function impostorOf(
+  world: World,
+  by: Home,
+  id: ConversationId,
+  users: readonly string[],
+  { isDirect = false } = {},
+) {
   const { lib, mls } = await libraryOf(TEST_CLUSTER, world.suite)(), nowMs = world.clock.nowMs;
-  const info = { ...EMPTY_INFO, kind: lib.Kind.group, name: "friends", roles: [] };
   const owner = { user: by.user, identity: by.parts.identity.fingerprint.toHex(), role: lib.Role.owner };
-  let group = await lib.createGroup(mls, by.ownDevice, { conversation: id, info: { ...info, roles: [owner] }, nowMs });
+  const info = isDirect
+    ? { ...EMPTY_INFO, kind: lib.Kind.direct }
+    : { ...EMPTY_INFO, kind: lib.Kind.group, name: "friends", roles: [owner] };
+  let group = await lib.createGroup(mls, by.ownDevice, { conversation: id, info, nowMs });
   const packages = await world.server.store.takeKeyPackages({
     user: by.user,
     device: by.device,
@@ -249,6 +257,31 @@ async function impostorOf(world: World, by: Home, id: ConversationId, users: rea
   return { lib, mls, committed, group: { state: committed.group.pending!.state, endedMs: new Map() } };
 }
 
+/** A letter as its author's own client seals one. */
+function letterBy(
+  world: World,
+  { from, to, id }: { readonly from: Home; readonly to: Home; readonly id: ConversationId },
+  type: typeof InnerType.welcome | typeof InnerType.invitation,
+  content: Uint8Array,
+) {
+  return sealLetter({
+    self: {
+      name: from.user,
+      identity: from.parts.identity.fingerprint,
+      keys: from.parts.keys,
+      clusterId: TEST_CLUSTER,
+      certificate: from.parts.certificate,
+    },
+    certificates: new CertificateCache(TEST_CLUSTER),
+    to: to.parts.certificate,
+    conversation: id,
+    messageId: world.random.bytes(16).toHex() as MessageId,
+    timeMs: world.clock.nowMs,
+    type,
+    content,
+  });
+}
+
 /** What the server hands a device that asks what it has for it. */
 function serve(world: World, to: Home, welcome: ResponseOf<"welcome">["welcome"]): void {
   const { server } = world, answer = server.answer.bind(server);
@@ -266,26 +299,11 @@ Deno.test("Lying server, another group in its place: a stranger's invitation or 
     };
     const eve = await world.home("eve");
     await world.settle();
-    const before = alice.stateOf(id), certificates = new CertificateCache(TEST_CLUSTER);
+    const before = alice.stateOf(id);
     const { lib, mls, committed, group } = await impostorOf(world, eve, id, ["alice", "bob", "carol"]);
     const { groupInfo, sealedTree } = await lib.makeInvitation(mls, group);
     const letter = (type: typeof InnerType.welcome | typeof InnerType.invitation, content: Uint8Array) =>
-      sealLetter({
-        self: {
-          name: eve.user,
-          identity: eve.parts.identity.fingerprint,
-          keys: eve.parts.keys,
-          clusterId: TEST_CLUSTER,
-          certificate: eve.parts.certificate,
-        },
-        certificates,
-        to: alice.parts.certificate,
-        conversation: id,
-        messageId: world.random.bytes(16).toHex() as MessageId,
-        timeMs: world.clock.nowMs,
-        type,
-        content,
-      });
+      letterBy(world, { from: eve, to: alice, id }, type, content);
     for (const home of [bob, carol]) home.disconnect();
     // A commit that does not open, of a later epoch, and beside it what she is to believe.
     const [{ bytes } = { bytes: new Uint8Array() }] = committed.welcomes.filter(({ device }) =>
@@ -330,22 +348,8 @@ Deno.test("Insider, another group in its place: who is moved into one is told of
     const { groupInfo, sealedTree } = await lib.makeInvitation(mls, group);
     for (const home of [bob, mallory]) home.disconnect();
     const seq = (await world.server.rows(alice.user, id)).length + 1;
-    const invitation = await sealLetter({
-      self: {
-        name: mallory.user,
-        identity: mallory.parts.identity.fingerprint,
-        keys: mallory.parts.keys,
-        clusterId: TEST_CLUSTER,
-        certificate: mallory.parts.certificate,
-      },
-      certificates: new CertificateCache(TEST_CLUSTER),
-      to: alice.parts.certificate,
-      conversation: id,
-      messageId: world.random.bytes(16).toHex() as MessageId,
-      timeMs: world.clock.nowMs,
-      type: InnerType.invitation,
-      content: groupInfo,
-    });
+    const place = { from: mallory, to: alice, id };
+    const invitation = await letterBy(world, place, InnerType.invitation, groupInfo);
     serve(world, alice, { commit: seq, body: invitation.body, tree: sealedTree, isInvitation: true });
     await plantNoise(world, mallory, id, { isCommit: true });
     await world.settle();
@@ -365,25 +369,38 @@ Deno.test("Lying server: who was put out comes back by nobody's invitation", () 
     await world.settle();
     const { lib, mls, group } = await impostorOf(world, eve, id, ["bob"]);
     const { groupInfo, sealedTree } = await lib.makeInvitation(mls, group);
-    const invitation = await sealLetter({
-      self: {
-        name: eve.user,
-        identity: eve.parts.identity.fingerprint,
-        keys: eve.parts.keys,
-        clusterId: TEST_CLUSTER,
-        certificate: eve.parts.certificate,
-      },
-      certificates: new CertificateCache(TEST_CLUSTER),
-      to: bob.parts.certificate,
-      conversation: id,
-      messageId: world.random.bytes(16).toHex() as MessageId,
-      timeMs: world.clock.nowMs,
-      type: InnerType.invitation,
-      content: groupInfo,
-    });
+    const place = { from: eve, to: bob, id };
+    const invitation = await letterBy(world, place, InnerType.invitation, groupInfo);
     serve(world, bob, { commit: 100, body: invitation.body, tree: sealedTree, isInvitation: true });
     bob.onEvent({ type: "welcomed", conversation: id });
     await world.settle();
     assert.equal(bob.engine.conversation(id), undefined);
     assert(!world.happened.slice(-20).some((one) => one === `bob ${bob.device} asks commit`));
   }));
+
+for (
+  const [what, by, letterFrom, isDirect, reason] of [
+    ["with somebody third in it", "eve", "eve", true, /others are in it/],
+    ["that is none", "bob", "bob", false, /it is another kind of conversation/],
+    ["from somebody who is not in it", "bob", "eve", true, /who sent it is not a member/],
+    ["by the other one", "bob", "bob", true, undefined],
+  ] as const
+) {
+  Deno.test(`Lying server, a direct conversation ${what}: its Welcome is ${reason === undefined ? "taken" : "refused"}`, () =>
+    World.run(async (world) => {
+      const alice = await world.home("alice"), bob = await world.home("bob"), eve = await world.home("eve");
+      const homes = { bob, eve }, id = await world.direct(alice, bob);
+      await world.settle();
+      const { committed } = await impostorOf(world, homes[by], id, ["alice"], { isDirect });
+      for (const home of [bob, eve]) home.disconnect();
+      const { bytes } = committed.welcomes.find(({ device }) => device === alice.device)!;
+      const welcome = await letterBy(world, { from: homes[letterFrom], to: alice, id }, InnerType.welcome, bytes);
+      serve(world, alice, { commit: 1, body: welcome.body, tree: committed.sealedTree!, isInvitation: false });
+      alice.onEvent({ type: "welcomed", conversation: id });
+      await world.settle();
+      const refused = alice.warnings.filter(({ code }) => code === "welcome-refused").map(({ text }) => text);
+      assert.equal(refused.length, reason === undefined ? 0 : 1);
+      if (reason !== undefined) assert.match(refused[0]!, reason);
+      assert.equal(alice.engine.conversation(id) === undefined, reason !== undefined);
+    }));
+}
