@@ -4,7 +4,7 @@
  * SQLite's own backup copies page by page. It would begin again whenever another process commits, so the copying connection
  * holds one snapshot from its first page to its last; a writer waits for nothing, only its WAL grows meanwhile.
  */
-import { dirname } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { backup, DatabaseSync } from "node:sqlite";
 import { type BackupAbout, BackupFile, BackupFileError, type BackupManifest, finishBackup } from "./backup_file.ts";
 import { checkDatabase, type CheckReport, openToRead } from "./check.ts";
@@ -35,6 +35,7 @@ export class DamagedError extends Error {
 export async function makeBackup(options: BackupOptions): Promise<BackupManifest> {
   const { from, to, about, keys } = options;
   const temporary = temporaryOf(to);
+  await discardOld(to);
   try {
     Deno.openSync(temporary, { write: true, createNew: true, mode: 0o600 }).close();
     await copyDatabase(from, temporary, options.onProgress);
@@ -53,6 +54,22 @@ export async function makeBackup(options: BackupOptions): Promise<BackupManifest
 /** Where a backup grows until it is whole. */
 export function temporaryOf(file: string): string {
   return `${file}.${Deno.pid}.tmp`;
+}
+
+/**
+ * Takes away what programs left beside this file that were killed over it: nothing else ever would. Whether their process lives cannot be
+ * asked, on a shared disk least of all; but what was not written for a day is not being made, and what bears our own pid is not ours.
+ */
+export async function discardOld(file: string): Promise<void> {
+  const folder = dirname(file), begin = `${basename(file)}.`, ours = basename(temporaryOf(file));
+  for await (const { name } of Deno.readDir(folder)) {
+    if (!name.startsWith(begin) || !/^\d+\.tmp(-journal|-wal|-shm)?$/.test(name.slice(begin.length))) continue;
+    const path = join(folder, name);
+    try {
+      const { mtime } = await Deno.stat(path), ageMs = Date.now() - (mtime?.getTime() ?? Date.now());
+      if (ageMs > LEFT_MS || name.startsWith(ours)) await Deno.remove(path, { recursive: true });
+    } catch { /* somebody else was faster */ }
+  }
 }
 
 /**
@@ -148,5 +165,6 @@ export function discard(path: string): void {
   }
 }
 
+const LEFT_MS = 24 * 3600 * 1000;
 /** A piece of the copy: a few milliseconds, between which progress is told. */
 const PAGES_AT_ONCE = 1024;

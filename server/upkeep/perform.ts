@@ -4,6 +4,7 @@ import { UsageError } from "../../shared/host/mod.ts";
 import { StartError } from "../start_error.ts";
 import { DamagedError } from "../store/backup.ts";
 import { BackupFileError } from "../store/backup_file.ts";
+import { isFailureOfTheDisk } from "../store/full.ts";
 import { backUp } from "./backup.ts";
 import { check } from "./check.ts";
 import { describeProblems, type UpkeepFace } from "./face.ts";
@@ -16,10 +17,19 @@ export async function performUpkeep(upkeep: Upkeep, face: UpkeepFace): Promise<n
   } catch (error) {
     if (error instanceof BackupFileError) throw new StartError(EXIT_DAMAGED, error.message, { cause: error });
     if (error instanceof ClusterKeysError) throw new StartError(1, error.message, { cause: error });
+    if (isWithoutRoom(error)) {
+      const what = upkeep.type === "backup" ? "back up" : upkeep.type;
+      throw new StartError(1, `Cannot ${what}: a disk has no room, or it fails (${error.message})`, { cause: error });
+    }
     if (!(error instanceof DamagedError)) throw error;
     face.tell(describeProblems(error.report.problems));
     throw new StartError(EXIT_DAMAGED, error.message, { cause: error });
   }
+}
+
+/** SQLite's words, or the system's. */
+function isWithoutRoom(error: unknown): error is Error {
+  return isFailureOfTheDisk(error) || (error instanceof Error && /No space left on device/.test(error.message));
 }
 
 async function perform(upkeep: Upkeep, face: UpkeepFace): Promise<number> {

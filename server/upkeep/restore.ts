@@ -7,7 +7,7 @@ import { type ClusterKeys, dataPaths, loadClusterKeys } from "../../shared/clust
 import { formatFingerprint } from "../../shared/crypto/mod.ts";
 import { ensurePrivateDirectory, FileLock } from "../../shared/host/mod.ts";
 import { StartError } from "../start_error.ts";
-import { DamagedError, makeReady, unpackDatabase } from "../store/backup.ts";
+import { DamagedError, discardOld, makeReady, temporaryOf, unpackDatabase } from "../store/backup.ts";
 import { BackupFile } from "../store/backup_file.ts";
 import { openToRead } from "../store/check.ts";
 import { storePaths } from "../store/leader.ts";
@@ -18,7 +18,8 @@ import { describeBackup, describeCounts, type UpkeepFace } from "./face.ts";
 /** Looks at a backup and makes nothing of it. @throws BackupFileError, DamagedError, StoreVersionError */
 export async function verifyBackup(file: string, face: UpkeepFace): Promise<void> {
   using backup = await openBackup(file);
-  const work = `${file}.${Deno.pid}.tmp`;
+  const work = temporaryOf(file);
+  await discardOld(file);
   await ensurePrivateDirectory(work);
   try {
     const report = await unpackDatabase(backup, join(work, "store.db"));
