@@ -2,8 +2,9 @@
  * The engine of encrypted conversations in its place: made when it is first needed, used only while this process owns the home
  * (SECURITY M11), over whatever connection there is.
  *
- * What the engine does by itself, by a timer or behind an answer, holds the home as well: each of its requests has a share, which
- * is kept for a moment longer than it takes, so that nobody else comes in between a request and what follows from it.
+ * What the engine does by itself, by a timer or behind an answer, holds the home as well, until it is done: nobody else comes in
+ * between a request and what follows from it. What pauses has a share for each of its requests, which is kept for a moment longer
+ * than that takes.
  */
 import { systemRandom } from "../../shared/crypto/mod.ts";
 import type { ConversationId, Record } from "../../shared/protocol/mod.ts";
@@ -113,6 +114,7 @@ export class EngineHost {
       onJoined: (conversation, taken) => this.#options.onJoined(this.#engine!, conversation, taken),
       onComers: (conversation, comers, upTo) => this.#options.onComers(conversation, comers, upTo),
       onChanged: (conversation) => this.#options.onChanged(conversation),
+      hold: () => this.#hold(),
       nowMs: () => Date.now(),
       timers: { nowMs: systemTimers.nowMs, after: (ms, run) => this.#after(ms, run) },
       random: systemRandom,
@@ -142,6 +144,17 @@ export class EngineHost {
     } finally {
       hold.release();
     }
+  }
+
+  /** Sealing takes a busy machine longer than a share lingers. Not for ever: others of this home wait. */
+  #hold(): () => void {
+    const hold = this.ownership.share();
+    if (hold === undefined) return () => {};
+    const cancel = systemTimers.after(HELD_MS_MAX, () => hold.release());
+    return () => {
+      cancel();
+      hold.release();
+    };
   }
 
   /** A timer's work is for who owns the home when it is due. */
@@ -187,3 +200,4 @@ export class EngineHost {
 }
 
 const LOCK_RETRY_MS = 500;
+const HELD_MS_MAX = 10_000;

@@ -3,22 +3,35 @@ import type { Timers } from "../../timers.ts";
 
 export class Background {
   readonly #timers: Timers;
+  readonly #hold: () => () => void;
   readonly #running = new Set<Promise<void>>();
   readonly #pauses = new Set<() => void>();
   #closed = false;
 
-  constructor(timers: Timers) {
+  /** @param hold Holds the home for what begins now; what it gives back is called when that has ended. */
+  constructor(timers: Timers, hold: () => () => void = () => () => {}) {
     this.#timers = timers;
+    this.#hold = hold;
   }
 
   get isBusy(): boolean {
     return this.#running.size > this.#pauses.size;
   }
 
-  /** @returns When it has ended, however; never rejects. */
-  run(work: () => Promise<void>): Promise<void> {
+  /**
+   * Between one of its requests and what it does with the answer nobody else comes in, however long that takes: what failed for
+   * that would not be done again before the next connection.
+   *
+   * @param pauses It takes its time, and others may come in between.
+   * @returns When it has ended, however; never rejects.
+   */
+  run(work: () => Promise<void>, { pauses = false } = {}): Promise<void> {
     if (this.#closed) return Promise.resolve();
-    const running = work().catch(() => {}).finally(() => this.#running.delete(running));
+    const release = pauses ? () => {} : this.#hold();
+    const running = work().catch(() => {}).finally(() => {
+      release();
+      this.#running.delete(running);
+    });
     this.#running.add(running);
     return running;
   }

@@ -37,7 +37,7 @@ export function makeContext(options: EngineOptions): Context {
     pending: new PendingRows(database, vault),
     shelf: new Shelf(options),
     scrubber: new Scrubber(options),
-    background: new Background(options.timers),
+    background: new Background(options.timers, options.hold),
     load: libraryOf(self.clusterId, options.suite),
   };
 }

@@ -29,7 +29,7 @@ export class Forgetting {
     this.#cancel = timers.after(DAY_MS, () => this.start());
     if (this.#isRunning) return;
     this.#isRunning = true;
-    background.run(() => this.#run().finally(() => this.#isRunning = false));
+    background.run(() => this.#run().finally(() => this.#isRunning = false), { pauses: true });
   }
 
   close(): void {

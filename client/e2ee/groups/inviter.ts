@@ -43,7 +43,7 @@ export class Inviter {
       } finally {
         this.#busy.delete(here.id);
       }
-    });
+    }, { pauses: true });
   }
 
   /** Resolves when what is being left has been. Never rejects. */

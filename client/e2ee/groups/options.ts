@@ -43,6 +43,8 @@ export interface EngineOptions {
   onComers?(conversation: ConversationId, comers: readonly Turn[], upTo: number): void;
   /** Something about a conversation has changed that is not told by a row: what waits in it may be tried again. */
   onChanged(conversation: ConversationId): void;
+  /** Holds the home for something that begins now and is not waited for. @returns To be called when that has ended. */
+  readonly hold?: () => () => void;
   /** Milliseconds since 1970. */
   nowMs(): number;
   readonly timers: Timers;

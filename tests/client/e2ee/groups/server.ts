@@ -16,7 +16,7 @@ import type {
   Response,
   UserName,
 } from "../../../../shared/protocol/mod.ts";
-import { ServerRefusal } from "../../../../client/remote.ts";
+import { ServerRefusal } from "../../../../client/network/remote.ts";
 
 export interface Peer {
   readonly user: UserName;
