@@ -9,8 +9,8 @@ import { mlsBody } from "../../../../client/e2ee/groups/body.ts";
 import { type CommitNotes, encodeNotes } from "../../../../client/e2ee/mls/commit_notes.ts";
 import { decodeMessage, encodeMessage } from "../../../../client/e2ee/mls/wire.ts";
 import { InnerType } from "../../../../shared/crypto/mod.ts";
-import type { ConversationId, MessageId, ResponseOf, UserName } from "../../../../shared/protocol/mod.ts";
-import { TEST_CLUSTER } from "../../../keys.ts";
+import type { ConversationId, DeviceId, MessageId, ResponseOf, UserName } from "../../../../shared/protocol/mod.ts";
+import { TEST_CLUSTER, TEST_NOT_AFTER_MS } from "../../../keys.ts";
 import { assertAgree, assertHealthy, type Home, World } from "./world.ts";
 
 const name = (user: string) => user as UserName;
@@ -230,7 +230,7 @@ async function impostorOf(
   by: Home,
   id: ConversationId,
   users: readonly string[],
-  { isDirect = false } = {},
+  { isDirect = false, epochs = 20 } = {},
 ) {
   const { lib, mls } = await libraryOf(TEST_CLUSTER, world.suite)(), nowMs = world.clock.nowMs;
   const owner = { user: by.user, identity: by.parts.identity.fingerprint.toHex(), role: lib.Role.owner };
@@ -250,7 +250,7 @@ async function impostorOf(
     assert(verdict.ok);
     return verdict;
   }));
-  for (let epoch = 0; epoch < 20; epoch++) {
+  for (let epoch = 0; epoch < epochs; epoch++) {
     group = { state: (await lib.commitChange(mls, group, {})).group.pending!.state, endedMs: new Map() };
   }
   const committed = await lib.commitChange(mls, group, { add });
@@ -404,3 +404,57 @@ for (
       assert.equal(alice.engine.conversation(id) === undefined, reason !== undefined);
     }));
 }
+
+Deno.test("Insider, another group in its place: a member's Welcome to an epoch that is over is refused", () =>
+  World.run(async (world) => {
+    const { homes: [alice, bob, mallory], id } = await friends(world, "alice", "bob", "mallory") as never as {
+      homes: [Home, Home, Home];
+      id: ConversationId;
+    };
+    const before = alice.stateOf(id), { committed } = await impostorOf(world, mallory, id, ["alice"], { epochs: 0 });
+    for (const home of [bob, mallory]) home.disconnect();
+    const { bytes } = committed.welcomes.find(({ device }) => device === alice.device)!;
+    const welcome = await letterBy(world, { from: mallory, to: alice, id }, InnerType.welcome, bytes);
+    const seq = (await world.server.rows(alice.user, id)).length + 1;
+    serve(world, alice, { commit: seq, body: welcome.body, tree: committed.sealedTree!, isInvitation: false });
+    await plantNoise(world, mallory, id, { isCommit: true });
+    await world.settle();
+    assert(alice.warnings.some(({ text }) => /an epoch that is over/.test(text)));
+    assert.deepEqual(alice.stateOf(id), before);
+  }));
+
+Deno.test("Lying server, sender: another device of the same person is not the one that wrote", () =>
+  World.run(async (world) => {
+    const { homes: [alice, bob], id } = await friends(world, "alice", "bob") as never as {
+      homes: [Home, Home];
+      id: ConversationId;
+    };
+    world.server.shown = (device, record) =>
+      device === bob.device && record.sender === alice.user
+        ? { ...record, device: "5".repeat(32) as DeviceId }
+        : record;
+    alice.say(id, "by my phone");
+    await world.settle();
+    assertHealthy(world);
+    assert.deepEqual(bob.texts(id), []);
+    assert.deepEqual(bob.refused, ["The server names another device than the one that sent it"]);
+  }));
+
+Deno.test("engine: a device whose certificate is over is removed before the next message, by whoever may", () =>
+  World.run(async (world) => {
+    const { homes: [alice, bob, carol], id } = await friends(world, "alice", "bob", "carol") as never as {
+      homes: [Home, Home, Home];
+      id: ConversationId;
+    };
+    world.clock.pass(TEST_NOT_AFTER_MS - world.clock.nowMs + 1);
+    // Not a member's to do.
+    bob.say(id, "is it so late?");
+    await world.settle();
+    assert.equal(alice.stateOf(id).members.length, 3);
+    alice.say(id, "it is");
+    await world.settle();
+    assertHealthy(world);
+    assert.deepEqual(alice.stateOf(id).members.map((member) => member.split(" ")[0]), ["alice"]);
+    assert.equal(carol.engine.conversation(id), undefined);
+    assert.deepEqual(bob.texts(id), ["bob: is it so late?"]);
+  }));

@@ -18,7 +18,8 @@ import {
   withoutPending,
 } from "../../../../client/e2ee/mls/mod.ts";
 import { encodeNotes, NO_NOTES } from "../../../../client/e2ee/mls/commit_notes.ts";
-import { encodeMessage } from "../../../../client/e2ee/mls/wire.ts";
+import { senderOf } from "../../../../client/e2ee/mls/sender.ts";
+import { decodeMessage, encodeMessage } from "../../../../client/e2ee/mls/wire.ts";
 import { testKeys } from "../../../keys.ts";
 import { assertAgree, CONVERSATION, describe, everybodyDoes, mlsFor, NOW_MS, Person } from "./people.ts";
 
@@ -172,10 +173,16 @@ Deno.test("receive() skips standalone proposals and members' public commits", as
 
 Deno.test("receive() of a second commit by the same author in an epoch opens for others", async () => {
   const [alice, bob] = await friends("alice", "bob") as [Person, Person];
-  await alice.propose({});
+  const refused = await alice.propose({});
   alice.group = withoutPending(alice.group!);
   // The first one was refused by the store and never seen; its key must not be used again.
   const again = await alice.propose({});
+  const generationOf = async (body: Uint8Array) => {
+    const message = decodeMessage(body);
+    assert(message?.wireformat === "mls_private_message");
+    return (await senderOf(bob.group!.state, message.privateMessage, bob.mls.suite))?.generation;
+  };
+  assert.deepEqual([await generationOf(refused.body), await generationOf(again.body)], [0, 1]);
   assert.equal((await bob.receive(again.body)).kind, "commit");
   assert.equal((await alice.receive(again.body)).kind, "commit");
   assertAgree([alice, bob]);
@@ -241,6 +248,10 @@ Deno.test("receive() notices that its own state is older than what it sent", asy
   await assert.rejects(sealMessage(bob.mls, old, {} as never), /used up/);
   bob.group = loadGroup(bob.mls, bob.device, copy);
   for (const body of bodies) assert.equal((await bob.receive(body)).kind, "rolledBack");
+  // A commit that it does not know of, in the epoch that it is in, says the same.
+  const later = await bob.propose({});
+  bob.group = loadGroup(bob.mls, bob.device, copy);
+  assert.equal((await bob.receive(later.body)).kind, "rolledBack");
   // Back with new keys, in place of the old leaf.
   const join = await joinByItself(bob.mls, bob.device, await makeInvitation(alice.mls, alice.group!), {
     conversation: CONVERSATION,

@@ -116,6 +116,9 @@ Deno.test("changesOf() a message is one small row, and no secret of a past epoch
   const disk = [...alice.rows.values()].map((row) => row.toHex()).join(" ");
   for (const secret of secrets) assert(!disk.includes(secret));
   assert(disk.includes(alice.authenticator));
+  // What would let somebody resume the group is not kept at all.
+  assert.equal(alice.group!.state.keySchedule.resumptionPsk.length, 0);
+  for (const past of alice.group!.state.historicalReceiverData.values()) assert.equal(past.resumptionPsk.length, 0);
   assert(!disk.includes(alice.device.leafPkcs8.slice(-32).toHex()), "the signature key lies elsewhere");
 });
 
