@@ -298,7 +298,7 @@ Deno.test("exit code 1: output that cannot be written, and it is shown again", a
 
 /** `fastchat WORDS > /dev/full`. */
 function shell(...words: string[]): { args: string[]; env: Record<string, string> } {
-  const program = ["run", "--no-check", "-A", "--config", "deno.json", "client/main.ts"];
+  const program = ["run", "--quiet", "--no-check", "-A", "--config", "deno.json", "client/main.ts"];
   const root = new URL("../..", import.meta.url).pathname;
   return {
     args: ["-c", `cd "${root}" && exec "$0" "$@" > /dev/full`, Deno.execPath(), ...program, ...words],

@@ -113,11 +113,15 @@ const STEADY_PORT_MIN = 12_000;
 /** For a balancer and its servers. */
 const STEADY_PORTS = 16;
 
-/** `deno run` with the permissions of deno.json's tasks, for the program in that folder. */
+/**
+ * `deno run` with the permissions of deno.json's tasks, for the program in that folder. Quiet: where several start at once, Deno
+ * itself says now and then that one waits for another.
+ */
 export function runArguments(program: "client" | "server" | "balancer"): string[] {
   const permissions = ["net", "read", "write", "env", "sys", ...(program === "server" ? [] : ["run"])];
   return [
     "run",
+    "--quiet",
     "--no-check",
     "--no-prompt",
     "--config",

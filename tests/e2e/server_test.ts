@@ -137,7 +137,7 @@ function command(dataDir: string, flags: readonly string[]): string[] {
     "--allow-env",
     "--allow-sys",
   ];
-  const config = ["--no-check", "--no-prompt", "--config", join(ROOT, "deno.json")];
+  const config = ["--quiet", "--no-check", "--no-prompt", "--config", join(ROOT, "deno.json")];
   return ["run", ...config, ...permissions, join(ROOT, "server", "main.ts"), "--data", dataDir, ...flags];
 }
 
