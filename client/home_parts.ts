@@ -37,7 +37,7 @@ export function openHome(directory: string): HomeParts {
     database = Database.open(join(directory, DATABASE_FILE));
   } catch (error) {
     if (error instanceof FastChatError) throw error;
-    throw new UsageError(`Cannot use ${directory} as home: ${(error as Error).message}`, { cause: error });
+    throw new UsageError(`Cannot use ${directory} as home: ${whyNot(error as Error)}`, { cause: error });
   }
   const history = new History(database),
     shown = new Shown(database),
@@ -117,6 +117,13 @@ function removeFile(path: string): void {
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
+}
+
+/** SQLite needs room to open a database, and does not say so. */
+function whyNot({ message }: Error): string {
+  return /disk I\/O error|database or disk is full/.test(message)
+    ? `there is no room on its disk, or it fails (${message})`
+    : message;
 }
 
 const DATABASE_FILE = "fastchat.db";

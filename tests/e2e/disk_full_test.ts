@@ -94,7 +94,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "a server that finds no room to begin in says so in a sentence, and begins once there is some",
+  name: "whoever finds no room to begin in says so in a sentence, and a server begins once there is some",
   ignore: NOT_HERE !== undefined,
   fn: () =>
     inDirectory(async (directory) => {
@@ -107,6 +107,8 @@ Deno.test({
         const refused = await smoke();
         assert.equal(refused.code, 1, refused.stderr);
         assert.match(refused.stderr, /^Cannot start: there is no room on the disk of .*\. Make room and start again/);
+        const homeless = await fastchat(["register", "alice", "--server", "127.0.0.1:1", "--home", join(data, "home")]);
+        assert.deepEqual([homeless.code, /home: there is no room on its disk/.test(homeless.stderr)], [2, true]);
         await run("mount", "-o", "remount,size=96m", data);
         const begun = await smoke();
         assert.equal(begun.code, 0, begun.stderr);
