@@ -22,7 +22,8 @@ import type { Credentials } from "./credentials.ts";
 import { FastChatError, TimedOutError, UsageError, WrongRecoveryKeyError } from "../errors.ts";
 import { asFastChatError, type Link } from "../network/link.ts";
 import { askCredentials, openOwnIdentity, stretchOwn } from "./own_identity.ts";
-import { ConnectionLostError, type Remote } from "../network/remote.ts";
+import { ConnectionLostError } from "../network/failures.ts";
+import type { Remote } from "../network/remote.ts";
 
 /** Whose recovery key it is. */
 export interface RecoveryOwner {

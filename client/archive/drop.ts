@@ -3,7 +3,7 @@ import type { Credentials } from "../account/credentials.ts";
 import { TimedOutError } from "../errors.ts";
 import { asFastChatError, type Link } from "../network/link.ts";
 import { askCredentials, openOwnIdentity, stretchOwn } from "../account/own_identity.ts";
-import { ConnectionLostError } from "../network/remote.ts";
+import { ConnectionLostError } from "../network/failures.ts";
 
 export interface DropOptions {
   readonly credentials: Credentials;

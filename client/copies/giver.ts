@@ -17,7 +17,7 @@ import type { KeyLog } from "../trust/key_log.ts";
 import { shortDevice } from "../trust/key_watch.ts";
 import type { Keyring, Self } from "../trust/keyring.ts";
 import { type Link, patiently } from "../network/link.ts";
-import { ServerRefusal } from "../network/remote.ts";
+import { ServerRefusal } from "../network/failures.ts";
 import type { Timers } from "../timers.ts";
 import { encodePart, splitEntries } from "./bundle.ts";
 import type { Copies, Wanted } from "./copies.ts";

@@ -4,7 +4,8 @@ import type { UserName } from "../../shared/protocol/mod.ts";
 import { type DialedServer, type DialServer, dialUdp } from "./dialer.ts";
 import { TimedOutError } from "../errors.ts";
 import { asFastChatError } from "./link.ts";
-import { Remote, ServerRefusal } from "./remote.ts";
+import { ServerRefusal } from "./failures.ts";
+import { Remote } from "./remote.ts";
 import { formatServerAddress, type ServerAddress } from "./server_address.ts";
 
 export interface EnquiryOptions {

@@ -9,7 +9,9 @@ import type { Channel, ResumptionTicket } from "../../shared/net/channel.ts";
 import type { Event, HintDown, RequestOf } from "../../shared/protocol/mod.ts";
 import { CannotReachError, FastChatError, NoAnswerError, REACH_HINT, RefusedError, TimedOutError } from "../errors.ts";
 import { jittered, pause } from "../pause.ts";
-import { type Askable, ConnectionLostError, Remote } from "./remote.ts";
+import type { Askable } from "./answers.ts";
+import { ConnectionLostError } from "./failures.ts";
+import { Remote } from "./remote.ts";
 
 /** A connection whose server has proved its key, before anybody logged in on it. */
 export interface Dialed {

@@ -5,7 +5,7 @@
  * Knows nothing of keys, homes or retries; a lost connection rejects everything that waits, and is not repaired here.
  */
 import { decode, DecodeError, encode, unknownTag } from "../../shared/codec/mod.ts";
-import { CloseCode, type CloseReason, ErrorCode, RequestError } from "../../shared/errors.ts";
+import { CloseCode, type CloseReason } from "../../shared/errors.ts";
 import { type Channel, type ChannelStream, Priority, type ResumptionTicket } from "../../shared/net/channel.ts";
 import {
   type Append,
@@ -16,44 +16,15 @@ import {
   hintDown,
   type HintUp,
   hintUp,
-  type MessageId,
   readHint,
   type Request,
   request as requestSchema,
   type RequestOf,
-  type RequestType,
-  type Response,
   response as responseSchema,
-  type ResponseOf,
 } from "../../shared/protocol/mod.ts";
-import { CannotReachError } from "../errors.ts";
-import { sanitizeLine } from "../sanitize.ts";
-
-/** The connection ended under what was asked. */
-export class ConnectionLostError extends CannotReachError {
-  constructor(readonly reason: CloseReason) {
-    super(`Connection lost: ${whyLost(reason)}`);
-  }
-}
-
-function whyLost({ code, byPeer, reason }: CloseReason): string {
-  if (byPeer && code === CloseCode.malformedMessage) {
-    return "the server did not understand this client: one of the two is of an older version";
-  }
-  return sanitizeLine(reason) || "no reason given";
-}
-
-/** The server's refusal, with what an append needs of it. */
-export class ServerRefusal extends RequestError {
-  constructor(readonly response: ResponseOf<"error">) {
-    super(response.code, isTooOld(response) ? TOO_OLD : sanitizeLine(response.message), response.retryAfterMs);
-  }
-}
-
-/** The server has no such request: this program is of a later version. */
-function isTooOld({ code }: { readonly code: number }): boolean {
-  return code === ErrorCode.unsupported;
-}
+import { type AnswerTo, type Askable, isAnswerTo } from "./answers.ts";
+import { AppendLane } from "./append_lane.ts";
+import { ConnectionLostError, ServerRefusal, unanswered } from "./failures.ts";
 
 export interface RemoteHandler {
   onEvent(event: Event): void;
@@ -68,66 +39,6 @@ export interface RemoteHandler {
   /** It was not. */
   onHeard?(): void;
 }
-
-/** What each request is answered with, where it is granted. */
-interface Answers {
-  stretch: "stretching";
-  register: "session";
-  login: "session" | "enrolNeeded";
-  backup: "backup";
-  enrol: "session";
-  resume: "session";
-  logout: "ok";
-  users: "users";
-  directory: "directory";
-  openDirect: "conversation";
-  sync: "sync";
-  read: "records" | "restored";
-  acknowledge: "ok";
-  subscribe: "ok";
-  receipts: "ok";
-  receiptsOf: "receipts";
-  watch: "presence";
-  putKeyPackages: "keyPackageStock";
-  takeKeyPackages: "keyPackages";
-  createGroup: "conversation";
-  commit: "stored";
-  leave: "stored";
-  welcome: "welcome";
-  ask: "ok";
-  asks: "asks";
-  invite: "ok";
-  dropAsk: "ok";
-  members: "users";
-  keyLog: "keyLog";
-  keyEntries: "keyEntries";
-  stateKeys: "ok";
-  rotate: "ok";
-  nameDevice: "ok";
-  devices: "devices";
-  linkOffer: "linkGranted";
-  linkFind: "linkOffer";
-  linkGrant: "ok";
-  linkLogin: "session";
-  linkMeet: "linkLetter";
-  linkLetter: "linkLetter";
-  setRecovery: "ok";
-  recover: "recovery";
-  finishRecovery: "session";
-  credentials: "credentials";
-  changePassword: "ok";
-  ownBackup: "backup";
-  setArchiveKey: "ok";
-  putArchiveChunk: "ok";
-  archive: "archive";
-  archiveChunks: "archiveChunks";
-  dropArchive: "ok";
-  putHistory: "ok" | "historyGiven";
-  history: "historyParts";
-  dropHistory: "ok";
-}
-/** Appends go on their conversation's stream: see {@linkcode Remote.append}. */
-export type Askable = Exclude<RequestType, "append">;
 
 export class Remote {
   readonly channel: Channel;
@@ -171,7 +82,7 @@ export class Remote {
    *
    * @throws ServerRefusal where the server says no. @throws ConnectionLostError where it can no longer say anything.
    */
-  ask<K extends Askable>(request: RequestOf<K>, signal?: AbortSignal): Promise<ResponseOf<Answers[K]>> {
+  ask<K extends Askable>(request: RequestOf<K>, signal?: AbortSignal): Promise<AnswerTo<K>> {
     return new Promise((resolve, reject) => {
       if (this.#closed) return reject(new ConnectionLostError(this.#closed));
       if (signal?.aborted) return reject(signal.reason);
@@ -193,10 +104,10 @@ export class Remote {
           const response = this.#decode(responseSchema, message);
           if (response === undefined) return;
           if (response.type === "error") return fail(new ServerRefusal(response));
-          if (!ANSWERS[(request as Request).type as Askable].includes(response.type)) {
+          if (!isAnswerTo((request as Request).type as Askable, response)) {
             return this.#violation("Answer is of another kind");
           }
-          settle(() => resolve(response as ResponseOf<Answers[K]>));
+          settle(() => resolve(response as AnswerTo<K>));
         },
         onFinish: () => fail(unanswered()),
         onReset: () => fail(unanswered()),
@@ -292,139 +203,5 @@ export class Remote {
   }
 }
 
-/** Appends of one conversation on their way, on one stream; answered in order. */
-class AppendLane {
-  readonly #stream: ChannelStream;
-  readonly #waiting: {
-    readonly id: MessageId;
-    readonly resolve: (stored: { seq: number; timeMs: number }) => void;
-    readonly reject: (error: Error) => void;
-  }[] = [];
-  #ended = false;
-
-  constructor(
-    stream: ChannelStream,
-    owner: { decode(message: Uint8Array): Response | undefined; violation(what: string): void },
-  ) {
-    this.#stream = stream;
-    stream.handler = {
-      onMessage: (message) => {
-        const response = owner.decode(message);
-        if (response !== undefined && !this.#answer(response)) owner.violation("Answer fits no append");
-      },
-      onFinish: () => this.end(unanswered()),
-      onReset: () => this.end(unanswered()),
-    };
-  }
-
-  /** No more goes on this one. */
-  get ended(): boolean {
-    return this.#ended;
-  }
-
-  get waiting(): number {
-    return this.#waiting.length;
-  }
-
-  append(append: Append): Promise<{ seq: number; timeMs: number }> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ id: append.messageId, resolve, reject });
-      this.#stream.send(encode(requestSchema, { type: "append", ...append }));
-    });
-  }
-
-  finish(): void {
-    this.#ended = true;
-    this.#stream.finish();
-  }
-
-  /** Rejects what waits. */
-  end(error: Error): void {
-    this.finish();
-    for (const { reject } of this.#waiting.splice(0)) reject(error);
-  }
-
-  #answer(response: Response): boolean {
-    const first = this.#waiting.shift();
-    if (first === undefined) return false;
-    if (response.type === "error") {
-      // What follows on this stream is refused as well; what comes next goes on a new one.
-      if (!this.#ended) this.finish();
-      first.reject(new ServerRefusal(response));
-      return true;
-    }
-    if (response.type !== "stored" || response.messageId !== first.id) {
-      first.reject(unanswered());
-      return false;
-    }
-    first.resolve({ seq: response.seq, timeMs: response.timeMs });
-    return true;
-  }
-}
-
-/** The server gave a stream up without answering: as if the store were changing hands, the same may be asked again. */
-function unanswered(): RequestError {
-  return new RequestError(ErrorCode.unavailable, "The server gave no answer");
-}
-
-const ANSWERS: { readonly [K in Askable]: readonly Response["type"][] } = {
-  stretch: ["stretching"],
-  register: ["session"],
-  login: ["session", "enrolNeeded"],
-  backup: ["backup"],
-  enrol: ["session"],
-  resume: ["session"],
-  logout: ["ok"],
-  users: ["users"],
-  directory: ["directory"],
-  openDirect: ["conversation"],
-  sync: ["sync"],
-  read: ["records", "restored"],
-  acknowledge: ["ok"],
-  subscribe: ["ok"],
-  receipts: ["ok"],
-  receiptsOf: ["receipts"],
-  watch: ["presence"],
-  putKeyPackages: ["keyPackageStock"],
-  takeKeyPackages: ["keyPackages"],
-  createGroup: ["conversation"],
-  commit: ["stored"],
-  leave: ["stored"],
-  welcome: ["welcome"],
-  ask: ["ok"],
-  asks: ["asks"],
-  invite: ["ok"],
-  dropAsk: ["ok"],
-  members: ["users"],
-  keyLog: ["keyLog"],
-  keyEntries: ["keyEntries"],
-  stateKeys: ["ok"],
-  rotate: ["ok"],
-  nameDevice: ["ok"],
-  devices: ["devices"],
-  linkOffer: ["linkGranted"],
-  linkFind: ["linkOffer"],
-  linkGrant: ["ok"],
-  linkLogin: ["session"],
-  linkMeet: ["linkLetter"],
-  linkLetter: ["linkLetter"],
-  setRecovery: ["ok"],
-  recover: ["recovery"],
-  finishRecovery: ["session"],
-  credentials: ["credentials"],
-  changePassword: ["ok"],
-  ownBackup: ["backup"],
-  setArchiveKey: ["ok"],
-  putArchiveChunk: ["ok"],
-  archive: ["archive"],
-  archiveChunks: ["archiveChunks"],
-  dropArchive: ["ok"],
-  putHistory: ["ok", "historyGiven"],
-  history: ["historyParts"],
-  dropHistory: ["ok"],
-};
-
-const TOO_OLD =
-  "This server is older than this program and does not have what this needs: ask its operator to update it";
 /** Streams for sending that one client keeps open; well under STREAMS_OPEN_MAX, which requests need too. */
 const LANES_MAX = 64;

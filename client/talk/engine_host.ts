@@ -18,7 +18,8 @@ import type { KeyLog } from "../trust/key_log.ts";
 import type { Keyring, Self } from "../trust/keyring.ts";
 import { isTransient, type Link, patiently } from "../network/link.ts";
 import { Ownership } from "../home/ownership.ts";
-import { type Remote, ServerRefusal } from "../network/remote.ts";
+import { ServerRefusal } from "../network/failures.ts";
+import type { Remote } from "../network/remote.ts";
 import { systemTimers, type Timers } from "../timers.ts";
 
 export interface EngineHostOptions {

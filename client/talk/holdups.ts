@@ -1,7 +1,7 @@
 /** Why what was given to send does not leave for now: for those who wait for it, and told once where somebody can help. */
 import { ErrorCode } from "../../shared/errors.ts";
 import type { NoticeEvent } from "../events.ts";
-import type { ServerRefusal } from "../network/remote.ts";
+import type { ServerRefusal } from "../network/failures.ts";
 
 export class Holdups {
   readonly #onNotice: (notice: NoticeEvent) => void;

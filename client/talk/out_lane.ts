@@ -10,7 +10,8 @@ import { asFastChatError, isTransient, retryDelayMs } from "../network/link.ts";
 import type { Outbox, OutboxRow, SealedRow } from "./outbox.ts";
 import { pause } from "../pause.ts";
 import { keyOf, type Recipient } from "./recipient.ts";
-import { type Remote, ServerRefusal } from "../network/remote.ts";
+import { ServerRefusal } from "../network/failures.ts";
+import type { Remote } from "../network/remote.ts";
 import { Signal } from "./signal.ts";
 
 export interface OutLaneOptions {

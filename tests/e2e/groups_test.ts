@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { type LoadUser, startCluster } from "../../bench/load.ts";
 import { connectInhabitants, deviceOf, groupOf, populate } from "../../bench/population.ts";
-import { ServerRefusal } from "../../client/network/remote.ts";
+import { ServerRefusal } from "../../client/network/failures.ts";
 import { ErrorCode } from "../../shared/errors.ts";
 import { TREE_BYTES_MAX } from "../../shared/limits.ts";
 import type { ConversationId, Event, MessageId, ResponseOf } from "../../shared/protocol/mod.ts";

@@ -5,7 +5,7 @@
 import { fingerprint, InnerType } from "../../../shared/crypto/mod.ts";
 import type { Ask, DeviceId, MessageId, RequestOf, UserName } from "../../../shared/protocol/mod.ts";
 import { ErrorCode } from "../../../shared/errors.ts";
-import { ServerRefusal } from "../../network/remote.ts";
+import { ServerRefusal } from "../../network/failures.ts";
 import type { CheckedKeyPackage, Group, Member, Roster } from "../mls/mod.ts";
 import type { Asks } from "./asks.ts";
 import { type Committer, CommitTooLarge, type Wish } from "./committer.ts";

@@ -10,7 +10,7 @@ import { InnerType } from "../../../shared/crypto/mod.ts";
 import { COMMIT_BODY_BYTES_MAX, TREE_BYTES_MAX } from "../../../shared/limits.ts";
 import type { MessageId, RequestOf, UserName } from "../../../shared/protocol/mod.ts";
 import { FastChatError } from "../../errors.ts";
-import { ServerRefusal } from "../../network/remote.ts";
+import { ServerRefusal } from "../../network/failures.ts";
 import type { CommitNotes, Committed, Group, Intent, Roster } from "../mls/mod.ts";
 import { mlsBody } from "./body.ts";
 import type { Context } from "./context.ts";
@@ -22,6 +22,8 @@ import type { Loaded } from "./library.ts";
 export interface Wish extends Intent {
   /** Rows of leave notices that it acts on. */
   readonly leaves?: readonly number[];
+  /** Members to whom the server delivers nothing, and is to again. */
+  readonly serve?: readonly UserName[];
 }
 
 /** What a change needs does not fit: new keys for each of very many devices that never had any of their own, or their tree. */
@@ -175,7 +177,7 @@ export class Committer {
         lastCommit: state.lastCommit,
         body: mlsBody(committed.body),
         // Who is in a direct conversation, its id says.
-        add: isGroup ? [...are].filter((user) => !were.has(user)) : [],
+        add: isGroup ? [...[...are].filter((user) => !were.has(user)), ...wish.serve ?? []] : [],
         remove: isGroup ? [...were].filter((user) => !are.has(user)) : [],
         welcomes: await this.#letters(here, wish, committed, messageId),
         tree: committed.sealedTree ?? new Uint8Array(),

@@ -5,7 +5,7 @@
  * Nobody waits for it but a program that ends. What was not left, with the next connection it is.
  */
 import type { ConversationId } from "../../../shared/protocol/mod.ts";
-import { ServerRefusal } from "../../network/remote.ts";
+import { ServerRefusal } from "../../network/failures.ts";
 import type { Context } from "./context.ts";
 import type { Conversation } from "./conversation.ts";
 import type { Loaded } from "./library.ts";

@@ -6,7 +6,7 @@ import { directConversationId, InnerType } from "../../../shared/crypto/mod.ts";
 import { ErrorCode } from "../../../shared/errors.ts";
 import type { ConversationId, MessageId, RequestOf, ResponseOf, UserName } from "../../../shared/protocol/mod.ts";
 import { Rounds } from "../../../shared/rounds.ts";
-import { ServerRefusal } from "../../network/remote.ts";
+import { ServerRefusal } from "../../network/failures.ts";
 import type { Warning } from "../engine.ts";
 import type { Group, Roster } from "../mls/mod.ts";
 import { mlsBody } from "./body.ts";

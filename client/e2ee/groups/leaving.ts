@@ -5,7 +5,7 @@
 import { ErrorCode } from "../../../shared/errors.ts";
 import type { MessageId } from "../../../shared/protocol/mod.ts";
 import { UsageError } from "../../errors.ts";
-import { ServerRefusal } from "../../network/remote.ts";
+import { ServerRefusal } from "../../network/failures.ts";
 import type { Context } from "./context.ts";
 import type { Conversation } from "./conversation.ts";
 import { rankOf } from "./identities.ts";

@@ -8,7 +8,7 @@ import {
   TimedOutError,
 } from "../../../client/errors.ts";
 import { Link, type LinkOptions } from "../../../client/network/link.ts";
-import { ServerRefusal } from "../../../client/network/remote.ts";
+import { ServerRefusal } from "../../../client/network/failures.ts";
 import { decode, encode } from "../../../shared/codec/mod.ts";
 import { ErrorCode } from "../../../shared/errors.ts";
 import { type Request, request, type Response, response } from "../../../shared/protocol/mod.ts";

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { asFastChatError } from "../../../client/network/link.ts";
-import { ConnectionLostError, Remote, ServerRefusal } from "../../../client/network/remote.ts";
+import { ConnectionLostError, ServerRefusal } from "../../../client/network/failures.ts";
+import { Remote } from "../../../client/network/remote.ts";
 import { decode, encode } from "../../../shared/codec/mod.ts";
 import { CloseCode, type CloseReason, ErrorCode, RequestError } from "../../../shared/errors.ts";
 import type { ChannelStream } from "../../../shared/net/channel.ts";
@@ -217,12 +218,4 @@ Deno.test("Remote tells events in order, and rejects everything when the connect
   }
   assert.equal(closes.length, 1);
   await assert.rejects(remote.append(append(2)), ConnectionLostError);
-});
-
-Deno.test("ConnectionLostError says what a server means that understands nothing", () => {
-  const lost = (code: number, byPeer: boolean, reason: string) =>
-    new ConnectionLostError({ code, byPeer, reason }).message;
-  assert.match(lost(CloseCode.malformedMessage, true, "Malformed message"), /one of the two is of an older version/);
-  assert.equal(lost(CloseCode.none, true, "This server is stopping"), "Connection lost: This server is stopping");
-  assert.equal(lost(CloseCode.none, false, ""), "Connection lost: no reason given");
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { NoticeEvent } from "../../../client/events.ts";
 import { Holdups } from "../../../client/talk/holdups.ts";
-import { ServerRefusal } from "../../../client/network/remote.ts";
+import { ServerRefusal } from "../../../client/network/failures.ts";
 import { ErrorCode } from "../../../shared/errors.ts";
 
 function world(): { holdups: Holdups; notices: NoticeEvent[] } {

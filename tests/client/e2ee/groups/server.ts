@@ -16,7 +16,7 @@ import type {
   Response,
   UserName,
 } from "../../../../shared/protocol/mod.ts";
-import { ServerRefusal } from "../../../../client/network/remote.ts";
+import { ServerRefusal } from "../../../../client/network/failures.ts";
 
 export interface Peer {
   readonly user: UserName;

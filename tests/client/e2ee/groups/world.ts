@@ -13,7 +13,8 @@ import { GroupStore } from "../../../../client/e2ee/groups/group_store.ts";
 import { libraryOf, type Loaded } from "../../../../client/e2ee/groups/library.ts";
 import type { Group, OwnDevice, SuiteName } from "../../../../client/e2ee/mls/mod.ts";
 import { FastChatError, KeyChangedError } from "../../../../client/errors.ts";
-import { ConnectionLostError, type Remote, ServerRefusal } from "../../../../client/network/remote.ts";
+import { ConnectionLostError, ServerRefusal } from "../../../../client/network/failures.ts";
+import type { Remote } from "../../../../client/network/remote.ts";
 import { KeyVault } from "../../../../client/home/vault.ts";
 import {
   directConversationId,
