@@ -97,7 +97,11 @@ export class Changes {
         if (wanted.get(user)?.identity === identityOf(user, identity)) wanted.delete(user);
       }
       const missing = [...wanted.values()].slice(0, USERS_AT_ONCE);
-      if (missing.length === 0) return undefined;
+      if (missing.length === 0) {
+        const there = new Set(members.map(({ user }) => user));
+        const serve = await this.#unserved(id, names.filter((name) => there.has(name)));
+        return serve.length === 0 ? undefined : { serve };
+      }
       const add = await this.#newcomers.packages(id, missing, () => true);
       let count = 0;
       const found = Map.groupBy(add, ({ holder }) => holder.user);
@@ -115,6 +119,21 @@ export class Changes {
         ...(former.length === 0 ? {} : this.#without(roster, former)),
       };
     };
+  }
+
+  /**
+   * Who of these is in the group and has nothing of it delivered. The server does as any commit says, also where that is none that
+   * counts: so a member may have done it, and any member undoes it with new keys of their own.
+   */
+  async #unserved(id: ConversationId, names: readonly UserName[]): Promise<UserName[]> {
+    const unserved = new Set(names);
+    for (let after = "", more = unserved.size > 0; more && unserved.size > 0;) {
+      const page = await this.#context.options.ask<"members">({ type: "members", conversation: id, after });
+      for (const { name } of page.users) unserved.delete(name);
+      after = page.users.at(-1)?.name ?? "";
+      more = page.more && after !== "";
+    }
+    return [...unserved].slice(0, USERS_AT_ONCE);
   }
 
   #removing(names: readonly UserName[]): Intention {

@@ -136,8 +136,9 @@ export function welcomeRefused(reason: string): Warning {
   return { code: "welcome-refused", text: `Somebody's Welcome to this conversation was refused: ${reason}` };
 }
 
-export function differs(name: UserName, what: string): Warning {
-  return { code: "members-differ", name, text: `The server ${what} ${name}, which is not what its members agreed on` };
+export function differs(name: UserName, what: string, remedy = ""): Warning {
+  const text = `The server ${what} ${name}, which is not what its members agreed on${remedy}`;
+  return { code: "members-differ", name, text };
 }
 
 export const DISMISSED: Warning = {

@@ -47,7 +47,9 @@ export class Served {
     return [
       ...[...served].filter((name) => !there.has(name)).map((name) => differs(name, "delivers this group to")),
       ...[...there].filter((name) => !served.has(name) && !left.has(name))
-        .map((name) => differs(name, "does not deliver this group to")),
+        .map((name) =>
+          differs(name, "does not deliver this group to", `: fastchat group add GROUP ${name} puts that right`)
+        ),
     ];
   }
 }

@@ -458,3 +458,33 @@ Deno.test("engine: a device whose certificate is over is removed before the next
     assert.equal(carol.engine.conversation(id), undefined);
     assert.deepEqual(bob.texts(id), ["bob: is it so late?"]);
   }));
+
+Deno.test("Insider, commit that does not count: whom the server delivers nothing to by it, any member has served again", () =>
+  World.run(async (world) => {
+    const { homes: [alice, bob, mallory], id } = await friends(world, "alice", "bob", "mallory") as never as {
+      homes: [Home, Home, Home];
+      id: ConversationId;
+    };
+    const { server } = world, lastCommit = (await server.heads(mallory.user, mallory.device))[0]!.epoch;
+    const { user, device } = mallory, messageId = world.random.bytes(16).toHex() as MessageId;
+    const place = { user, device, conversation: id, messageId, lastCommit, nowMs: world.clock.nowMs };
+    mallory.disconnect();
+    // The only owner is put out of the log, if not of the group.
+    const rest = { add: [], remove: [alice.user], welcomes: [], tree: new Uint8Array() };
+    await server.store.commit({ ...place, ...rest, body: mlsBody(world.random.bytes(300)) });
+    await world.settle();
+    assert(alice.warnings.some(({ code }) => code === "members-differ"));
+    bob.say(id, "where are you?");
+    await world.settle();
+    assert.deepEqual(alice.texts(id), []);
+    await bob.engine.change(id, { do: "add", names: [alice.user] });
+    await alice.connect();
+    alice.say(id, "here again");
+    await world.settle();
+    assertHealthy(world);
+    assert.deepEqual(bob.texts(id), ["bob: where are you?", "alice: here again"]);
+    assertAgree([alice, bob], id);
+    await alice.engine.change(id, { do: "remove", names: [mallory.user] });
+    await world.settle();
+    assertAgree([alice, bob], id);
+  }));
