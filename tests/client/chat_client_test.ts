@@ -322,7 +322,7 @@ Deno.test("ChatClient.send() behind a refused one goes out, however soon it come
       await assert.rejects(alice.send("nobody", "x"), RefusedError);
       // The sender comes to its end during these turns of the queue, at one or another of its steps.
       for (let i = 0; i < turns; i++) await Promise.resolve();
-      await alice.send("bob", `after ${turns}`, { timeoutMs: 5_000 });
+      await alice.send("bob", `after ${turns}`, { timeoutMs: 60_000 });
     }
     assert.deepEqual(await unshown(bob, 24), Array.from({ length: 24 }, (_, i) => `after ${i}`));
   });

@@ -143,6 +143,6 @@ Deno.test("ChatClient: a row that the server makes up in its own device's name d
     });
     const again = await world.open("alice", { password: undefined });
     assert.match(JSON.stringify(again.unshown(10)), /names this very device/);
-    assert.equal((await again.send("bob", "3", { timeoutMs: 5_000 })).seq, 4);
+    assert.equal((await again.send("bob", "3", { timeoutMs: 60_000 })).seq, 4);
   }, { wrapStore });
 });

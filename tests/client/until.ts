@@ -11,4 +11,4 @@ export async function until(chat: ChatClient, condition: () => boolean): Promise
 }
 
 const LOOK_MS = 20;
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 90_000;

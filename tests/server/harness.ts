@@ -235,9 +235,9 @@ export function settle(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-/** Until a condition holds; fails after very many turns (RSA runs on other threads, so this may take some). */
+/** Until a condition holds; fails after very many turns (RSA runs on other threads, so this may take some), and not within a minute. */
 export async function until(condition: () => boolean): Promise<void> {
-  for (let turn = 0; turn < 1_000_000; turn++) {
+  for (let turn = 0, endMs = performance.now() + 60_000; turn < 1_000_000 || performance.now() < endMs; turn++) {
     if (condition()) return;
     await settle();
   }

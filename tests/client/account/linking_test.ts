@@ -20,7 +20,7 @@ function begin(world: ChatWorld, home = "laptop", signal?: AbortSignal) {
   const code = Promise.withResolvers<string>();
   const linked = linkDevice({
     server: SERVER,
-    timeoutMs: 5_000,
+    timeoutMs: 60_000,
     dial: world.dial,
     home: () => world.home(home),
     deviceName: home,
@@ -40,7 +40,7 @@ function compare(
 ) {
   const linked = linkDeviceByDigits({
     server: SERVER,
-    timeoutMs: 5_000,
+    timeoutMs: 60_000,
     dial,
     home: () => world.home(home),
     deviceName: home,

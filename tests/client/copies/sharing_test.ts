@@ -271,7 +271,7 @@ Deno.test("ChatClient.shareHistory() hands it to a device that was linked at onc
     await until(bob, () => texts(bob, "alice").length === 1);
     const linked = linkDevice({
       server: { host: "memory", port: 9000 },
-      timeoutMs: 20_000,
+      timeoutMs: 60_000,
       dial: world.dial,
       home: () => world.home("laptop"),
       onCode: code.resolve,

@@ -399,7 +399,7 @@ function watchHints(channel: Channel): Uint8Array[] {
 }
 
 /** Waits for something that must come. */
-export async function until(condition: () => boolean, timeoutMs = 10_000): Promise<void> {
+export async function until(condition: () => boolean, timeoutMs = 60_000): Promise<void> {
   for (const endMs = performance.now() + timeoutMs; !condition();) {
     if (performance.now() > endMs) throw new assert.AssertionError({ message: `Did not come: ${condition}` });
     await new Promise((resolve) => setTimeout(resolve, 1));

@@ -74,7 +74,7 @@ export function locatedAt(address: Address, from: TestCluster = cluster) {
   };
 }
 
-export function connectTo(address: Address, timeoutMs = 5_000): Promise<ConnectResult> {
+export function connectTo(address: Address, timeoutMs = 60_000): Promise<ConnectResult> {
   return connect({ located: locatedAt(address), timeoutMs, primitives });
 }
 
@@ -109,5 +109,5 @@ export function answerLocates(server: Address, from: TestCluster = cluster): Udp
 }
 
 export function locateAt(address: Address, options: Partial<LocateOptions> = {}) {
-  return locate({ ...address, timeoutMs: 3_000, primitives, ...options });
+  return locate({ ...address, timeoutMs: 60_000, primitives, ...options });
 }

@@ -53,7 +53,7 @@ Deno.test("locate() asks again until something answers", async () => {
     },
   });
   assert.equal((await locateAt(lossy.address)).port, 4711);
-  assert.equal(asked, 2);
+  assert(asked >= 2);
   assert.equal(nonces.size, 1, "The same question, so that a late answer to the first still counts");
   balancer.close(), lossy.close();
 });
@@ -76,7 +76,7 @@ Deno.test("locate() with a pinned key ignores others while it searches, and repo
   const other = await makeCluster();
   const wrong = answerLocates({ host: "127.0.0.1", port: 4711 }, other);
   const pinned = { expectedFingerprint: cluster.fingerprint };
-  await assert.rejects(locateAt(wrong.address, { ...pinned, timeoutMs: 150 }), (error: unknown) => {
+  await assert.rejects(locateAt(wrong.address, { ...pinned, timeoutMs: 1_000 }), (error: unknown) => {
     assert(error instanceof KeyMismatchError);
     assert.deepEqual(error.offeredFingerprint, other.fingerprint);
     assert.deepEqual(error.expectedFingerprint, cluster.fingerprint);
@@ -99,7 +99,7 @@ Deno.test("locate() with a pinned key ignores others while it searches, and repo
 
 Deno.test("locate() tells a balancer without servers from silence", async () => {
   const balancer = answerLocates({ host: "127.0.0.1", port: 0 });
-  const search = locateAt(balancer.address, { timeoutMs: 200 });
+  const search = locateAt(balancer.address, { timeoutMs: 1_000 });
   await assert.rejects(search, NoServerError);
   // One that comes up while we ask is found.
   const later = locateAt(balancer.address);
@@ -118,7 +118,7 @@ Deno.test("locate() and connect() stop when they are told to", async () => {
   const again = new AbortController();
   setTimeout(() => again.abort(reason), 20);
   const located = locatedAt(silent.address);
-  await assert.rejects(connect({ located, timeoutMs: 5000, primitives, signal: again.signal }), reason);
+  await assert.rejects(connect({ located, timeoutMs: 60_000, primitives, signal: again.signal }), reason);
   silent.close();
 });
 
