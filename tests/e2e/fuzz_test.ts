@@ -9,5 +9,5 @@ Deno.test("20,000 broken datagrams at live servers harm nobody and earn no more 
   assert.deepEqual(result.problems, []);
   assert(result.delivered > result.sent / 2, `Only ${result.delivered} of ${result.sent} arrived`);
   assert(result.answers > 100, "Nobody was answered: the datagrams are no questions");
-  assert(result.messages > 10, "Nobody chatted meanwhile");
+  assert(result.messages > 4, "Nobody chatted meanwhile");
 });

@@ -199,7 +199,7 @@ class Bombardment {
     const { options, targets, strangers, asker, chat } = this.#parts;
     const ports = targets.map(({ port }) => port);
     const droppedBefore = kernelDrops(ports), begin = performance.now();
-    let toldMs = begin, checkedAt = 0;
+    let toldMs = begin, checkedAt = 0, locatedAt = 0;
     const locate = () => [...strangers, asker].forEach((stranger) => stranger.locate(targets[0]!));
     locate();
     while (this.sent < options.datagrams) {
@@ -210,8 +210,12 @@ class Bombardment {
         checkedAt = this.sent;
         const dropped = kernelDrops(ports) - droppedBefore;
         // Few losses keep the buffers full enough; many would mean that we test the kernel.
-        this.#pauseMs = dropped - this.dropped > CHECK_EVERY / 50 ? this.#pauseMs * 2 : Math.max(this.#pauseMs / 2, 1);
+        const isTooFast = dropped - this.dropped > CHECK_EVERY / 50;
+        this.#pauseMs = isTooFast ? Math.min(this.#pauseMs * 2, PAUSE_MS_MAX) : Math.max(this.#pauseMs / 2, 1);
         this.dropped = dropped;
+      }
+      if (this.sent - locatedAt >= LOCATE_EVERY) {
+        locatedAt = this.sent;
         locate();
       }
       const nowMs = performance.now();
@@ -271,7 +275,9 @@ const HOSTS = ["127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"];
 const ASKER_HOST = "127.0.0.6";
 /** About as many as one socket's buffer holds, spread over several sockets. */
 const BURST = 100;
-const CHECK_EVERY = 5_000;
+const CHECK_EVERY = 500;
+const LOCATE_EVERY = 5_000;
+const PAUSE_MS_MAX = 100;
 const ASK_MS = 5;
 const TALK_MS = 30;
 const TELL_MS = 5_000;
