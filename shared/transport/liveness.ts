@@ -33,7 +33,11 @@ export class Liveness {
 
   /** An authentic packet arrived. */
   onHeard(nowUs: number): void {
-    if (this.#spoken) this.#survivedUs = Math.max(nowUs - this.#spokenUs, this.#survivedUs * FADING);
+    if (this.#spoken && this.#parts.isClient) {
+      // A silence of our own teaches nothing about the peer's: otherwise a client that is busy at times waits long for a dead server.
+      const silentUs = this.#isLate(nowUs) ? 0 : nowUs - this.#spokenUs;
+      this.#survivedUs = Math.max(silentUs, this.#survivedUs * FADING);
+    }
     this.#spoken = false;
     this.#parts.timers.clear(Timer.Silence);
     if (this.#silent) {
@@ -68,6 +72,8 @@ export class Liveness {
   /** @returns Whether the silence has lasted too long: the connection is over. */
   handleTimeout(nowUs: number): boolean {
     const { timers, ping } = this.#parts;
+    // As in `onHeard`: what has come meanwhile is read after this.
+    if (this.#isLate(nowUs)) this.#spokenUs = nowUs;
     if (timers.take(Timer.Idle, nowUs)) return true;
     if (timers.take(Timer.KeepAlive, nowUs)) {
       ping();
@@ -92,6 +98,11 @@ export class Liveness {
     }
   }
 
+  /** Whether something was due long ago: nobody looked here, and what has arrived since lies unread. */
+  #isLate(nowUs: number): boolean {
+    return nowUs - (this.#parts.timers.nextDeadlineUs() ?? Infinity) > LATE_US;
+  }
+
   /** Two probe timeouts: what we said was repeated by then. Twice as long as any silence lately that meant nothing. */
   get #patienceUs(): number {
     const patienceUs = Math.max(2 * this.#parts.rtt.probeTimeoutUs, Math.min(2 * this.#survivedUs, SURVIVED_US_MAX));
@@ -101,6 +112,8 @@ export class Liveness {
 
 /** Below this a busy machine is taken for a dead one. */
 const SILENCE_US_MIN = 200_000;
+/** Timers of an event loop that has time are not so late. */
+const LATE_US = 50_000;
 /** Half is forgotten after 34 answers: ten seconds of an idle client. */
 const FADING = 0.98;
 const SURVIVED_US_MAX = 3_000_000;

@@ -10,11 +10,17 @@ function make({ isClient = true, rttUs = 40_000, idleTimeoutUs = IDLE_TIMEOUT_US
   rtt.update(rttUs, 0, 0);
   const liveness = new Liveness({ isClient, idleTimeoutUs, timers, rtt, events, ping: () => said.push("ping") });
   liveness.restart(0);
+  /** Time passes: what is due is looked at when it is due. */
+  const passUntil = (nowUs: number) => {
+    for (let dueUs = timers.nextDeadlineUs(); dueUs !== undefined && dueUs <= nowUs; dueUs = timers.nextDeadlineUs()) {
+      liveness.handleTimeout(dueUs);
+    }
+  };
   const told = () => {
     for (let event = events.poll(); event; event = events.poll()) said.push(event.type);
     return said.splice(0);
   };
-  return { timers, rtt, liveness, told };
+  return { timers, rtt, liveness, passUntil, told };
 }
 
 Deno.test("Liveness ends after the idle timeout, counted from the last packet heard", () => {
@@ -75,9 +81,11 @@ Deno.test("Liveness that looks late asks again before it says that nobody answer
 });
 
 Deno.test("Liveness that looks late listens as long as an answer takes, however patient it has become", () => {
-  const { liveness, timers, rtt, told } = make();
+  const { liveness, timers, rtt, passUntil, told } = make();
   liveness.onSpoken(0);
+  passUntil(900_000);
   liveness.onHeard(900_000);
+  assert.deepEqual(told(), ["silent", "heard"]);
   liveness.onSpoken(1_000_000);
   const lateUs = timers.get(Timer.Silence) + 500_000;
   assert.equal(lateUs, 1_000_000 + 1_800_000 + 500_000);
@@ -92,7 +100,7 @@ Deno.test("Liveness that looks late listens as long as an answer takes, however 
 });
 
 Deno.test("Liveness is more patient for a while where a long silence meant nothing, and never for long", () => {
-  const { liveness, timers } = make();
+  const { liveness, timers, passUntil } = make();
   const patienceUs = (nowUs: number) => {
     liveness.onSpoken(nowUs);
     const patience = timers.get(Timer.Silence) - nowUs;
@@ -101,12 +109,29 @@ Deno.test("Liveness is more patient for a while where a long silence meant nothi
   };
   const usualUs = patienceUs(0);
   liveness.onSpoken(0);
+  passUntil(900_000);
   liveness.onHeard(900_000);
   assert.equal(patienceUs(1_000_000), 1_800_000);
   let patience = Infinity;
   for (let answer = 0; answer < 200; answer++) patience = patienceUs(2_000_000 + answer);
   assert.equal(patience, usualUs);
   liveness.onSpoken(10_000_000);
-  liveness.onHeard(40_000_000);
+  passUntil(30_000_000);
+  liveness.onHeard(30_000_000);
   assert.equal(patienceUs(50_000_000), 3_000_000);
+});
+
+Deno.test("Liveness learns no patience from its own absence, whether answers or timers are looked at first", () => {
+  for (const timersFirst of [false, true]) {
+    const { liveness, timers, told } = make();
+    liveness.onSpoken(0);
+    const usualUs = timers.get(Timer.Silence);
+    // Busy with something else: nothing is looked at, and the answer lies unread.
+    const backUs = 1_500_000;
+    if (timersFirst) liveness.handleTimeout(backUs);
+    liveness.onHeard(backUs + 1_000);
+    assert.deepEqual(told(), timersFirst ? ["ping"] : []);
+    liveness.onSpoken(2_000_000);
+    assert.equal(timers.get(Timer.Silence) - 2_000_000, usualUs);
+  }
 });
