@@ -4,6 +4,7 @@ import type { UserName } from "../../../shared/protocol/mod.ts";
 import { KeyChangedError } from "../../errors.ts";
 import type { Warning } from "../engine.ts";
 import type { RefusalReason } from "../mls/mod.ts";
+import { claimants } from "./claims.ts";
 import { type ConversationState, Trouble } from "./state_row.ts";
 
 export const REFUSALS: Readonly<{ [reason in RefusalReason]: string }> = {
@@ -40,8 +41,8 @@ export function blockedBy(
   { trouble, troubleText }: Pick<ConversationState, "trouble" | "troubleText">,
 ): string | undefined {
   const why = BLOCKED[trouble];
-  if (trouble !== Trouble.withheld || troubleText === "") return why;
-  const names = troubleText.split(" ").join(", ");
+  const names = trouble === Trouble.withheld ? claimants({ troubleText }).join(", ") : "";
+  if (names === "") return why;
   return `${why}. It is the word of ${names}: if that is made up, accept it (fastchat trust NAME, or trust '#GROUP') and put them out`;
 }
 

@@ -33,4 +33,4 @@ export class Scrubber {
 }
 
 const DELAY_MS = 1_000;
-const RETRY_MS = 10_000;
+const RETRY_MS = 2_000;
