@@ -1,24 +1,22 @@
 /** The plain-line chat: prints what comes above the line you type. Without a terminal it reads lines and prints lines. */
-import { formatFingerprint } from "../../shared/crypto/mod.ts";
 import type { ChatClient } from "../chat_client.ts";
 import { FastChatError, KeyChangedError, RefusedError, UsageError } from "../errors.ts";
+import type { Presence } from "../session.ts";
 import type { ChatEvent, MessageEvent, StateEvent } from "../events.ts";
 import { decideDevice, deviceOverlay, newDeviceNotice, newDevicePopup, newDeviceStatus } from "./device_dialog.ts";
 import { DEVICE_KEYS, type DeviceAct } from "./device_popup.ts";
 import { FirstContacts } from "./first_contacts.ts";
-import { groupRows, groupTrust } from "./group_view.ts";
 import { parseGroupLine } from "./group_line.ts";
-import { paint, paintName, printError, printLine } from "../output.ts";
+import { paint, printError, printLine } from "../output.ts";
 import { nearest } from "../../shared/suggest.ts";
-import { clock, CONTINUED, eventLine, historyLine } from "./lines.ts";
-import { mark } from "./marks.ts";
+import { clock, CONTINUED, eventLine } from "./lines.ts";
+import { chatsRows, groupsRows, helpPage, peopleRows, statusRows, talkRows, unreadRows, whoamiRows } from "./pages.ts";
 import { decideSafety, safetyOverlay, safetyScreen, safetyWith } from "./safety_dialog.ts";
 import { safetyRows } from "./safety_screen.ts";
-import { helpRows, type Line, parseLine, SLASH_COMMANDS } from "./slash.ts";
+import { type Line, parseLine, SLASH_COMMANDS } from "./slash.ts";
 import { LineTerminal, terminalSize } from "./terminal.ts";
 import { Talk } from "./talk.ts";
-import { listMark } from "./trust_lines.ts";
-import { quoteWord, takeWord } from "../words.ts";
+import { takeWord } from "../words.ts";
 
 export class ChatFace {
   readonly #chat: ChatClient;
@@ -189,21 +187,6 @@ export class ChatFace {
     this.#print(paint("dim", `* ✓✓ ${who} ${what} at ${clock(last.time)}`));
   }
 
-  #showStatus(name: string | undefined): void {
-    const queued = this.#chat.outbox().filter(({ to }) => name === undefined || to === name);
-    if (name !== undefined) {
-      const own = this.#chat.history(name, STATUS_LOOKED_AT).filter(({ state }) => state !== undefined);
-      if (own.length === 0 && queued.length === 0) this.#print(`* nothing sent to ${name} yet`);
-      for (const event of own.slice(-STATUS_SHOWN)) this.#print(historyLine(event, this.#chat.name));
-    } else if (queued.length === 0) this.#print("* nothing is queued");
-    for (const { to, text, reason } of queued) {
-      const why = reason === undefined ? "" : ` (${reason})`;
-      this.#print(
-        `* ${mark(reason === undefined ? "queued" : "failed")} → ${to}: ${text.replaceAll("\n", CONTINUED)}${why}`,
-      );
-    }
-  }
-
   async #readLines(): Promise<void> {
     const decoder = new TextDecoderStream();
     let pending = "";
@@ -286,11 +269,11 @@ export class ChatFace {
       case "read":
         return this.#read(first, second);
       case "unread":
-        return this.#showUnread();
+        return this.#printAll(unreadRows(this.#talk));
       case "online":
-        return this.#printPeople(await this.#chat.online());
+        return this.#showPeople(await this.#chat.online());
       case "all":
-        return this.#printPeople(await this.#chat.users());
+        return this.#showPeople(await this.#chat.users());
       case "trust": {
         if (first === undefined) return this.#usage("trust");
         if (first.startsWith("#")) return await this.#acceptFork(this.#talk.parse(first));
@@ -301,9 +284,9 @@ export class ChatFace {
         return this.#showPrompt();
       }
       case "chats":
-        return this.#showChats();
+        return this.#printAll(chatsRows(this.#chat, this.#talk));
       case "groups":
-        return this.#showGroups();
+        return this.#printAll(groupsRows(this.#chat));
       case "verify":
         return await this.#verify(line.words);
       case "unverify": {
@@ -313,13 +296,9 @@ export class ChatFace {
         return this.#tellTrust(name);
       }
       case "status":
-        return this.#showStatus(first === undefined ? this.#talk.to : this.#talk.parse(first));
+        return this.#printAll(statusRows(this.#chat, first === undefined ? this.#talk.to : this.#talk.parse(first)));
       case "whoami":
-        this.#print(`* ${this.#chat.name} on ${this.#chat.server}, now at ${this.#chat.connectedTo}`);
-        this.#print(`* your identity  ${formatFingerprint(this.#chat.fingerprint)}`);
-        this.#print(`* server key     ${formatFingerprint(this.#chat.serverFingerprint)}`);
-        this.#print(`* your things    ${this.#chat.home}`);
-        return;
+        return this.#printAll(whoamiRows(this.#chat));
       case "help":
         return this.#showHelp(first);
       case "quit":
@@ -394,28 +373,10 @@ export class ChatFace {
     else printLine(link);
   }
 
-  #showGroups(): void {
-    const groups = this.#chat.groups().map((view) => ({
-      view,
-      trust: groupTrust(this.#chat.trustsOf(view.members.map(({ name }) => name))),
-    }));
-    if (groups.length === 0) this.#print("* no groups yet; /create NAME PERSON… makes one");
-    for (const row of groupRows(groups)) this.#print(`  ${row}`);
-  }
-
-  #showChats(): void {
-    const chats = this.#chat.conversations();
-    if (chats.length === 0) this.#print("* nobody yet; /all shows who is here");
-    for (const { name, unread } of chats) {
-      const trust = name.startsWith("#") ? this.#talk.groupMark(name) : listMark(this.#chat.trustOf(name));
-      this.#print(`  ${paintName(name)}${trust}${unread > 0 ? `  ${unread} new` : ""}`);
-    }
-  }
-
   #showHelp(topic: string | undefined): void {
-    const rows = helpRows(topic), columns = Math.max(...rows.map(({ usage }) => usage.length)) + 2;
+    const rows = helpPage(topic);
     if (rows.length === 0) throw this.#unknown(topic!.replace(/^[/\\]/, ""));
-    for (const { usage, help } of rows) this.#print(`  ${paint("bold", usage.padEnd(columns))}${help}`);
+    this.#printAll(rows);
   }
 
   #unknown(word: string): UsageError {
@@ -463,29 +424,13 @@ export class ChatFace {
     if (at === undefined) return this.#usage("read");
     const count = Number((countOnly ? first : second) ?? 20);
     if (!Number.isInteger(count) || count < 1) return this.#usage("read");
-    const events = this.#chat.talk(at, count);
-    if (events.length === 0) this.#print(`* nothing yet ${at.startsWith("#") ? `in ${at}` : `between you and ${at}`}`);
-    for (const event of events) this.#print(historyLine(event, this.#chat.name));
+    this.#printAll(talkRows(this.#chat, at, count));
     this.#talk.looked(at);
   }
 
-  #showUnread(): void {
-    const { unread } = this.#talk;
-    if (unread.size === 0) this.#print("* nothing unread");
-    for (const [at, count] of unread) {
-      const word = quoteWord(at);
-      this.#print(`* ${paintName(at)}: ${count} since you last looked; /read ${word}, or /to ${word}`);
-    }
-  }
-
-  #printPeople(people: readonly { name: string; online: boolean }[]): void {
-    if (people.length === 0) this.#print("* nobody");
-    const trusts = this.#chat.trustsOf(people.map(({ name }) => name));
-    for (const [i, { name, online }] of people.entries()) {
-      this.#talk.met(name);
-      const mark = name === this.#chat.name ? " (you)" : listMark(trusts[i]!);
-      this.#print(`  ${online ? paint("green", "●") : " "} ${paintName(name)}${mark}`);
-    }
+  #showPeople(people: readonly Presence[]): void {
+    for (const { name } of people) this.#talk.met(name);
+    this.#printAll(peopleRows(this.#chat, people));
   }
 
   /** The person turns to somebody: worth saying how far they are known. */
@@ -508,6 +453,10 @@ export class ChatFace {
     throw new UsageError(`Usage: ${SLASH_COMMANDS.find((command) => command.name === name)!.usage}`);
   }
 
+  #printAll(rows: readonly string[]): void {
+    for (const row of rows) this.#print(row);
+  }
+
   #print(text: string): void {
     if (this.#terminal) this.#terminal.print(text);
     else printLine(text);
@@ -520,8 +469,5 @@ const LATE_MS = 1500;
 const QUIET_MS = 10_000;
 /** What is the same within this was told by the same event. */
 const TOLD_MS = 2_000;
-/** Messages among which /status looks for one's own, and how many of those it shows. */
-const STATUS_LOOKED_AT = 50;
-const STATUS_SHOWN = 5;
 /** Conversations that the greeting names. */
 const GREETED_MAX = 8;
