@@ -488,3 +488,32 @@ Deno.test("Insider, commit that does not count: whom the server delivers nothing
     await world.settle();
     assertAgree([alice, bob], id);
   }));
+
+Deno.test("Insider, made-up leave: one who has left is a ground for their own devices to go, and nobody else's", () =>
+  World.run(async (world) => {
+    const { homes: [alice, bob, carol, mallory], id } = await friends(
+      world,
+      "alice",
+      "bob",
+      "carol",
+      "mallory",
+    ) as never as {
+      homes: [Home, Home, Home, Home];
+      id: ConversationId;
+    };
+    const { lib, group } = await carol.groupOf(id);
+    const signature = lib.signLeave(group, carol.parts.keys.leaf);
+    await carol.engine.leave(id);
+    await world.settle();
+    const before = alice.stateOf(id), row = (await world.server.rows(alice.user, id)).at(-1)!.seq;
+    mallory.disconnect();
+    const notes = { leaves: [row], proofs: [{ device: carol.device, signature }] };
+    await plantRemoval(world, { by: mallory, whom: "bob", id }, notes);
+    await world.settle();
+    for (const home of [alice, bob]) assert.deepEqual(home.stateOf(id), before, home.user);
+    bob.say(id, "still here");
+    await world.settle();
+    assertHealthy(world);
+    assertAgree([alice, bob], id);
+    assert(!alice.stateOf(id).members.some((member) => member.startsWith("carol")));
+  }));
