@@ -101,6 +101,7 @@ Deno.test("ChatClient: who is in a group, its name and its topic are told as the
         ended: false,
       },
     );
+    await until(alice, () => alice.groups()[0]?.name === "Walks");
     const details = await alice.groupDetails("walks");
     assert.deepEqual(details.members.map(({ name, devices }) => [name, devices.length]), [
       ["alice", 1],
