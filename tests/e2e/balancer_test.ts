@@ -282,7 +282,7 @@ Deno.test("servers whose start fails again and again end the balancer, with thei
     await Deno.mkdir(dataDir, { mode: 0o700 });
     await Deno.writeTextFile(join(dataDir, "store.db"), "This is no database\n".repeat(500));
     const failed = await run(["1", "0", "--host", "127.0.0.1", "--data", dataDir]);
-    assert.equal(failed.code, 1, failed.stderr);
+    assert.equal(failed.code, 4, failed.stderr);
     assert.equal(failed.stdout, "");
     assert.ok(failed.stderr.includes(dataPaths(dataDir).server(0).log), failed.stderr);
     assert.match(failed.stderr, /last error: .*database/);
