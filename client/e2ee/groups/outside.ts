@@ -38,7 +38,8 @@ export class Outside {
     if (found !== "none") return await this.#joiner.joined(here, found, record.sender);
     // Where the log begins behind the commit that lets it in, this one is for it to take as a member.
     const earlier = this.#joiner.foundBefore(here, record.seq);
-    if (earlier !== undefined && earlier !== "none" && !here.isFounding) {
+    // Who is in has no use for it, and would be offered this row for ever.
+    if (here.isOut && earlier !== undefined && earlier !== "none" && !here.isFounding) {
       return wait(this.#joiner.joinLate(here, earlier), "There is a Welcome for this device");
     }
     return here.group === undefined || here.isFounding

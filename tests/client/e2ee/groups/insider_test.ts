@@ -517,3 +517,27 @@ Deno.test("Insider, made-up leave: one who has left is a ground for their own de
     assertAgree([alice, bob], id);
     assert(!alice.stateOf(id).members.some((member) => member.startsWith("carol")));
   }));
+
+Deno.test("Insider, made-up epoch: a commit of noise is read and passed by who came in last, whose Welcome is still there", () =>
+  World.run(async (world) => {
+    const { homes: [alice, bob, carol], id } = await friends(world, "alice", "bob", "carol") as never as {
+      homes: [Home, Home, Home];
+      id: ConversationId;
+    };
+    for (const home of [alice, bob, carol]) home.disconnect();
+    assert((await world.server.store.welcome(carol.user, carol.device, id)) !== undefined);
+    await plantNoise(world, bob, id, { isCommit: true });
+    const record = (await world.server.rows(carol.user, id)).at(-1)!;
+    carol.isOnline = true;
+    const kinds: string[] = [];
+    while (kinds.length < 10 && (kinds.length === 0 || kinds.at(-1) === "wait")) {
+      const { taken, step } = await carol.engine.take(record);
+      kinds.push(taken.kind);
+      if (taken.kind !== "wait") carol.finish(step, () => {});
+      else {
+        step.undo();
+        await taken.ready;
+      }
+    }
+    assert.deepEqual(kinds, ["wait", "refused"]);
+  }));
