@@ -146,6 +146,9 @@ Deno.test({
     await tidy(terminal, "[-] ");
     await terminal.type("", "C-c");
     await terminal.shows(/ended 0, modes restored/);
+    // Until Bob says that it is his, his chats show it beside the input line.
+    const [id] = /^\w{8}(?=.*approve or revoke)/m.exec(await run("device", "list", ...at("bob")))!;
+    await run("device", "approve", id, ...at("bob"));
   },
 });
 
