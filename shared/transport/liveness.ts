@@ -24,6 +24,8 @@ export class Liveness {
   #survivedUs = 0;
   /** Told that the peer is silent, and not yet that it was heard again. */
   #silent = false;
+  /** We looked late, and wait for what may have come meanwhile. */
+  #isListening = false;
   /** Silence after which a client asks for a sign of life. */
   #keepAliveUs = KEEP_ALIVE_US;
 
@@ -38,7 +40,7 @@ export class Liveness {
       const silentUs = this.#isLate(nowUs) ? 0 : nowUs - this.#spokenUs;
       this.#survivedUs = Math.max(silentUs, this.#survivedUs * FADING);
     }
-    this.#spoken = false;
+    this.#spoken = this.#isListening = false;
     this.#parts.timers.clear(Timer.Silence);
     if (this.#silent) {
       this.#silent = false;
@@ -88,8 +90,9 @@ export class Liveness {
     const dueUs = timers.get(Timer.Silence);
     if (!timers.take(Timer.Silence, nowUs)) return;
     // Whoever looks this late was away itself: answers may lie unread. We ask again and listen, for as long as an answer takes at
-    // least; all the patience anew would find a dead server late where a busy machine looks late each time.
-    if (nowUs - dueUs > SILENCE_US_MIN) {
+    // least, and once: by the next look what lay there has been read, and a busy machine looks late each time.
+    if (nowUs - dueUs > SILENCE_US_MIN && !this.#isListening) {
+      this.#isListening = true;
       ping();
       timers.set(Timer.Silence, nowUs + Math.max(SILENCE_US_MIN, rtt.probeTimeoutUs));
     } else if (!this.#silent) {

@@ -99,6 +99,21 @@ Deno.test("Liveness that looks late listens as long as an answer takes, however 
   assert.ok(timers.get(Timer.Silence) - lateUs > 1_000_000);
 });
 
+Deno.test("Liveness that looks late again and again takes the second time for silence, until it hears something", () => {
+  const { liveness, timers, told } = make();
+  const lookLate = () => liveness.handleTimeout(timers.get(Timer.Silence) + 700_000);
+  liveness.onSpoken(0);
+  lookLate();
+  assert.deepEqual(told(), ["ping"]);
+  lookLate();
+  assert.deepEqual(told(), ["silent"]);
+  liveness.onHeard(10_000_000);
+  assert.deepEqual(told(), ["heard"]);
+  liveness.onSpoken(10_000_000);
+  lookLate();
+  assert.deepEqual(told(), ["ping"]);
+});
+
 Deno.test("Liveness is more patient for a while where a long silence meant nothing, and never for long", () => {
   const { liveness, timers, passUntil } = make();
   const patienceUs = (nowUs: number) => {
