@@ -171,7 +171,7 @@ export class TestServer {
       case "members": {
         const names = await store.members(user, request.conversation, request.after, 500);
         if (names === undefined) throw refusal(ErrorCode.forbidden);
-        return { type: "users", users: names.map((name) => ({ name, online: false })), more: false };
+        return { type: "users", users: names.map((name) => ({ name, online: false })), more: names.length === 500 };
       }
       default:
         throw new TypeError(`The test's server knows no ${request.type}`);
