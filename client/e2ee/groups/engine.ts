@@ -370,6 +370,8 @@ class GroupEngine implements OwnEngine {
     this.#context.background.run(async () => {
       const here = await this.#here(id);
       await here.takenUpTo(seq);
+      // This device may be about to hear that its own leaving is what did it.
+      await here.making.run(() => Promise.resolve());
       if (here.sound === undefined) return;
       this.#context.options.onWarning(id, DISMISSED);
     });
