@@ -33,7 +33,9 @@ export class InLane {
   #storedTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #rounds = new Rounds(() => this.#work());
   /** The next row cannot be taken before something else has come. */
-  #waits: { isOver: boolean; ready: Promise<void>; readonly warning: ReturnType<typeof setTimeout> } | undefined;
+  #waits:
+    | { isOver: boolean; offered: number; ready: Promise<void>; readonly warning: ReturnType<typeof setTimeout> }
+    | undefined;
 
   constructor(id: ConversationId, options: InboxOptions, owner: InLaneOwner) {
     this.#id = id;
@@ -312,14 +314,17 @@ export class InLane {
       const text = `Messages in ${conversations.addressOf(conversation)} wait: ${reason}`;
       onNotice({ type: "notice", code: "waiting", conversation: this.#id, text });
     };
-    this.#waits ??= { isOver: false, ready, warning: setTimeout(tell, WAIT_NOTICE_MS) };
+    this.#waits ??= { isOver: false, offered: 0, ready, warning: setTimeout(tell, WAIT_NOTICE_MS) };
     const waits = this.#waits;
     waits.isOver = false;
     const goOn = () => {
       waits.isOver = true;
       if (!this.#owner.isClosed()) this.run().catch(() => {});
     };
-    waits.ready = ready.then(goOn, goOn);
+    // What is said to be there again and again, and is not, must not keep this program from everything else.
+    const slowly = () => waits.offered > OFFERS_QUICK ? pause(OFFER_PAUSE_MS) : undefined;
+    waits.offered++;
+    waits.ready = ready.then(slowly, slowly).then(goOn, goOn);
   }
 
   #waitIsOver(): void {
@@ -360,6 +365,9 @@ const WAITING_BYTES_MAX = 4 << 20;
 const READ_TIMEOUT_MS = 10 * 60_000;
 const DELIVERY_MS = 500;
 const LOCK_POLL_MS = 50;
+/** A row that was offered more often than anything can come before it is offered at this pace. */
+const OFFERS_QUICK = 10;
+const OFFER_PAUSE_MS = 250;
 /** Nobody needs to be told of less. */
 const WAIT_NOTICE_MS = 10_000;
 /** How long whoever catches up, or is about to send, waits with a row. */

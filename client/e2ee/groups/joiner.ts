@@ -111,7 +111,9 @@ export class Joiner {
   foundBefore({ id, state }: Conversation, seq: number): Found | "none" | undefined {
     const looked = this.#looked.get(id), found = looked?.found;
     if (looked === undefined) return undefined;
-    return isWelcome(found) && found.commit >= state.lastCommit && found.commit < seq ? found : "none";
+    // Who could not join by it would be offered this row for ever.
+    if (!isWelcome(found) || found.commit === this.#bad.get(id)) return "none";
+    return found.commit >= state.lastCommit && found.commit < seq ? found : "none";
   }
 
   /** Asks for a Welcome. Never rejects: without a connection it takes a while, and the row is offered again. */
