@@ -541,3 +541,28 @@ Deno.test("Insider, made-up epoch: a commit of noise is read and passed by who c
     }
     assert.deepEqual(kinds, ["wait", "refused"]);
   }));
+
+Deno.test("Insider, useless Welcome: whoever cannot join by it passes what stands behind it, and does not look for ever", () =>
+  World.run(async (world) => {
+    const { homes: [, bob], id } = await friends(world, "alice", "bob") as never as {
+      homes: [Home, Home];
+      id: ConversationId;
+    };
+    const carol = await world.home("carol");
+    await world.settle();
+    await plantNoise(world, bob, id, { isCommit: true });
+    const record = (await world.server.rows(bob.user, id)).at(-1)!;
+    serve(world, carol, { commit: 1, body: new Uint8Array(600), tree: new Uint8Array(100), isInvitation: false });
+    let waits = 0;
+    for (; waits < 10; waits++) {
+      const { taken, step } = await carol.engine.take(record);
+      if (taken.kind !== "wait") {
+        carol.finish(step, () => {});
+        break;
+      }
+      step.undo();
+      await taken.ready;
+    }
+    assert.equal(waits, 3, "whether there is a Welcome, that it is none, and whether there is another one");
+    assert.deepEqual(carol.warnings.map(({ code }) => code), ["welcome-refused"]);
+  }));
