@@ -178,7 +178,7 @@ export class InLane {
    * says so, what this home has stays, and what it sent and the server lost is sent again.
    */
   async #passRestored({ kept, begins, madeMs, restoredMs }: ResponseOf<"restored">, peer: UserName): Promise<void> {
-    const { conversations, history, outbox, self } = this.#options;
+    const { conversations, outbox } = this.#options;
     const hasPassed = await this.#pass({ upTo: begins, kept }, (step) => {
       const { cursor } = conversations.get(this.#id)!;
       if (kept > cursor || begins <= cursor || begins > this.#head) return false;
@@ -186,18 +186,9 @@ export class InLane {
       conversations.stepOver(this.#id, begins);
       // Whoever has read nothing here misses nothing here: it may well be new.
       if (cursor > 0) {
-        history.add({
-          conversation: this.#id,
-          seq: begins,
-          id: NOBODYS_ID as MessageId,
-          sender: peer === "" ? self.name : peer,
-          recipient: this.#recipient(peer),
-          device: NOBODYS_DEVICE,
-          timeMs: Date.now(),
-          own: Own.no,
-          reason: `The server was restored from a backup: what was said between ${minuteText(madeMs)} and ` +
-            `${minuteText(restoredMs)} is on the devices that have it`,
-        });
+        const period = `between ${minuteText(madeMs)} and ${minuteText(restoredMs)}`;
+        const text = `The server was restored from a backup: what was said ${period} is on the devices that have it`;
+        this.#explain(begins, peer, text);
       }
       outbox.sendAgain(this.#id, kept, begins, Date.now());
       return true;
@@ -235,7 +226,7 @@ export class InLane {
 
   /** Messages are not kept for ever: for all that this device was too late for there is one row that says so. */
   async #passRemoved(begins: number, peer: UserName): Promise<void> {
-    const { conversations, history, self } = this.#options;
+    const { conversations, history } = this.#options;
     await this.#pass({ upTo: begins }, (step) => {
       step.write();
       const { ended, cursor } = conversations.get(this.#id)!;
@@ -245,23 +236,25 @@ export class InLane {
       // Whoever was out of a group for a while misses nothing of it: that was not for them.
       if (count === 0 || ended) return true;
       const what = count === 1 ? "An earlier message was" : `${count} earlier messages were`;
-      history.add({
-        conversation: this.#id,
-        seq: last,
-        id: NOBODYS_ID as MessageId,
-        sender: peer === "" ? self.name : peer,
-        recipient: this.#recipient(peer),
-        device: NOBODYS_DEVICE,
-        timeMs: Date.now(),
-        own: Own.no,
-        reason: `${what} removed by the server, which does not keep them for ever`,
-      });
+      this.#explain(last, peer, `${what} removed by the server, which does not keep them for ever`);
       return true;
     });
   }
 
-  #recipient(peer: UserName): UserName {
-    return peer === "" ? peer : this.#options.self.name;
+  /** A row of nobody's, which says why there is nothing else at that place. */
+  #explain(seq: number, peer: UserName, reason: string): void {
+    const { history, self } = this.#options, isGroup = peer === "";
+    history.add({
+      conversation: this.#id,
+      seq,
+      id: NOBODYS_ID as MessageId,
+      sender: isGroup ? self.name : peer,
+      recipient: isGroup ? peer : self.name,
+      device: NOBODYS_DEVICE,
+      timeMs: Date.now(),
+      own: Own.no,
+      reason,
+    });
   }
 
   /**

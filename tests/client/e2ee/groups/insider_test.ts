@@ -16,13 +16,16 @@ import { assertAgree, assertHealthy, type Home, World } from "./world.ts";
 const name = (user: string) => user as UserName;
 
 /** A group whose members came in one after the other. */
-async function friends(world: World, ...users: string[]): Promise<{ homes: Home[]; id: ConversationId }> {
+async function friends<const Users extends readonly [string, ...string[]]>(
+  world: World,
+  ...users: Users
+): Promise<{ homes: { readonly [at in keyof Users]: Home }; id: ConversationId }> {
   const homes: Home[] = [];
   for (const user of users) homes.push(await world.home(user));
   const id = await homes[0]!.engine.create("friends");
   for (const user of users.slice(1)) await homes[0]!.engine.change(id, { do: "add", names: [name(user)] });
   await world.settle();
-  return { homes, id };
+  return { homes: homes as unknown as { readonly [at in keyof Users]: Home }, id };
 }
 
 /** A commit that removes somebody on grounds that its notes give, past the policy of its author's own client. */
@@ -49,10 +52,7 @@ Deno.test("Insider, made-up leave: naming a row from before others came, or anot
       "bob",
       "carol",
       "mallory",
-    ) as never as {
-      homes: [Home, Home, Home, Home];
-      id: ConversationId;
-    };
+    );
     const before = alice.stateOf(id), { lib, group } = await mallory.groupOf(id);
     mallory.disconnect();
     const own = lib.signLeave(group, mallory.parts.keys.leaf);
@@ -83,10 +83,7 @@ Deno.test("Insider, made-up leave: naming a row from before others came, or anot
 Deno.test("engine: a leave that a device cannot read, since it came in behind it, counts by what the leaver has signed, once", () =>
   World.run(async (world) => {
     world.hasAccountKeys = true;
-    const { homes: [alice, bob, carol], id } = await friends(world, "alice", "bob", "carol") as never as {
-      homes: [Home, Home, Home];
-      id: ConversationId;
-    };
+    const { homes: [alice, bob, carol], id } = await friends(world, "alice", "bob", "carol");
     const { group } = await carol.groupOf(id);
     for (const home of [alice, bob]) home.disconnect();
     await carol.engine.leave(id);
@@ -143,10 +140,7 @@ for (const isCommit of [false, true]) {
         "bob",
         "carol",
         "mallory",
-      ) as never as {
-        homes: [Home, Home, Home, Home];
-        id: ConversationId;
-      };
+      );
       const honest = [alice, bob, carol];
       mallory.disconnect();
       await plantNoise(world, mallory, id, { isCommit });
@@ -178,10 +172,7 @@ for (const isCommit of [false, true]) {
 
 Deno.test("Insider, made-up epoch: who is disbelieved is not for ever, and nobody else is with them", () =>
   World.run(async (world) => {
-    const { homes: [alice, bob, carol], id } = await friends(world, "alice", "bob", "carol") as never as {
-      homes: [Home, Home, Home];
-      id: ConversationId;
-    };
+    const { homes: [alice, bob, carol], id } = await friends(world, "alice", "bob", "carol");
     const blocked = () => alice.engine.conversation(id)!.blocked !== undefined;
     for (const home of [bob, carol]) home.disconnect();
     await plantNoise(world, bob, id);
@@ -202,10 +193,7 @@ Deno.test("Insider, made-up epoch: who is disbelieved is not for ever, and nobod
 
 Deno.test("Insider, invite link: who is put out does not come back by a link that every member had", () =>
   World.run(async (world) => {
-    const { homes: [alice, bob, carol], id } = await friends(world, "alice", "bob", "carol") as never as {
-      homes: [Home, Home, Home];
-      id: ConversationId;
-    };
+    const { homes: [alice, bob, carol], id } = await friends(world, "alice", "bob", "carol");
     await alice.engine.link(id, { revoke: false });
     await world.settle();
     const [link] = carol.engine.conversation(id)!.links;
@@ -293,10 +281,7 @@ function serve(world: World, to: Home, welcome: ResponseOf<"welcome">["welcome"]
 
 Deno.test("Lying server, another group in its place: a stranger's invitation or Welcome moves nobody out of their group", () =>
   World.run(async (world) => {
-    const { homes: [alice, bob, carol], id } = await friends(world, "alice", "bob", "carol") as never as {
-      homes: [Home, Home, Home];
-      id: ConversationId;
-    };
+    const { homes: [alice, bob, carol], id } = await friends(world, "alice", "bob", "carol");
     const eve = await world.home("eve");
     await world.settle();
     const before = alice.stateOf(id);
@@ -338,10 +323,7 @@ Deno.test("Lying server, another group in its place: a stranger's invitation or 
 
 Deno.test("Insider, another group in its place: who is moved into one is told of everybody who came, went or rose", () =>
   World.run(async (world) => {
-    const { homes: [alice, bob, mallory], id } = await friends(world, "alice", "bob", "mallory") as never as {
-      homes: [Home, Home, Home];
-      id: ConversationId;
-    };
+    const { homes: [alice, bob, mallory], id } = await friends(world, "alice", "bob", "mallory");
     await world.home("eve");
     await world.settle();
     const { lib, mls, group } = await impostorOf(world, mallory, id, ["alice", "eve"]);
@@ -359,10 +341,7 @@ Deno.test("Insider, another group in its place: who is moved into one is told of
 
 Deno.test("Lying server: who was put out comes back by nobody's invitation", () =>
   World.run(async (world) => {
-    const { homes: [alice, bob], id } = await friends(world, "alice", "bob") as never as {
-      homes: [Home, Home];
-      id: ConversationId;
-    };
+    const { homes: [alice, bob], id } = await friends(world, "alice", "bob");
     const eve = await world.home("eve");
     await world.settle();
     await alice.engine.change(id, { do: "remove", names: [name("bob")] });
@@ -407,10 +386,7 @@ for (
 
 Deno.test("Insider, another group in its place: a member's Welcome to an epoch that is over is refused", () =>
   World.run(async (world) => {
-    const { homes: [alice, bob, mallory], id } = await friends(world, "alice", "bob", "mallory") as never as {
-      homes: [Home, Home, Home];
-      id: ConversationId;
-    };
+    const { homes: [alice, bob, mallory], id } = await friends(world, "alice", "bob", "mallory");
     const before = alice.stateOf(id), { committed } = await impostorOf(world, mallory, id, ["alice"], { epochs: 0 });
     for (const home of [bob, mallory]) home.disconnect();
     const { bytes } = committed.welcomes.find(({ device }) => device === alice.device)!;
@@ -425,10 +401,7 @@ Deno.test("Insider, another group in its place: a member's Welcome to an epoch t
 
 Deno.test("Lying server, sender: another device of the same person is not the one that wrote", () =>
   World.run(async (world) => {
-    const { homes: [alice, bob], id } = await friends(world, "alice", "bob") as never as {
-      homes: [Home, Home];
-      id: ConversationId;
-    };
+    const { homes: [alice, bob], id } = await friends(world, "alice", "bob");
     world.server.shown = (device, record) =>
       device === bob.device && record.sender === alice.user
         ? { ...record, device: "5".repeat(32) as DeviceId }
@@ -442,10 +415,7 @@ Deno.test("Lying server, sender: another device of the same person is not the on
 
 Deno.test("engine: a device whose certificate is over is removed before the next message, by whoever may", () =>
   World.run(async (world) => {
-    const { homes: [alice, bob, carol], id } = await friends(world, "alice", "bob", "carol") as never as {
-      homes: [Home, Home, Home];
-      id: ConversationId;
-    };
+    const { homes: [alice, bob, carol], id } = await friends(world, "alice", "bob", "carol");
     world.clock.pass(TEST_NOT_AFTER_MS - world.clock.nowMs + 1);
     // Not a member's to do.
     bob.say(id, "is it so late?");
@@ -461,10 +431,7 @@ Deno.test("engine: a device whose certificate is over is removed before the next
 
 Deno.test("Insider, commit that does not count: whom the server delivers nothing to by it, any member has served again", () =>
   World.run(async (world) => {
-    const { homes: [alice, bob, mallory], id } = await friends(world, "alice", "bob", "mallory") as never as {
-      homes: [Home, Home, Home];
-      id: ConversationId;
-    };
+    const { homes: [alice, bob, mallory], id } = await friends(world, "alice", "bob", "mallory");
     const { server } = world, lastCommit = (await server.heads(mallory.user, mallory.device))[0]!.epoch;
     const { user, device } = mallory, messageId = world.random.bytes(16).toHex() as MessageId;
     const place = { user, device, conversation: id, messageId, lastCommit, nowMs: world.clock.nowMs };
@@ -497,10 +464,7 @@ Deno.test("Insider, made-up leave: one who has left is a ground for their own de
       "bob",
       "carol",
       "mallory",
-    ) as never as {
-      homes: [Home, Home, Home, Home];
-      id: ConversationId;
-    };
+    );
     const { lib, group } = await carol.groupOf(id);
     const signature = lib.signLeave(group, carol.parts.keys.leaf);
     await carol.engine.leave(id);
@@ -520,10 +484,7 @@ Deno.test("Insider, made-up leave: one who has left is a ground for their own de
 
 Deno.test("Insider, made-up epoch: a commit of noise is read and passed by who came in last, whose Welcome is still there", () =>
   World.run(async (world) => {
-    const { homes: [alice, bob, carol], id } = await friends(world, "alice", "bob", "carol") as never as {
-      homes: [Home, Home, Home];
-      id: ConversationId;
-    };
+    const { homes: [alice, bob, carol], id } = await friends(world, "alice", "bob", "carol");
     for (const home of [alice, bob, carol]) home.disconnect();
     assert((await world.server.store.welcome(carol.user, carol.device, id)) !== undefined);
     await plantNoise(world, bob, id, { isCommit: true });
@@ -544,10 +505,7 @@ Deno.test("Insider, made-up epoch: a commit of noise is read and passed by who c
 
 Deno.test("Insider, useless Welcome: whoever cannot join by it passes what stands behind it, and does not look for ever", () =>
   World.run(async (world) => {
-    const { homes: [, bob], id } = await friends(world, "alice", "bob") as never as {
-      homes: [Home, Home];
-      id: ConversationId;
-    };
+    const { homes: [, bob], id } = await friends(world, "alice", "bob");
     const carol = await world.home("carol");
     await world.settle();
     await plantNoise(world, bob, id, { isCommit: true });
